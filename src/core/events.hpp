@@ -1,0 +1,196 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/units.hpp"
+#include "core/ids.hpp"
+
+namespace understudy::core {
+
+enum class FaultKind { os_panic, os_hang, vmm_kill, app_exit, app_hang };
+
+}  // namespace understudy::core
+
+// Everything the core can be told. Ports translate what they see into these, engines deliver them one by one.
+namespace understudy::core::event {
+
+// ---- the operator (names were resolved by the control layer) ----
+struct BringUp {};    // launch every guest, start every application
+struct BringDown {};  // end every application and guest
+struct Switchover {   // planned: stop cleanly and start on the other guest
+  AppId app;
+  std::optional<GuestId> to;  // none: the best standby
+};
+struct DrillStarted {  // a fault is about to be caused on purpose; only dates the fault's detection
+  GuestId guest;
+  FaultKind kind;
+};
+
+// ---- the hypervisor port ----
+struct GuestLaunched {  // the process runs and its monitor answers; the OS boots
+  GuestRun run;
+};
+struct LaunchFailed {  // no process is left
+  GuestRun run;
+  std::string why;
+};
+struct GuestPanicked {  // pvpanic; the hypervisor says it has paused the vCPUs, which a fence still verifies
+  GuestRun run;
+};
+struct GuestExited {  // the process is gone without being asked: verified stopped
+  GuestRun run;
+  std::string how;  // "killed by signal 9", "exit status 1: ..."
+};
+struct GuestFenced {  // answer to Fence: verified, no instruction of this run can execute any more
+  GuestRun run;
+  std::string how;
+};
+struct GuestGone {  // answer to Discard: its process and its files are gone
+  GuestRun run;
+};
+struct ProbeAnswer {  // answer to Probe
+  GuestRun run;
+  bool kernel_answers = false;  // the guest's kernel answered a packet: it lives, whatever its agent does
+  std::string evidence;         // for the event log: "no answer from the kernel, QEMU is stopped (state T)"
+};
+struct AreaPlugged {  // the device is in; the OS has not confirmed anything yet
+  GuestRun run;
+  AreaId area;
+  std::uint64_t guest_address = 0;  // where in the guest's physical address space, bytes
+};
+struct PlugFailed {  // nothing of the area is in the guest
+  GuestRun run;
+  AreaId area;
+  std::string why;
+};
+struct AreaUnplugged {  // DEVICE_DELETED was seen and the backing is unmapped
+  GuestRun run;
+  AreaId area;
+};
+struct UnplugFailed {
+  GuestRun run;
+  AreaId area;
+  std::string why;
+};
+
+// ---- the pool port ----
+struct AreaScrubbed {
+  AreaId area;
+};
+struct ScrubFailed {
+  AreaId area;
+  std::string why;
+};
+
+// ---- agents; untrusted, and already checked for form by the agent link ----
+struct MemoryReport {
+  Bytes total_bytes = 0;      // MemTotal
+  Bytes available_bytes = 0;  // MemAvailable
+};
+struct AgentGreeted {
+  GuestRun run;
+  MemoryReport memory;
+};
+struct AgentBeat {
+  GuestRun run;
+  MemoryReport memory;
+};
+struct AgentLost {  // its channel closed; the guest may be well
+  GuestRun run;
+  std::string why;
+};
+struct AgentMisbehaved {  // sent something that no agent of ours sends
+  GuestRun run;
+  std::string what;
+};
+struct NeedStated {  // what the guest's OS computed for the application
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  Bytes missing_bytes = 0;  // 0: what the guest has is enough
+};
+struct AreasEngaged {  // blocks online, MemTotal grown
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  MemoryReport memory;
+};
+struct EngageFailed {
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  std::string why;
+};
+struct AppServing {  // started and passed its first health check
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  Bytes base_use_bytes = 0;          // memory it uses of the guest's base
+  std::vector<AreaId> areas_in_use;  // which areas it uses
+};
+struct AppStartFailed {  // nothing of it runs
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  std::string why;
+};
+struct AppRestarting {  // a recoverable fault, being handled in the guest
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  std::string cause;
+  std::uint32_t attempt = 0;
+};
+struct AppWantsMemory {  // ended for lack of memory; asks for more before it is restarted in place
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  Bytes more_bytes = 0;
+};
+struct AppFaulted {  // unrecoverable: the guest gives it up. Nothing of it runs, if the guest speaks the truth.
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  std::string cause;     // "killed by signal 9 (SIGKILL), 3 restarts in 60 s used up"
+  std::string evidence;  // last lines of its output
+};
+struct AppStopped {  // answer to AskStop: no process of it is left
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+};
+struct StopFailed {
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  std::string why;
+};
+struct AreasReleased {  // answer to AskRelease: these blocks are offline; the rest could not be
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  std::vector<AreaId> areas;
+  std::string why_not_all;  // empty: all of them
+};
+
+// ---- time ----
+struct Tick {};
+
+}  // namespace understudy::core::event
+
+namespace understudy::core {
+
+using Event =
+    std::variant<event::BringUp, event::BringDown, event::Switchover, event::DrillStarted, event::GuestLaunched,
+                 event::LaunchFailed, event::GuestPanicked, event::GuestExited, event::GuestFenced,
+                 event::GuestGone, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,
+                 event::AreaUnplugged, event::UnplugFailed, event::AreaScrubbed, event::ScrubFailed,
+                 event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
+                 event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
+                 event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted,
+                 event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
+
+}  // namespace understudy::core

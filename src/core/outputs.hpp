@@ -1,0 +1,122 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/events.hpp"
+#include "core/records.hpp"
+#include "core/report.hpp"
+
+// What the core wants done. One step yields one Outputs value; engine/engine.cpp performs its lists in the
+// order in which they stand here, which is the safe one.
+namespace understudy::core {
+
+namespace action {
+
+struct Withdraw {  // the address leads nowhere from now on; its connections are cut
+  AppId app;
+};
+struct Fence {  // make certain that this run executes nothing any more; answered by GuestFenced (or GuestExited)
+  GuestRun run;
+};
+struct Probe {  // does the kernel live? answered by ProbeAnswer within the port's limit
+  GuestRun run;
+};
+struct AskStop {
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+};
+struct AskRelease {
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  std::vector<AreaId> areas;
+  Duration limit{};
+};
+struct Unplug {
+  GuestRun run;
+  AreaId area;
+};
+struct Scrub {
+  AreaId area;
+};
+struct AskNeed {  // compute what the application needs beyond what the guest has
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  Bytes memory_bytes = 0;  // what it should be able to use
+};
+struct Plug {
+  GuestRun run;
+  AreaId area;
+};
+struct EngagedArea {
+  AreaId area;
+  std::uint64_t guest_address = 0;
+  Bytes bytes = 0;
+};
+struct AskEngage {  // confirm these areas from inside: online and counted
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  std::vector<EngagedArea> areas;
+};
+struct AskStart {
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  Bytes memory_limit_bytes = 0;
+  std::vector<AreaId> areas;  // those it may count as its own
+};
+struct AskPrepare {  // on a standby: read the application's files in, so that a start finds them in memory
+  GuestRun run;
+  AppId app;
+};
+struct Route {  // the address leads to this guest from now on
+  AppId app;
+  GuestRun run;
+};
+struct Discard {  // end the process of a fenced run and remove its files; answered by GuestGone
+  GuestRun run;
+};
+struct Launch {  // answered by GuestLaunched or LaunchFailed
+  GuestRun run;
+};
+
+}  // namespace action
+
+enum class Severity { info, warning, error };
+
+// A line of the event log.
+struct Notice {
+  Severity severity = Severity::info;
+  std::string kind;  // stable word for scripts: "guest-panicked", "takeover-done", ...
+  std::string text;  // a sentence for a person
+  std::optional<GuestId> guest;
+  std::optional<AppId> app;
+};
+
+struct Outputs {
+  std::vector<Record> journal;             // 1. durable before anything below happens
+  std::vector<action::Withdraw> withdraw;  // 2. no client reaches what is about to go
+  std::vector<action::Fence> fence;        // 3. stop, then hand over
+  std::vector<action::AskStop> stop;
+  std::vector<action::AskRelease> release;
+  std::vector<action::Unplug> unplug;
+  std::vector<action::Scrub> scrub;  // 4. between trust domains only, before it is plugged
+  std::vector<action::AskNeed> need;
+  std::vector<action::Plug> plug;  // 5. into the guest
+  std::vector<action::AskEngage> engage;
+  std::vector<action::AskStart> start;  // 6. only ever after the guest confirmed its memory
+  std::vector<action::Route> route;     // 7. clients last
+  std::vector<action::AskPrepare> prepare;
+  std::vector<action::Probe> probe;
+  std::vector<action::Discard> discard;  // 8. clearing up and coming back never delay a takeover
+  std::vector<action::Launch> launch;
+  std::vector<Notice> notices;
+  std::vector<TakeoverReport> reports;
+};
+
+}  // namespace understudy::core

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/units.hpp"
+#include "core/ids.hpp"
+
+namespace understudy::core {
+
+// What the core has to know of the configuration. Start commands, images, addresses and the like are not its
+// business: the ports hold those under the same ids.
+
+struct PoolSetup {
+  Bytes budget_bytes = 0;      // all memory Understudy may use: base memory, VMM overhead, areas
+  Bytes area_bytes = 128_MiB;  // size of every area; a multiple of the guests' memory block (128 MiB)
+  std::uint32_t area_count = 0;
+};
+
+struct GuestSetup {
+  std::string name;
+  Bytes base_bytes = 0;      // what it boots with
+  Bytes overhead_bytes = 0;  // what QEMU itself is expected to need beside the guest's memory
+  std::uint32_t slots = 0;   // areas that can be plugged at once
+  std::string trust_domain = "default";
+  Duration boot_limit{};        // launch to the agent's greeting
+  Duration heartbeat_limit{};   // silence until the guest is suspected (and only suspected)
+  Duration hang_confirm{};      // how long every probe of a suspected guest must fail to call it hung
+  Duration silent_agent_limit{};  // how long an agent may be silent while its kernel answers; 0 is for ever
+};
+
+enum class FirstResort { restart, takeover };
+
+struct AppSetup {
+  std::string name;
+  std::vector<GuestId> guests;  // in order of preference
+  Bytes desired_bytes = 0;      // usable memory that it should have
+  Bytes minimum_bytes = 0;      // with less it is not started
+  Bytes maximum_bytes = 0;      // what it may grow to after running out of memory
+  bool hot_standby = false;
+  int priority = 0;             // higher is served first
+  std::uint32_t vcpus = 0;      // beyond the guest's base
+  Duration start_limit{};       // start request to its first passed health check
+  Duration stop_limit{};        // polite end, before it is killed
+  Duration release_limit{};     // areas detached from a living OS, before the guest is fenced
+  bool has_address = false;
+};
+
+struct Setup {
+  PoolSetup pool;
+  std::vector<GuestSetup> guests;
+  std::vector<AppSetup> apps;
+
+  [[nodiscard]] const GuestSetup& guest(GuestId id) const { return guests.at(id.value); }
+  [[nodiscard]] const AppSetup& app(AppId id) const { return apps.at(id.value); }
+};
+
+}  // namespace understudy::core
