@@ -1,13 +1,13 @@
 #include "base/units.hpp"
 
+#include "base/check.hpp"
+
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
-
-#include "base/check.hpp"
 
 namespace understudy {
 
@@ -24,8 +24,8 @@ struct Unit {
   std::uint64_t factor;
 };
 
-constexpr std::array<Unit, 5> kSizes{{{"TiB", 1ULL << 40}, {"GiB", 1ULL << 30}, {"MiB", 1ULL << 20},
-                                      {"KiB", 1ULL << 10}, {"B", 1}}};
+constexpr std::array<Unit, 5> kSizes{
+    {{"TiB", 1ULL << 40}, {"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}, {"B", 1}}};
 // In microseconds, the resolution of Duration.
 constexpr std::array<Unit, 5> kDurations{
     {{"h", 3'600'000'000ULL}, {"min", 60'000'000ULL}, {"s", 1'000'000ULL}, {"ms", 1'000ULL}, {"us", 1}}};

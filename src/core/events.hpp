@@ -1,12 +1,12 @@
 #pragma once
 
+#include "base/units.hpp"
+#include "core/ids.hpp"
+
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
-
-#include "base/units.hpp"
-#include "core/ids.hpp"
 
 namespace understudy::core {
 
@@ -20,7 +20,10 @@ namespace understudy::core::event {
 // ---- the operator (names were resolved by the control layer) ----
 struct BringUp {};    // launch every guest, start every application
 struct BringDown {};  // end every application and guest
-struct Switchover {   // planned: stop cleanly and start on the other guest
+struct StartApp {     // start an application that was given up or stopped
+  AppId app;
+};
+struct Switchover {  // planned: stop cleanly and start on the other guest
   AppId app;
   std::optional<GuestId> to;  // none: the best standby
 };
@@ -83,6 +86,12 @@ struct AreaScrubbed {
 struct ScrubFailed {
   AreaId area;
   std::string why;
+};
+
+// ---- the address gate ----
+struct AddressRouted {  // clients reach the application on this run from now on
+  AppId app;
+  GuestRun run;
 };
 
 // ---- agents; untrusted, and already checked for form by the agent link ----
@@ -150,7 +159,8 @@ struct AppWantsMemory {  // ended for lack of memory; asks for more before it is
   Epoch epoch = 0;
   Bytes more_bytes = 0;
 };
-struct AppFaulted {  // unrecoverable: the guest gives it up. Nothing of it runs, if the guest speaks the truth.
+struct AppFaulted {  // unrecoverable: the guest gives it up. Nothing of it runs, if the guest speaks the
+                     // truth.
   GuestRun run;
   AppId app;
   Epoch epoch = 0;
@@ -183,14 +193,17 @@ struct Tick {};
 
 namespace understudy::core {
 
+using event::MemoryReport;
+
 using Event =
-    std::variant<event::BringUp, event::BringDown, event::Switchover, event::DrillStarted, event::GuestLaunched,
-                 event::LaunchFailed, event::GuestPanicked, event::GuestExited, event::GuestFenced,
-                 event::GuestGone, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,
-                 event::AreaUnplugged, event::UnplugFailed, event::AreaScrubbed, event::ScrubFailed,
-                 event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
-                 event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
-                 event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted,
-                 event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
+    std::variant<event::BringUp, event::BringDown, event::StartApp, event::Switchover, event::DrillStarted,
+                 event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
+                 event::GuestFenced, event::GuestGone, event::ProbeAnswer, event::AreaPlugged,
+                 event::PlugFailed, event::AreaUnplugged, event::UnplugFailed, event::AreaScrubbed,
+                 event::ScrubFailed, event::AddressRouted, event::AgentGreeted, event::AgentBeat,
+                 event::AgentLost, event::AgentMisbehaved, event::NeedStated, event::AreasEngaged,
+                 event::EngageFailed, event::AppServing, event::AppStartFailed, event::AppRestarting,
+                 event::AppWantsMemory, event::AppFaulted, event::AppStopped, event::StopFailed,
+                 event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

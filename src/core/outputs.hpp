@@ -1,12 +1,12 @@
 #pragma once
 
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "core/events.hpp"
 #include "core/records.hpp"
 #include "core/report.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
 
 // What the core wants done. One step yields one Outputs value; engine/engine.cpp performs its lists in the
 // order in which they stand here, which is the safe one.
@@ -17,7 +17,8 @@ namespace action {
 struct Withdraw {  // the address leads nowhere from now on; its connections are cut
   AppId app;
 };
-struct Fence {  // make certain that this run executes nothing any more; answered by GuestFenced (or GuestExited)
+struct Fence {  // make certain that this run executes nothing any more; answered by GuestFenced (or
+                // GuestExited)
   GuestRun run;
 };
 struct Probe {  // does the kernel live? answered by ProbeAnswer within the port's limit
@@ -70,6 +71,15 @@ struct AskStart {
   Bytes memory_limit_bytes = 0;
   std::vector<AreaId> areas;  // those it may count as its own
 };
+struct AnswerGrowth {  // to AppWantsMemory: areas were added and confirmed, or (none) there is no more to
+                       // have
+  GuestRun run;
+  AppId app;
+  Epoch epoch = 0;
+  Bytes memory_limit_bytes = 0;  // the new limit; unchanged when there is no more
+  std::vector<AreaId> areas;
+  std::string why_not;
+};
 struct AskPrepare {  // on a standby: read the application's files in, so that a start finds them in memory
   GuestRun run;
   AppId app;
@@ -109,6 +119,7 @@ struct Outputs {
   std::vector<action::AskNeed> need;
   std::vector<action::Plug> plug;  // 5. into the guest
   std::vector<action::AskEngage> engage;
+  std::vector<action::AnswerGrowth> growth;
   std::vector<action::AskStart> start;  // 6. only ever after the guest confirmed its memory
   std::vector<action::Route> route;     // 7. clients last
   std::vector<action::AskPrepare> prepare;

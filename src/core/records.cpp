@@ -35,6 +35,7 @@ const char* app_durable_name(AppDurable state) {
     case AppDurable::moving: return "moving";
     case AppDurable::serving: return "serving";
     case AppDurable::leaving: return "leaving";
+    case AppDurable::failed: return "failed";
   }
   return "?";
 }

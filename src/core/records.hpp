@@ -1,25 +1,25 @@
 #pragma once
 
+#include "base/units.hpp"
+#include "core/ids.hpp"
+
 #include <optional>
 #include <string>
 #include <variant>
-
-#include "base/units.hpp"
-#include "core/ids.hpp"
 
 // What must survive the daemon: who owns what, and what is intended. A record is the whole new value of one
 // row; replaying a journal means keeping the last record of every row. docs/journal.md has the byte format.
 namespace understudy::core {
 
 enum class AreaState {
-  unused,     // nobody's
-  held,       // an application's, plugged into no guest
-  scrubbing,  // being zeroed for another trust domain
-  plugging,   // asked of the hypervisor
-  plugged,    // in the guest, not confirmed from inside
-  engaged,    // confirmed from inside; its application may use it
-  releasing,  // the guest was asked to let go
-  unplugging, // let go; asked of the hypervisor
+  unused,      // nobody's
+  held,        // an application's, plugged into no guest
+  scrubbing,   // being zeroed for another trust domain
+  plugging,    // asked of the hypervisor
+  plugged,     // in the guest, not confirmed from inside
+  engaged,     // confirmed from inside; its application may use it
+  releasing,   // the guest was asked to let go
+  unplugging,  // let go; asked of the hypervisor
 };
 [[nodiscard]] const char* area_state_name(AreaState state);
 
@@ -27,16 +27,16 @@ struct AreaRecord {
   AreaId area;
   AreaState state = AreaState::unused;
   std::optional<AppId> user;
-  std::optional<GuestRun> in;    // the run that it is, or may be, plugged into
-  std::string last_domain;       // trust domain of whoever could last write to it; empty: it is all zeroes
+  std::optional<GuestRun> in;  // the run that it is, or may be, plugged into
+  std::string last_domain;     // trust domain of whoever could last write to it; empty: it is all zeroes
   bool operator==(const AreaRecord&) const = default;
 };
 
 enum class GuestDurable {
-  off,        // no process
-  up,         // a process exists or may exist
-  fencing,    // must be stopped before anything it holds moves
-  fenced,     // verified stopped; the process may still have to be removed
+  off,      // no process
+  up,       // a process exists or may exist
+  fencing,  // must be stopped before anything it holds moves
+  fenced,   // verified stopped; the process may still have to be removed
 };
 [[nodiscard]] const char* guest_durable_name(GuestDurable state);
 
@@ -49,11 +49,12 @@ struct GuestRecord {
 };
 
 enum class AppDurable {
-  idle,       // not wanted
-  waiting,    // wanted, runs nowhere
-  moving,     // being brought up on `in`; may run there
-  serving,    // runs on `in`
-  leaving,    // must be gone from `in` before it starts elsewhere
+  idle,     // not wanted
+  waiting,  // wanted, runs nowhere
+  moving,   // being brought up on `in`; may run there
+  serving,  // runs on `in`
+  leaving,  // must be gone from `in` before it starts elsewhere
+  failed,   // given up until the operator starts it again
 };
 [[nodiscard]] const char* app_durable_name(AppDurable state);
 

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "base/units.hpp"
+#include "core/ids.hpp"
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "base/units.hpp"
-#include "core/ids.hpp"
 
 namespace understudy::core {
 
@@ -24,9 +24,9 @@ struct GuestSetup {
   Bytes overhead_bytes = 0;  // what QEMU itself is expected to need beside the guest's memory
   std::uint32_t slots = 0;   // areas that can be plugged at once
   std::string trust_domain = "default";
-  Duration boot_limit{};        // launch to the agent's greeting
-  Duration heartbeat_limit{};   // silence until the guest is suspected (and only suspected)
-  Duration hang_confirm{};      // how long every probe of a suspected guest must fail to call it hung
+  Duration boot_limit{};          // launch to the agent's greeting
+  Duration heartbeat_limit{};     // silence until the guest is suspected (and only suspected)
+  Duration hang_confirm{};        // how long every probe of a suspected guest must fail to call it hung
   Duration silent_agent_limit{};  // how long an agent may be silent while its kernel answers; 0 is for ever
 };
 
@@ -39,11 +39,11 @@ struct AppSetup {
   Bytes minimum_bytes = 0;      // with less it is not started
   Bytes maximum_bytes = 0;      // what it may grow to after running out of memory
   bool hot_standby = false;
-  int priority = 0;             // higher is served first
-  std::uint32_t vcpus = 0;      // beyond the guest's base
-  Duration start_limit{};       // start request to its first passed health check
-  Duration stop_limit{};        // polite end, before it is killed
-  Duration release_limit{};     // areas detached from a living OS, before the guest is fenced
+  int priority = 0;          // higher is served first
+  std::uint32_t vcpus = 0;   // beyond the guest's base
+  Duration start_limit{};    // start request to its first passed health check
+  Duration stop_limit{};     // polite end, before it is killed
+  Duration release_limit{};  // areas detached from a living OS, before the guest is fenced
   bool has_address = false;
 };
 

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "core/outputs.hpp"
+
 #include <functional>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "core/outputs.hpp"
 
 // What the engine needs of the outside world. Each port has one shipped implementation (named beside it) and
 // a simulated one (src/sim). Requests return at once; what came of them is delivered later as a core::Event
@@ -43,6 +43,7 @@ class AgentLink {  // link/
   virtual void ask_start(const core::action::AskStart& request) = 0;
   virtual void ask_stop(const core::action::AskStop& request) = 0;
   virtual void ask_release(const core::action::AskRelease& request) = 0;
+  virtual void answer_growth(const core::action::AnswerGrowth& answer) = 0;
   virtual void ask_prepare(const core::action::AskPrepare& request) = 0;
 };
 
@@ -53,7 +54,7 @@ class Journal {  // journal/
   [[nodiscard]] virtual Result<void> append(std::span<const core::Record> records) = 0;
 };
 
-class AddressGate {  // gateway/
+class AddressGate {  // gateway/; route is answered by event::AddressRouted
  public:
   virtual ~AddressGate() = default;
   virtual void withdraw(core::AppId app) = 0;

@@ -1,0 +1,137 @@
+#pragma once
+
+#include "core/records.hpp"
+#include "core/report.hpp"
+#include "core/setup.hpp"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace understudy::core {
+
+// One application on its way from nowhere, or from the guest where it can no longer be, to the guest where it
+// is going to serve. First start, takeover and switchover are the same way; they differ in where they enter:
+//
+//   switchover ------> Stopping --+
+//   app fault, OS alive ----------+--> Releasing --+
+//   OS fault, hang, dead QEMU -------> Fencing ----+--> Choosing -> Sizing -> Plugging -> Engaging ->
+//   Starting first start -----------------------------------+                                             ->
+//   Serving
+//
+// Whatever fails on the new guest leads back: the guest is fenced or made to let go, then Choosing again.
+namespace move_step {
+
+struct Stopping {  // the application is being ended in a living OS
+  GuestRun from;
+  Time deadline{};
+};
+struct Releasing {  // its areas are leaving a living OS
+  GuestRun from;
+  Time deadline{};
+};
+struct Fencing {
+  GuestRun from;
+};
+struct Choosing {
+  std::string why_not_yet;
+};
+struct Sizing {  // the new guest's OS computes what is missing
+  GuestRun to;
+  Time deadline{};
+};
+struct Plugging {  // areas are being scrubbed (between trust domains only) and plugged
+  GuestRun to;
+  Time deadline{};
+};
+struct Engaging {  // the new guest confirms them from inside
+  GuestRun to;
+  Time deadline{};
+};
+struct Starting {
+  GuestRun to;
+  Time deadline{};
+  Bytes limit_bytes = 0;  // what it was told that it may use
+};
+
+}  // namespace move_step
+
+using MoveStep =
+    std::variant<move_step::Stopping, move_step::Releasing, move_step::Fencing, move_step::Choosing,
+                 move_step::Sizing, move_step::Plugging, move_step::Engaging, move_step::Starting>;
+[[nodiscard]] const char* move_step_name(const MoveStep& step);
+
+struct Move {
+  MoveStep step;
+  std::string cause;
+  std::optional<GuestId> from;       // where it ran before; for the report
+  std::optional<GuestId> preferred;  // a switchover's wish
+  std::string give_up;               // not empty: once it has left, it is not started again, and this is why
+  Time mark{};                       // end of the last phase
+  TakeoverReport report;
+
+  void lap(Phase phase, Time now) {
+    report.phases[static_cast<std::size_t>(phase)] += now - mark;
+    mark = now;
+  }
+};
+
+namespace app_state {
+
+struct Idle {};  // not wanted
+struct Moving {
+  Move move;
+};
+struct Serving {
+  GuestRun on;
+  Time since{};
+  Bytes limit_bytes = 0;         // what it may use
+  Bytes base_use_bytes = 0;      // of the guest's base memory, as its agent reports
+  std::optional<Move> unrouted;  // until the address leads there
+  bool growing = false;          // areas are being added to it where it is
+  std::string trouble;           // a recoverable fault being handled in the guest; empty: none
+};
+struct Failed {  // given up until the operator starts it again; no area is its own
+  std::string why;
+};
+
+}  // namespace app_state
+
+using AppState = std::variant<app_state::Idle, app_state::Moving, app_state::Serving, app_state::Failed>;
+
+struct Application {
+  AppId id;
+  AppState state = app_state::Idle{};
+  bool wanted = false;
+  Epoch epoch = 0;
+  // Guests where it could not be started lately, and when to try them again.
+  struct Avoid {
+    Time until{};
+    std::uint32_t times = 0;
+  };
+  std::map<GuestId, Avoid> avoid;
+  AppRecord journalled;
+
+  [[nodiscard]] app_state::Moving* moving() { return std::get_if<app_state::Moving>(&state); }
+  [[nodiscard]] const app_state::Moving* moving() const { return std::get_if<app_state::Moving>(&state); }
+  [[nodiscard]] app_state::Serving* serving() { return std::get_if<app_state::Serving>(&state); }
+  [[nodiscard]] const app_state::Serving* serving() const { return std::get_if<app_state::Serving>(&state); }
+  // The step, if it is moving and in that step.
+  template <class Step>
+  [[nodiscard]] Step* in_step() {
+    auto* m = moving();
+    return m != nullptr ? std::get_if<Step>(&m->move.step) : nullptr;
+  }
+  template <class Step>
+  [[nodiscard]] const Step* in_step() const {
+    const auto* m = moving();
+    return m != nullptr ? std::get_if<Step>(&m->move.step) : nullptr;
+  }
+  // The run where it runs, or may run, or is being started or ended.
+  [[nodiscard]] std::optional<GuestRun> place() const;
+  [[nodiscard]] AppRecord record() const;
+};
+
+}  // namespace understudy::core

@@ -1,0 +1,81 @@
+// Who could take an application, and with which areas. Asked when one is being placed, and all the time for
+// the answer to "would a takeover work now?".
+#include "core/state.hpp"
+
+#include <algorithm>
+
+namespace understudy::core {
+
+namespace {
+
+// Struct pages: 64 B for each 4 KiB page.
+constexpr Bytes kMemmapDivisor = 64;
+// A guest whose areas are larger than one memory block pays for their struct pages from its own free memory,
+// and hot-plug itself needs some: with less than this to spare, real guests leaked memory and hung.
+constexpr Bytes kHotplugSpareBytes = 32_MiB;
+// The size up to which an area carries its own struct pages (memmap_on_memory, one memory block).
+constexpr Bytes kSelfCarryingBytes = 128_MiB;
+
+std::string not_ready(const State& state, const Guest& guest) {
+  const std::string& name = state.name(guest.id);
+  struct Why {
+    const std::string& name;
+    std::string operator()(const guest_state::Off&) const { return name + " is down"; }
+    std::string operator()(const guest_state::Launching&) const { return name + " is starting"; }
+    std::string operator()(const guest_state::Booting&) const { return name + " is booting"; }
+    std::string operator()(const guest_state::Ready&) const { return ""; }
+    std::string operator()(const guest_state::Suspect&) const { return name + "'s agent does not answer"; }
+    std::string operator()(const guest_state::Fencing&) const { return name + " failed and is being fenced"; }
+    std::string operator()(const guest_state::Fenced&) const { return name + " failed and is coming back"; }
+    std::string operator()(const guest_state::Discarding&) const {
+      return name + " failed and is coming back";
+    }
+  };
+  return std::visit(Why{name}, guest.state);
+}
+
+}  // namespace
+
+Bytes usable_bytes(Bytes area_bytes) {
+  return area_bytes - area_bytes / kMemmapDivisor;
+}
+
+std::vector<AreaId> areas_for(const State& state, const Application& app) {
+  std::vector<AreaId> areas = state.table.held_by(app.id);
+  for (const AreaId id : state.table.unused()) areas.push_back(id);
+  return areas;
+}
+
+std::string why_not(const State& state, const Application& app, const Guest& guest) {
+  std::string why = not_ready(state, guest);
+  if (!why.empty()) return why;
+  const std::string& name = state.name(guest.id);
+  const auto avoided = app.avoid.find(guest.id);
+  if (avoided != app.avoid.end() && avoided->second.until > state.now) {
+    return state.name(app.id) + " could not be started on " + name + " lately; it is tried there again soon";
+  }
+  const AppSetup& setup = state.setup.app(app.id);
+  const Bytes area_bytes = state.setup.pool.area_bytes;
+  const Bytes usable = usable_bytes(area_bytes);
+  // What it has where it runs now would come with it.
+  const auto place = app.place();
+  const std::size_t own = place ? state.table.in_use_by(app.id, *place).size() : 0;
+  const std::size_t available = own + areas_for(state, app).size();
+  const Bytes spare = guest.ready()->memory.available_bytes;
+  const Bytes reachable = available * usable + spare;
+  if (reachable < setup.minimum_bytes) {
+    return "only " + format_size(available * area_bytes) + " of the pool could be given to " + setup.name +
+           ", which needs " + format_size(setup.minimum_bytes);
+  }
+  const std::size_t wanted = std::min<std::size_t>(available, setup.desired_bytes / usable);
+  if (state.table.count_in(guest.current()) + wanted > state.setup.guest(guest.id).slots) {
+    return name + " has no memory slots left (" + std::to_string(state.setup.guest(guest.id).slots) + ")";
+  }
+  if (area_bytes > kSelfCarryingBytes && wanted * area_bytes / kMemmapDivisor + kHotplugSpareBytes > spare) {
+    return name + " has only " + format_size(spare) + " free, too little for the struct pages of " +
+           format_size(wanted * area_bytes);
+  }
+  return "";
+}
+
+}  // namespace understudy::core

@@ -1,0 +1,99 @@
+#include "core/core.hpp"
+
+#include "base/check.hpp"
+
+#include <algorithm>
+
+namespace understudy::core {
+
+State::State(Setup s) : setup(std::move(s)), table(setup.pool.area_count) {
+  for (std::uint32_t i = 0; i < setup.guests.size(); ++i) {
+    Guest guest;
+    guest.id = GuestId{i};
+    guest.journalled = guest.record();
+    guests.push_back(std::move(guest));
+  }
+  for (std::uint32_t i = 0; i < setup.apps.size(); ++i) {
+    Application app;
+    app.id = AppId{i};
+    app.journalled = app.record();
+    apps.push_back(std::move(app));
+  }
+}
+
+Guest* State::living(GuestRun run) {
+  if (run.guest.value >= guests.size()) return nullptr;
+  Guest& guest = guests[run.guest.value];
+  return guest.run == run.run ? &guest : nullptr;
+}
+
+std::vector<AppId> State::by_priority() const {
+  std::vector<AppId> order;
+  for (const Application& app : apps) order.push_back(app.id);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](AppId a, AppId b) { return setup.app(a).priority > setup.app(b).priority; });
+  return order;
+}
+
+Core::Core(Setup setup) : state_(std::move(setup)) {}
+
+Outputs Core::step(Time now, const Event& event) {
+  Outputs out;
+  state_.now = now;
+  Step step{state_, now, out};
+  std::visit([&](const auto& e) { handle(step, e); }, event);
+  advance_all(step);
+  state_.table.check();
+  record_changes(out);
+  return out;
+}
+
+void Core::advance_all(Step& step) {
+  // Applications first: what they begin (a takeover) decides whether guests are cleared up or booted now.
+  for (const AppId id : state_.by_priority()) advance(step, state_.app(id));
+  const bool going_down =
+      std::none_of(state_.guests.begin(), state_.guests.end(), [](const Guest& g) { return g.wanted; });
+  const bool apps_done = std::none_of(state_.apps.begin(), state_.apps.end(),
+                                      [](const Application& a) { return a.place().has_value(); });
+  for (Guest& guest : state_.guests) {
+    if (going_down && apps_done) condemn(step, guest, "going down", step.now);
+    advance(step, guest);
+  }
+}
+
+void Core::record_changes(Outputs& out) {
+  for (Guest& guest : state_.guests) {
+    GuestRecord record = guest.record();
+    if (record == guest.journalled) continue;
+    guest.journalled = record;
+    out.journal.push_back(std::move(record));
+  }
+  for (Application& app : state_.apps) {
+    AppRecord record = app.record();
+    if (record == app.journalled) continue;
+    app.journalled = record;
+    out.journal.push_back(std::move(record));
+  }
+  for (AreaRecord& record : state_.table.take_changes()) out.journal.push_back(std::move(record));
+}
+
+std::optional<Time> Core::next_deadline() const {
+  std::optional<Time> first;
+  const auto take = [&](std::optional<Time> at) {
+    if (at && (!first || *at < *first)) first = at;
+  };
+  for (const Guest& guest : state_.guests) take(deadline(state_, guest));
+  for (const Application& app : state_.apps) take(deadline(state_, app));
+  return first;
+}
+
+bool Core::is_down() const {
+  const bool guests_off = std::all_of(state_.guests.begin(), state_.guests.end(), [](const Guest& guest) {
+    return !guest.wanted && std::holds_alternative<guest_state::Off>(guest.state);
+  });
+  const bool apps_off = std::none_of(state_.apps.begin(), state_.apps.end(),
+                                     [](const Application& app) { return app.place().has_value(); });
+  return guests_off && apps_off;
+}
+
+}  // namespace understudy::core

@@ -1,0 +1,88 @@
+// An application that ran out of memory asks for more before it is restarted where it is: areas from the
+// unused part of the pool, up to its maximum, confirmed from inside like any others.
+#include "core/state.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace understudy::core {
+
+namespace {
+
+void refuse(Step& step, Application& app, const std::string& why) {
+  const auto* serving = app.serving();
+  step.out.growth.push_back({serving->on, app.id, app.epoch, serving->limit_bytes, {}, why});
+  step.note(Severity::warning, "no-more-memory",
+            step.state.name(app.id) + " ran out of memory and gets no more: " + why, serving->on.guest,
+            app.id);
+}
+
+}  // namespace
+
+void handle(Step& step, const event::AppWantsMemory& event) {
+  Application& app = step.state.app(event.app);
+  auto* serving = app.serving();
+  if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch || serving->growing) return;
+  const AppSetup& setup = step.state.setup.app(app.id);
+  serving->trouble = "out of memory";
+  if (serving->limit_bytes >= setup.maximum_bytes) {
+    refuse(step, app, "it has its maximum of " + format_size(setup.maximum_bytes));
+    return;
+  }
+  const Bytes usable = usable_bytes(step.state.setup.pool.area_bytes);
+  const Bytes more = std::min(event.more_bytes, setup.maximum_bytes - serving->limit_bytes);
+  const std::size_t wanted = std::max<std::size_t>(1, (more + usable - 1) / usable);
+  const std::uint32_t slots = step.state.setup.guest(event.run.guest).slots;
+  const std::uint32_t used = step.state.table.count_in(event.run);
+  std::vector<AreaId> areas = step.state.table.unused();
+  // Only memory that this trust domain may have as it is: there is no time to scrub while the application
+  // waits.
+  const std::string& domain = step.state.setup.guest(event.run.guest).trust_domain;
+  std::erase_if(areas, [&](AreaId id) {
+    const std::string& last = step.state.table.area(id).last_domain;
+    return !last.empty() && last != domain;
+  });
+  areas.resize(std::min({areas.size(), wanted, static_cast<std::size_t>(slots - std::min(slots, used))}));
+  if (areas.empty()) {
+    refuse(step, app, used >= slots ? "its guest has no memory slots left" : "no area of the pool is unused");
+    return;
+  }
+  serving->growing = true;
+  for (const AreaId id : areas) {
+    step.state.table.hold(id, app.id);
+    step.state.table.begin_plug(id, event.run, domain);
+    step.out.plug.push_back({event.run, id});
+  }
+  step.note(Severity::info, "app-grows",
+            step.state.name(app.id) + " ran out of memory; " +
+                format_size(areas.size() * step.state.setup.pool.area_bytes) + " more is attached",
+            event.run.guest, app.id);
+}
+
+void growth_plugged(Step& step, Application& app) {
+  action::AskEngage ask{app.serving()->on, app.id, app.epoch, {}};
+  for (const Area& area : step.state.table.areas()) {
+    if (area.user != app.id) continue;
+    if (area.state == AreaState::plugging) return;
+    if (area.state != AreaState::plugged) continue;
+    ask.areas.push_back({area.id, area.guest_address, step.state.setup.pool.area_bytes});
+  }
+  step.out.engage.push_back(std::move(ask));
+}
+
+void growth_engaged(Step& step, Application& app, const event::AreasEngaged&) {
+  auto* serving = app.serving();
+  serving->growing = false;
+  serving->trouble.clear();
+  std::vector<AreaId> added;
+  for (const Area& area : step.state.table.areas()) {
+    if (area.user == app.id && area.in == serving->on && area.state == AreaState::plugged)
+      added.push_back(area.id);
+  }
+  for (const AreaId id : added) step.state.table.engaged(id);
+  const Bytes usable = added.size() * usable_bytes(step.state.setup.pool.area_bytes);
+  serving->limit_bytes = std::min(step.state.setup.app(app.id).maximum_bytes, serving->limit_bytes + usable);
+  step.out.growth.push_back({serving->on, app.id, app.epoch, serving->limit_bytes, std::move(added), ""});
+}
+
+}  // namespace understudy::core

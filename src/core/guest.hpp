@@ -1,0 +1,93 @@
+#pragma once
+
+#include "core/events.hpp"
+#include "core/records.hpp"
+
+#include <optional>
+#include <string>
+#include <variant>
+
+namespace understudy::core {
+
+// The life of a guest, from the VMM's point of view:
+//
+//   Off -> Launching -> Booting -> Ready <-> Suspect
+//    ^         |           |         |          |        a fault: Fencing -> Fenced -> Discarding -> Off
+//    |         v           v         v          v
+//    +---- (launch failed) +---------+----------+----> Fencing
+//
+// Off with `wanted` is launched again when `not_before` has come.
+namespace guest_state {
+
+struct Off {
+  Time not_before{};
+};
+struct Launching {};
+struct Booting {
+  Time deadline{};
+};
+struct Ready {
+  Time last_beat{};
+  MemoryReport memory;
+};
+// Its agent is silent. That alone proves nothing: unknown is not stopped. The guest goes on, its application
+// too, until the probes say what it is.
+struct Suspect {
+  Time last_beat{};
+  MemoryReport memory;
+  Time kernel_silent_since{};    // start of the unbroken row of probes that no kernel answered
+  bool kernel_answered = false;  // what the last probe said
+  Time next_probe{};             // while no probe is on its way
+  bool probing = false;
+};
+// It must be stopped before anything that it holds may move.
+struct Fencing {
+  std::string why;
+};
+// Verified stopped: no instruction of this run executes any more. Its process may be kept for a while.
+struct Fenced {
+  std::string why;
+  Time since{};
+  bool process_left = true;
+};
+struct Discarding {};
+
+}  // namespace guest_state
+
+using GuestState =
+    std::variant<guest_state::Off, guest_state::Launching, guest_state::Booting, guest_state::Ready,
+                 guest_state::Suspect, guest_state::Fencing, guest_state::Fenced, guest_state::Discarding>;
+
+[[nodiscard]] const char* guest_state_name(const GuestState& state);
+
+struct Drill {
+  FaultKind kind;
+  Time at;
+};
+
+struct Guest {
+  GuestId id;
+  std::uint32_t run = 0;
+  GuestState state = guest_state::Off{};
+  bool wanted = false;
+  std::uint32_t bad_starts = 0;  // launches in a row that never became ready
+  std::optional<Drill> drill;    // a fault being caused on purpose, not yet seen
+  std::optional<Time>
+      relaunched_at;  // of the run after a failure, until it is ready: how long the re-arm took
+  GuestRecord journalled;
+
+  [[nodiscard]] GuestRun current() const { return {id, run}; }
+  // Its agent answers: requests make sense.
+  [[nodiscard]] const guest_state::Ready* ready() const { return std::get_if<guest_state::Ready>(&state); }
+  // Its OS is believed to run: ready, or suspected but not condemned.
+  [[nodiscard]] bool believed_up() const {
+    return ready() != nullptr || std::holds_alternative<guest_state::Suspect>(state);
+  }
+  [[nodiscard]] bool coming_up() const {
+    return std::holds_alternative<guest_state::Launching>(state) ||
+           std::holds_alternative<guest_state::Booting>(state);
+  }
+  [[nodiscard]] GuestRecord record() const;
+};
+
+}  // namespace understudy::core

@@ -1,0 +1,332 @@
+// Is a guest alive, and what becomes of it. The failure detector stands here: silence makes a guest suspect,
+// and only evidence that does not depend on its agent (pvpanic, the end of its process, a kernel that answers
+// no packet) condemns it.
+#include "base/check.hpp"
+#include "core/state.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace understudy::core {
+
+namespace {
+
+using namespace guest_state;
+
+// A guest that keeps failing before it is ready is launched ever more rarely.
+constexpr Duration kFirstBackoff = std::chrono::seconds(1);
+constexpr Duration kLongestBackoff = std::chrono::seconds(60);
+// Clearing up after a failed guest and booting it again wait for the takeover that it caused, but not longer.
+constexpr Duration kClearingDelayLimit = std::chrono::seconds(10);
+
+Duration backoff(std::uint32_t times) {
+  if (times == 0) return Duration{};
+  return std::min<Duration>(kLongestBackoff, kFirstBackoff * (1LL << std::min(times - 1, 10U)));
+}
+
+// The time at which the fault began: a drill knows, otherwise it is `fallback`. Ends the drill.
+Time fault_began(Guest& guest, Time fallback) {
+  if (!guest.drill) return fallback;
+  const Time at = guest.drill->at;
+  guest.drill.reset();
+  return at;
+}
+
+bool takeover_under_way(const State& state) {
+  return std::any_of(state.apps.begin(), state.apps.end(), [](const Application& app) {
+    return app.in_step<move_step::Sizing>() != nullptr || app.in_step<move_step::Plugging>() != nullptr ||
+           app.in_step<move_step::Engaging>() != nullptr || app.in_step<move_step::Starting>() != nullptr;
+  });
+}
+
+void launch(Step& step, Guest& guest) {
+  ++guest.run;
+  guest.state = Launching{};
+  step.out.launch.push_back({guest.current()});
+  step.note(Severity::info, "guest-launching", step.state.name(guest.id) + " is being launched", guest.id);
+}
+
+void suspect(Step& step, Guest& guest, const Ready& was) {
+  guest.state = Suspect{.last_beat = was.last_beat,
+                        .memory = was.memory,
+                        .kernel_silent_since = step.now,
+                        .kernel_answered = false,
+                        .next_probe = step.now,
+                        .probing = true};
+  step.out.probe.push_back({guest.current()});
+  step.note(Severity::warning, "guest-suspected",
+            step.state.name(guest.id) + "'s agent has been silent for " +
+                std::to_string(static_cast<long>(to_ms(step.now - was.last_beat))) + " ms; asking its kernel",
+            guest.id);
+}
+
+void heard(Step& step, Guest& guest, const MemoryReport& memory) {
+  if (auto* ready = std::get_if<Ready>(&guest.state)) {
+    ready->last_beat = step.now;
+    ready->memory = memory;
+  } else if (std::holds_alternative<Suspect>(guest.state)) {
+    guest.state = Ready{step.now, memory};
+    step.note(Severity::info, "guest-answers", step.state.name(guest.id) + "'s agent answers again",
+              guest.id);
+  }
+}
+
+// Verified stopped. From here on, whatever it held can go elsewhere.
+void stopped(Step& step, Guest& guest, const std::string& how, bool process_left) {
+  const GuestRun run = guest.current();
+  std::string why = how;
+  if (const auto* fencing = std::get_if<Fencing>(&guest.state)) why = fencing->why;
+  guest.state = Fenced{why, step.now, process_left};
+  step.state.table.guest_stopped(run);
+  step.note(Severity::info, "guest-fenced", step.state.name(guest.id) + " is verified stopped: " + how,
+            guest.id);
+  for (Application& app : step.state.apps) guest_stopped(step, app, run);
+}
+
+void advance_suspect(Step& step, Guest& guest, Suspect& suspicion) {
+  const GuestSetup& setup = step.state.setup.guest(guest.id);
+  if (setup.silent_agent_limit > Duration{} && step.now - suspicion.last_beat >= setup.silent_agent_limit) {
+    condemn(step, guest,
+            "agent of " + setup.name + " silent for " + format_duration(setup.silent_agent_limit),
+            fault_began(guest, suspicion.last_beat));
+    return;
+  }
+  if (!suspicion.probing && step.now >= suspicion.next_probe) {
+    suspicion.probing = true;
+    step.out.probe.push_back({guest.current()});
+  }
+}
+
+}  // namespace
+
+const char* guest_state_name(const GuestState& state) {
+  struct Names {
+    const char* operator()(const Off&) const { return "off"; }
+    const char* operator()(const Launching&) const { return "launching"; }
+    const char* operator()(const Booting&) const { return "booting"; }
+    const char* operator()(const Ready&) const { return "ready"; }
+    const char* operator()(const Suspect&) const { return "suspect"; }
+    const char* operator()(const Fencing&) const { return "fencing"; }
+    const char* operator()(const Fenced&) const { return "fenced"; }
+    const char* operator()(const Discarding&) const { return "discarding"; }
+  };
+  return std::visit(Names{}, state);
+}
+
+GuestRecord Guest::record() const {
+  GuestRecord record{id, run, GuestDurable::up, ""};
+  if (std::holds_alternative<Off>(state)) record.state = GuestDurable::off;
+  if (const auto* fencing = std::get_if<Fencing>(&state)) {
+    record.state = GuestDurable::fencing;
+    record.why = fencing->why;
+  }
+  if (const auto* fenced = std::get_if<Fenced>(&state)) {
+    record.state = GuestDurable::fenced;
+    record.why = fenced->why;
+  }
+  if (std::holds_alternative<Discarding>(state)) record.state = GuestDurable::fenced;
+  return record;
+}
+
+void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
+  const bool has_process = guest.believed_up() || guest.coming_up();
+  if (!has_process) return;  // it is being fenced already, or there is nothing to fence
+  const GuestRun run = guest.current();
+  guest.state = Fencing{why};
+  step.out.fence.push_back({run});
+  for (Application& app : step.state.apps) {
+    if (app.place() != run) continue;
+    if (app.serving() != nullptr) {
+      step.out.withdraw.push_back({app.id});
+      begin_move(step, app, why, guest.id, since, move_step::Fencing{run});
+    } else {
+      enter_fencing(step, app, run);
+    }
+  }
+}
+
+void handle(Step& step, const event::DrillStarted& event) {
+  Guest& guest = step.state.guest(event.guest);
+  guest.drill = Drill{event.kind, step.now};
+  step.note(Severity::warning, "drill", "a fault is being caused on purpose in " + step.state.name(guest.id),
+            guest.id);
+}
+
+void handle(Step& step, const event::GuestLaunched& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr || !std::holds_alternative<Launching>(guest->state)) return;
+  guest->state = Booting{step.now + step.state.setup.guest(guest->id).boot_limit};
+}
+
+void handle(Step& step, const event::LaunchFailed& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr) return;
+  if (std::holds_alternative<Fencing>(guest->state)) {
+    stopped(step, *guest, "it was never started: " + event.why, false);
+    return;
+  }
+  if (!std::holds_alternative<Launching>(guest->state)) return;
+  ++guest->bad_starts;
+  guest->state = Off{step.now + backoff(guest->bad_starts)};
+  step.note(Severity::error, "guest-launch-failed",
+            step.state.name(guest->id) + " could not be launched: " + event.why + "; tried again in " +
+                format_duration(backoff(guest->bad_starts)),
+            guest->id);
+}
+
+void handle(Step& step, const event::GuestPanicked& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr || !(guest->believed_up() || guest->coming_up())) return;
+  if (guest->coming_up()) ++guest->bad_starts;
+  step.note(Severity::error, "guest-panicked", step.state.name(guest->id) + "'s kernel panicked", guest->id);
+  condemn(step, *guest, "kernel panic of " + step.state.name(guest->id), fault_began(*guest, step.now));
+}
+
+void handle(Step& step, const event::GuestExited& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr || std::holds_alternative<Off>(guest->state) ||
+      std::holds_alternative<Discarding>(guest->state)) {
+    return;
+  }
+  if (auto* fenced = std::get_if<Fenced>(&guest->state)) {
+    fenced->process_left = false;
+    return;
+  }
+  if (guest->coming_up()) ++guest->bad_starts;
+  if (!std::holds_alternative<Fencing>(guest->state)) {
+    step.note(Severity::error, "guest-exited",
+              "the virtual machine of " + step.state.name(guest->id) + " ended: " + event.how, guest->id);
+    condemn(step, *guest, "virtual machine of " + step.state.name(guest->id) + " ended (" + event.how + ")",
+            fault_began(*guest, step.now));
+    // Its end is the proof that a fence asks for.
+    std::erase_if(step.out.fence, [&](const action::Fence& fence) { return fence.run == event.run; });
+  }
+  stopped(step, *guest, event.how, false);
+}
+
+void handle(Step& step, const event::GuestFenced& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr || !std::holds_alternative<Fencing>(guest->state)) return;
+  stopped(step, *guest, event.how, true);
+}
+
+void handle(Step& step, const event::GuestGone& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr || !std::holds_alternative<Discarding>(guest->state)) return;
+  guest->state = Off{step.now + backoff(guest->bad_starts)};
+  guest->relaunched_at = step.now;
+}
+
+void handle(Step& step, const event::ProbeAnswer& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr) return;
+  auto* suspicion = std::get_if<Suspect>(&guest->state);
+  if (suspicion == nullptr) return;
+  const GuestSetup& setup = step.state.setup.guest(guest->id);
+  suspicion->probing = false;
+  if (event.kernel_answers) {
+    if (!suspicion->kernel_answered) {
+      step.note(Severity::warning, "agent-silent",
+                setup.name + "'s kernel answers but its agent does not; it is left alone", guest->id);
+    }
+    suspicion->kernel_answered = true;
+    suspicion->kernel_silent_since = step.now;
+    suspicion->next_probe = step.now + setup.heartbeat_limit;
+    return;
+  }
+  suspicion->kernel_answered = false;
+  suspicion->next_probe = step.now;
+  if (step.now - suspicion->kernel_silent_since < setup.hang_confirm) return;
+  step.note(Severity::error, "guest-hung", setup.name + " hangs: " + event.evidence, guest->id);
+  condemn(step, *guest, "hang of " + setup.name, fault_began(*guest, suspicion->last_beat));
+}
+
+void handle(Step& step, const event::AgentGreeted& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr) return;
+  if (!guest->coming_up()) {
+    heard(step, *guest, event.memory);
+    return;
+  }
+  guest->state = Ready{step.now, event.memory};
+  guest->bad_starts = 0;
+  std::string text = step.state.name(guest->id) + " is ready, " + format_size(event.memory.available_bytes) +
+                     " of its memory available";
+  if (guest->relaunched_at) {
+    text += "; back as a standby " +
+            std::to_string(static_cast<long>(to_ms(step.now - *guest->relaunched_at))) + " ms after its end";
+  }
+  guest->relaunched_at.reset();
+  step.note(Severity::info, "guest-ready", text, guest->id);
+  for (const Application& app : step.state.apps) {
+    const AppSetup& setup = step.state.setup.app(app.id);
+    const bool listed = std::count(setup.guests.begin(), setup.guests.end(), guest->id) > 0;
+    if (setup.hot_standby && listed) step.out.prepare.push_back({event.run, app.id});
+  }
+}
+
+void handle(Step& step, const event::AgentBeat& event) {
+  if (Guest* guest = step.state.living(event.run)) heard(step, *guest, event.memory);
+}
+
+void handle(Step& step, const event::AgentLost& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr) return;
+  if (const auto* ready = guest->ready()) suspect(step, *guest, Ready(*ready));
+}
+
+void handle(Step& step, const event::AgentMisbehaved& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr) return;
+  step.note(Severity::error, "agent-misbehaved",
+            step.state.name(guest->id) + "'s agent sent what no agent of ours sends: " + event.what,
+            guest->id);
+}
+
+void advance(Step& step, Guest& guest) {
+  if (auto* off = std::get_if<Off>(&guest.state)) {
+    if (guest.wanted && step.now >= off->not_before && !takeover_under_way(step.state)) launch(step, guest);
+  } else if (auto* booting = std::get_if<Booting>(&guest.state)) {
+    if (step.now < booting->deadline) return;
+    ++guest.bad_starts;
+    condemn(step, guest,
+            step.state.name(guest.id) + " did not become ready within " +
+                format_duration(step.state.setup.guest(guest.id).boot_limit),
+            step.now);
+  } else if (auto* ready = std::get_if<Ready>(&guest.state)) {
+    if (step.now - ready->last_beat >= step.state.setup.guest(guest.id).heartbeat_limit) {
+      suspect(step, guest, Ready(*ready));
+    }
+  } else if (auto* suspicion = std::get_if<Suspect>(&guest.state)) {
+    advance_suspect(step, guest, *suspicion);
+  } else if (auto* fenced = std::get_if<Fenced>(&guest.state)) {
+    if (takeover_under_way(step.state) && step.now - fenced->since < kClearingDelayLimit) return;
+    // Also when the process has ended: its sockets and files are still there.
+    guest.state = Discarding{};
+    step.out.discard.push_back({guest.current()});
+  }
+}
+
+std::optional<Time> deadline(const State& state, const Guest& guest) {
+  const GuestSetup& setup = state.setup.guest(guest.id);
+  if (const auto* off = std::get_if<Off>(&guest.state)) {
+    if (guest.wanted && !takeover_under_way(state)) return off->not_before;
+  } else if (const auto* booting = std::get_if<Booting>(&guest.state)) {
+    return booting->deadline;
+  } else if (const auto* ready = std::get_if<Ready>(&guest.state)) {
+    return ready->last_beat + setup.heartbeat_limit;
+  } else if (const auto* suspicion = std::get_if<Suspect>(&guest.state)) {
+    std::optional<Time> at;
+    if (!suspicion->probing) at = suspicion->next_probe;
+    if (setup.silent_agent_limit > Duration{}) {
+      const Time limit = suspicion->last_beat + setup.silent_agent_limit;
+      at = at ? std::min(*at, limit) : limit;
+    }
+    return at;
+  } else if (const auto* fenced = std::get_if<Fenced>(&guest.state)) {
+    return fenced->since + kClearingDelayLimit;
+  }
+  return std::nullopt;
+}
+
+}  // namespace understudy::core

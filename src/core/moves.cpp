@@ -1,0 +1,439 @@
+// The one path of an application to the guest where it serves: choose a guest, let its OS compute what is
+// missing, plug areas, have them confirmed from inside, start, open the address. A first start and a takeover
+// differ only in which areas come first: the application's own, which its failed guest held.
+#include "base/check.hpp"
+#include "core/state.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace understudy::core {
+
+namespace {
+
+using namespace move_step;
+
+// Limits of the steps that only a healthy guest is asked to take. A guest that lets one pass is condemned.
+constexpr Duration kSizingLimit = std::chrono::seconds(5);
+constexpr Duration kPluggingLimit = std::chrono::seconds(20);
+constexpr Duration kEngagingLimit = std::chrono::seconds(20);
+constexpr Duration kFirstAvoid = std::chrono::seconds(1);
+constexpr Duration kLongestAvoid = std::chrono::seconds(60);
+
+// The answer's application, if it is in this step on this run under this epoch: everything else is late,
+// repeated or made up, and changes nothing.
+template <class Wanted, class Answer>
+Application* expect(Step& step, const Answer& answer) {
+  Application& app = step.state.app(answer.app);
+  const auto* at = app.template in_step<Wanted>();
+  return at != nullptr && at->to == answer.run && app.epoch == answer.epoch ? &app : nullptr;
+}
+
+// The guest on which the application may be placed now. A first start waits for a preferred guest that is
+// still coming up for the first time; a takeover takes the first that can.
+const Guest* choose(const State& state, const Application& app, const Move& move, std::string& why) {
+  const AppSetup& setup = state.setup.app(app.id);
+  std::vector<GuestId> order = setup.guests;
+  if (!setup.hot_standby) order.resize(1);
+  if (move.preferred) {
+    std::stable_partition(order.begin(), order.end(), [&](GuestId id) { return id == *move.preferred; });
+  }
+  why.clear();
+  for (const GuestId id : order) {
+    const Guest& guest = state.guest(id);
+    const std::string reason = why_not(state, app, guest);
+    if (reason.empty()) return &guest;
+    if (!why.empty()) why += "; ";
+    why += reason;
+    if (!move.from && guest.coming_up() && guest.run == 1) return nullptr;
+  }
+  return nullptr;
+}
+
+void enter_starting(Step& step, Application& app, GuestRun to, Bytes limit_bytes) {
+  Move& move = app.moving()->move;
+  move.step = Starting{to, step.now + step.state.setup.app(app.id).start_limit, limit_bytes};
+  step.out.start.push_back({to, app.id, app.epoch, limit_bytes, step.state.table.in_use_by(app.id, to)});
+}
+
+// All areas that this guest is to get are plugged: have them confirmed.
+void engage_if_complete(Step& step, Application& app, GuestRun to) {
+  action::AskEngage ask{to, app.id, app.epoch, {}};
+  for (const Area& area : step.state.table.areas()) {
+    if (area.user != app.id) continue;
+    if (area.state == AreaState::scrubbing || area.state == AreaState::plugging) return;
+    ask.areas.push_back({area.id, area.guest_address, step.state.setup.pool.area_bytes});
+  }
+  Move& move = app.moving()->move;
+  move.lap(Phase::attach, step.now);
+  move.step = Engaging{to, step.now + kEngagingLimit};
+  step.out.engage.push_back(std::move(ask));
+}
+
+// Between trust domains an area is zeroed first; inside one its pages go as they are.
+void plug_or_scrub(Step& step, Application& app, GuestRun to, AreaId id) {
+  const std::string& domain = step.state.setup.guest(to.guest).trust_domain;
+  const Area& area = step.state.table.area(id);
+  if (area.last_domain.empty() || area.last_domain == domain) {
+    step.state.table.begin_plug(id, to, domain);
+    step.out.plug.push_back({to, id});
+    return;
+  }
+  step.note(Severity::info, "area-scrubbed",
+            "area " + std::to_string(id.value) + " is zeroed: it comes from trust domain " +
+                area.last_domain + " and goes to " + domain,
+            to.guest, app.id);
+  step.state.table.begin_scrub(id);
+  step.out.scrub.push_back({id});
+  app.moving()->move.report.bytes_zeroed += step.state.setup.pool.area_bytes;
+}
+
+std::size_t free_slots(const State& state, GuestRun run) {
+  const std::uint32_t slots = state.setup.guest(run.guest).slots;
+  return slots - std::min(slots, state.table.count_in(run));
+}
+
+// The application's areas for a stated need: as many as wanted, or as many as there are if they reach the
+// minimum, or none.
+std::vector<AreaId> grant(const State& state, const Application& app, GuestRun to, Bytes missing_bytes) {
+  const AppSetup& setup = state.setup.app(app.id);
+  const Bytes usable = usable_bytes(state.setup.pool.area_bytes);
+  std::vector<AreaId> areas = areas_for(state, app);
+  if (areas.size() > free_slots(state, to)) areas.resize(free_slots(state, to));
+  // A guest cannot ask for more than the application is entitled to, whatever it claims.
+  const Bytes missing = std::min(missing_bytes, setup.desired_bytes);
+  const std::size_t wanted = (missing + usable - 1) / usable;
+  if (areas.size() >= wanted) {
+    areas.resize(wanted);
+    return areas;
+  }
+  const Bytes in_base = setup.desired_bytes - missing;
+  if (areas.size() * usable + in_base < setup.minimum_bytes) areas.clear();
+  return areas;
+}
+
+void avoid(Step& step, Application& app, GuestId guest) {
+  Application::Avoid& entry = app.avoid[guest];
+  ++entry.times;
+  entry.until = step.now + std::min<Duration>(kLongestAvoid, kFirstAvoid * (1LL << std::min(entry.times - 1, 10U)));
+}
+
+void finish(Step& step, Application& app, Move& move) {
+  move.lap(Phase::serving, step.now);
+  move.report.result = "serving";
+  const std::string verb = move.from ? " serves on " : " started on ";
+  step.note(Severity::info, move.from ? "takeover-done" : "app-serving",
+            step.state.name(app.id) + verb + step.state.name(*move.report.to) + " " +
+                std::to_string(static_cast<long>(to_ms(move.report.total()))) + " ms after: " + move.cause,
+            move.report.to, app.id);
+  step.out.reports.push_back(move.report);
+}
+
+void advance_choosing(Step& step, Application& app, Choosing& choosing) {
+  if (!app.wanted) {
+    for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
+    app.state = app_state::Idle{};
+    return;
+  }
+  if (!step.state.journal_trouble.empty()) {
+    choosing.why_not_yet = step.state.journal_trouble;
+    return;
+  }
+  Move& move = app.moving()->move;
+  std::string why;
+  const Guest* to = choose(step.state, app, move, why);
+  if (to == nullptr) {
+    if (choosing.why_not_yet != why && move.from) {
+      step.note(Severity::warning, "takeover-waits", step.state.name(app.id) + " waits: " + why, std::nullopt,
+                app.id);
+    }
+    choosing.why_not_yet = why;
+    return;
+  }
+  ++app.epoch;
+  move.report.to = to->id;
+  move.report.epoch = app.epoch;
+  move.step = Sizing{to->current(), step.now + kSizingLimit};
+  step.out.need.push_back({to->current(), app.id, app.epoch, step.state.setup.app(app.id).desired_bytes});
+  step.note(Severity::info, "app-placing", step.state.name(app.id) + " goes to " + step.state.name(to->id),
+            to->id, app.id);
+}
+
+void condemn_slow(Step& step, Application& app, GuestRun to, const char* what) {
+  condemn(step, step.state.guest(to.guest), step.state.name(to.guest) + what + step.state.name(app.id),
+          step.now);
+}
+
+}  // namespace
+
+const char* move_step_name(const MoveStep& step) {
+  struct Names {
+    const char* operator()(const Stopping&) const { return "stopping"; }
+    const char* operator()(const Releasing&) const { return "releasing"; }
+    const char* operator()(const Fencing&) const { return "fencing"; }
+    const char* operator()(const Choosing&) const { return "waiting"; }
+    const char* operator()(const Sizing&) const { return "sizing"; }
+    const char* operator()(const Plugging&) const { return "attaching"; }
+    const char* operator()(const Engaging&) const { return "onlining"; }
+    const char* operator()(const Starting&) const { return "starting"; }
+  };
+  return std::visit(Names{}, step);
+}
+
+Move& begin_move(Step& step, Application& app, const std::string& cause, std::optional<GuestId> from,
+                 Time since, MoveStep first) {
+  Move move{.step = std::move(first),
+            .cause = cause,
+            .from = from,
+            .preferred = {},
+            .give_up = {},
+            .mark = step.now,
+            .report = {}};
+  move.report.app = app.id;
+  move.report.cause = cause;
+  move.report.from = from;
+  move.report.phases[static_cast<std::size_t>(Phase::detect)] = step.now - since;
+  app.state = app_state::Moving{std::move(move)};
+  if (from) {
+    step.note(Severity::warning, "takeover-begun",
+              step.state.name(app.id) + " leaves " + step.state.name(*from) + ": " + cause, from, app.id);
+  }
+  return app.moving()->move;
+}
+
+void enter_choosing(Step& step, Application& app) {
+  Move& move = app.moving()->move;
+  if (!move.give_up.empty()) {
+    for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
+    step.note(Severity::error, "app-failed", step.state.name(app.id) + " is given up: " + move.give_up,
+              move.from, app.id);
+    app.wanted = false;
+    app.state = app_state::Failed{move.give_up};
+    return;
+  }
+  if (!step.state.setup.app(app.id).hot_standby) {
+    for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
+  }
+  move.step = Choosing{};
+}
+
+void handle(Step& step, const event::NeedStated& event) {
+  Application* app = expect<Sizing>(step, event);
+  if (app == nullptr) return;
+  const GuestRun to = event.run;
+  Table& table = step.state.table;
+  const std::vector<AreaId> granted = grant(step.state, *app, to, event.missing_bytes);
+  if (granted.empty() && event.missing_bytes > 0) {
+    avoid(step, *app, to.guest);
+    step.note(Severity::error, "no-memory",
+              step.state.name(app->id) + " needs " + format_size(event.missing_bytes) + " more on " +
+                  step.state.name(to.guest) + " than the pool has left",
+              to.guest, app->id);
+    enter_choosing(step, *app);
+    return;
+  }
+  Move& move = app->moving()->move;
+  for (const AreaId id : granted) {
+    if (table.area(id).state == AreaState::unused) {
+      table.hold(id, app->id);
+    } else if (move.from) {
+      move.report.bytes_moved += step.state.setup.pool.area_bytes;
+    }
+  }
+  for (const AreaId id : table.held_by(app->id)) {
+    if (std::find(granted.begin(), granted.end(), id) == granted.end()) table.free(id);
+  }
+  move.step = Plugging{to, step.now + kPluggingLimit};
+  if (granted.empty()) {
+    move.lap(Phase::attach, step.now);
+    enter_starting(step, *app, to, step.state.setup.app(app->id).desired_bytes);
+    return;
+  }
+  for (const AreaId id : granted) plug_or_scrub(step, *app, to, id);
+}
+
+void handle(Step& step, const event::AreaScrubbed& event) {
+  if (!step.state.table.knows(event.area) ||
+      step.state.table.area(event.area).state != AreaState::scrubbing) {
+    return;
+  }
+  step.state.table.scrubbed(event.area);
+  Application& app = step.state.app(*step.state.table.area(event.area).user);
+  const bool not_placed_yet = app.in_step<Choosing>() != nullptr ||
+                              app.in_step<move_step::Fencing>() != nullptr ||
+                              app.in_step<Sizing>() != nullptr;
+  if (const auto* at = app.in_step<Plugging>()) {
+    plug_or_scrub(step, app, at->to, event.area);
+  } else if (!not_placed_yet) {
+    step.state.table.free(event.area);  // it came too late to be of use
+  }
+}
+
+void handle(Step& step, const event::ScrubFailed& event) {
+  if (!step.state.table.knows(event.area) ||
+      step.state.table.area(event.area).state != AreaState::scrubbing) {
+    return;
+  }
+  step.note(
+      Severity::error, "scrub-failed",
+      "area " + std::to_string(event.area.value) + " could not be zeroed: " + event.why + "; tried again",
+      std::nullopt);
+  step.out.scrub.push_back({event.area});
+}
+
+void handle(Step& step, const event::AreaPlugged& event) {
+  if (!step.state.table.knows(event.area)) return;
+  const Area& area = step.state.table.area(event.area);
+  if (area.state != AreaState::plugging || area.in != event.run) return;
+  step.state.table.plugged(event.area, event.guest_address);
+  Application& app = step.state.app(*area.user);
+  if (app.in_step<Plugging>() != nullptr) {
+    engage_if_complete(step, app, event.run);
+  } else if (app.serving() != nullptr && app.serving()->growing) {
+    growth_plugged(step, app);
+  }
+}
+
+void handle(Step& step, const event::PlugFailed& event) {
+  if (!step.state.table.knows(event.area)) return;
+  const Area& area = step.state.table.area(event.area);
+  if (area.state != AreaState::plugging || area.in != event.run) return;
+  step.state.table.plug_failed(event.area);
+  step.note(Severity::error, "plug-failed",
+            "area " + std::to_string(event.area.value) + " could not be plugged into " +
+                step.state.name(event.run.guest) + ": " + event.why,
+            event.run.guest);
+  // What its kernel made of the attempt is unknown: it is not trusted with another.
+  condemn(step, step.state.guest(event.run.guest),
+          step.state.name(event.run.guest) + " could not take an area (" + event.why + ")", step.now);
+}
+
+void handle(Step& step, const event::AreasEngaged& event) {
+  Application& known = step.state.app(event.app);
+  if (known.serving() != nullptr && known.serving()->growing && known.serving()->on == event.run &&
+      known.epoch == event.epoch) {
+    growth_engaged(step, known, event);
+    return;
+  }
+  Application* app = expect<Engaging>(step, event);
+  if (app == nullptr) return;
+  const std::vector<AreaId> areas = step.state.table.in_use_by(app->id, event.run);
+  const Bytes usable = areas.size() * usable_bytes(step.state.setup.pool.area_bytes);
+  // Half of it is proof enough that the areas are counted; a guest that claims less has not got them.
+  if (event.memory.total_bytes < usable / 2) {
+    condemn(step, step.state.guest(event.run.guest),
+            step.state.name(event.run.guest) + " confirmed areas but has only " +
+                format_size(event.memory.total_bytes) + " in all",
+            step.now);
+    return;
+  }
+  for (const AreaId id : areas) step.state.table.engaged(id);
+  app->moving()->move.lap(Phase::online, step.now);
+  const Bytes desired = step.state.setup.app(app->id).desired_bytes;
+  const Bytes limit = std::min(desired, std::max(usable, event.memory.available_bytes));
+  enter_starting(step, *app, event.run, limit);
+}
+
+void handle(Step& step, const event::EngageFailed& event) {
+  Application* app = expect<Engaging>(step, event);
+  if (app == nullptr) return;
+  avoid(step, *app, event.run.guest);
+  // Part of the struct pages may have leaked in its kernel. It is thrown away, never asked again.
+  condemn(step, step.state.guest(event.run.guest),
+          step.state.name(event.run.guest) + " could not use its new memory (" + event.why + ")", step.now);
+}
+
+void handle(Step& step, const event::AppServing& event) {
+  Application* app = expect<Starting>(step, event);
+  if (app == nullptr) return;
+  const Bytes limit_bytes = app->in_step<Starting>()->limit_bytes;
+  Move move = std::move(app->moving()->move);
+  move.lap(Phase::start, step.now);
+  const std::vector<AreaId> own = step.state.table.in_use_by(app->id, event.run);
+  for (const AreaId id : event.areas_in_use) {
+    if (std::find(own.begin(), own.end(), id) != own.end()) continue;
+    step.note(Severity::error, "agent-misbehaved",
+              step.state.name(event.run.guest) + " says that " + step.state.name(app->id) + " uses area " +
+                  std::to_string(id.value) + ", which is not its own; ignored",
+              event.run.guest, app->id);
+  }
+  const AppSetup& setup = step.state.setup.app(app->id);
+  app->avoid.clear();
+  app_state::Serving serving{
+      .on = event.run,
+      .since = step.now,
+      .limit_bytes = limit_bytes,
+      .base_use_bytes = std::min(event.base_use_bytes, step.state.setup.guest(event.run.guest).base_bytes),
+      .unrouted = {},
+      .growing = false,
+      .trouble = {}};
+  if (setup.has_address) {
+    step.out.route.push_back({app->id, event.run});
+    serving.unrouted = std::move(move);
+  } else {
+    finish(step, *app, move);
+  }
+  app->state = std::move(serving);
+}
+
+void handle(Step& step, const event::AddressRouted& event) {
+  Application& app = step.state.app(event.app);
+  auto* serving = app.serving();
+  if (serving == nullptr || serving->on != event.run || !serving->unrouted) return;
+  finish(step, app, *serving->unrouted);
+  serving->unrouted.reset();
+}
+
+void handle(Step& step, const event::AppStartFailed& event) {
+  Application* app = expect<Starting>(step, event);
+  if (app == nullptr) return;
+  avoid(step, *app, event.run.guest);
+  step.note(Severity::error, "app-start-failed",
+            step.state.name(app->id) + " could not be started on " + step.state.name(event.run.guest) + ": " +
+                event.why,
+            event.run.guest, app->id);
+  enter_releasing(step, *app, event.run);
+}
+
+void advance(Step& step, Application& app) {
+  if (auto* choosing = app.in_step<Choosing>()) {
+    advance_choosing(step, app, *choosing);
+  } else if (auto* sizing = app.in_step<Sizing>()) {
+    if (step.now >= sizing->deadline) condemn_slow(step, app, sizing->to, " did not say what it needs for ");
+  } else if (auto* plugging = app.in_step<Plugging>()) {
+    if (step.now >= plugging->deadline) condemn_slow(step, app, plugging->to, " did not get the areas for ");
+  } else if (auto* engaging = app.in_step<Engaging>()) {
+    if (step.now >= engaging->deadline)
+      condemn_slow(step, app, engaging->to, " did not confirm the memory for ");
+  } else if (auto* starting = app.in_step<Starting>()) {
+    if (step.now < starting->deadline) return;
+    // It may run half way: it must be gone for certain before it is started anywhere.
+    avoid(step, app, starting->to.guest);
+    enter_stopping(step, app, starting->to);
+  } else if (auto* stopping = app.in_step<Stopping>()) {
+    if (step.now >= stopping->deadline) condemn_slow(step, app, stopping->from, " did not end ");
+  } else if (auto* releasing = app.in_step<Releasing>()) {
+    if (step.now >= releasing->deadline)
+      condemn_slow(step, app, releasing->from, " did not let go of the areas of ");
+  }
+}
+
+std::optional<Time> deadline(const State& state, const Application& app) {
+  struct At {
+    const State& state;
+    const Application& app;
+    std::optional<Time> operator()(const Fencing&) const { return std::nullopt; }
+    std::optional<Time> operator()(const Choosing&) const {
+      std::optional<Time> at;
+      for (const auto& [guest, entry] : app.avoid) {
+        if (entry.until > state.now) at = at ? std::min(*at, entry.until) : entry.until;
+      }
+      return at;
+    }
+    std::optional<Time> operator()(const auto& step) const { return step.deadline; }
+  };
+  const auto* moving = app.moving();
+  return moving != nullptr ? std::visit(At{state, app}, moving->move.step) : std::nullopt;
+}
+
+}  // namespace understudy::core

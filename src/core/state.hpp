@@ -1,0 +1,119 @@
+#pragma once
+
+#include "core/application.hpp"
+#include "core/guest.hpp"
+#include "core/outputs.hpp"
+#include "core/setup.hpp"
+#include "core/table.hpp"
+
+#include <vector>
+
+// Inside the core only: the whole state, and one step over it. The handlers are grouped by what they decide:
+// guests.cpp (is a guest alive), moves.cpp (the way of an application), apps.cpp (faults of applications).
+namespace understudy::core {
+
+struct State {
+  Setup setup;
+  Table table;
+  std::vector<Guest> guests;
+  std::vector<Application> apps;
+  Time now{};                   // of the latest step
+  std::string journal_trouble;  // why no move may begin; empty: none
+
+  explicit State(Setup s);
+  [[nodiscard]] Guest& guest(GuestId id) { return guests.at(id.value); }
+  [[nodiscard]] const Guest& guest(GuestId id) const { return guests.at(id.value); }
+  [[nodiscard]] Application& app(AppId id) { return apps.at(id.value); }
+  [[nodiscard]] const Application& app(AppId id) const { return apps.at(id.value); }
+  [[nodiscard]] const std::string& name(GuestId id) const { return setup.guest(id).name; }
+  [[nodiscard]] const std::string& name(AppId id) const { return setup.app(id).name; }
+  // The guest if `run` is its present life; late words of a former life find nothing.
+  [[nodiscard]] Guest* living(GuestRun run);
+  // Applications with the higher priority first, then in the file's order.
+  [[nodiscard]] std::vector<AppId> by_priority() const;
+};
+
+struct Step {
+  State& state;
+  Time now;
+  Outputs& out;
+
+  void note(Severity severity, std::string kind, std::string text, std::optional<GuestId> guest,
+            std::optional<AppId> app = std::nullopt) {
+    out.notices.push_back({severity, std::move(kind), std::move(text), guest, app});
+  }
+};
+
+// guests.cpp
+void handle(Step&, const event::DrillStarted&);
+void handle(Step&, const event::GuestLaunched&);
+void handle(Step&, const event::LaunchFailed&);
+void handle(Step&, const event::GuestPanicked&);
+void handle(Step&, const event::GuestExited&);
+void handle(Step&, const event::GuestFenced&);
+void handle(Step&, const event::GuestGone&);
+void handle(Step&, const event::ProbeAnswer&);
+void handle(Step&, const event::AgentGreeted&);
+void handle(Step&, const event::AgentBeat&);
+void handle(Step&, const event::AgentLost&);
+void handle(Step&, const event::AgentMisbehaved&);
+// Starts to stop a guest whose OS has failed or cannot be trusted with memory any more. `since` is when the
+// fault began, as far as known: the start of the detect phase.
+void condemn(Step&, Guest&, const std::string& why, Time since);
+void advance(Step&, Guest&);  // deadlines, suspicion, clearing up, coming back
+[[nodiscard]] std::optional<Time> deadline(const State&, const Guest&);
+
+// moves.cpp
+void handle(Step&, const event::NeedStated&);
+void handle(Step&, const event::AreaPlugged&);
+void handle(Step&, const event::PlugFailed&);
+void handle(Step&, const event::AreaScrubbed&);
+void handle(Step&, const event::ScrubFailed&);
+void handle(Step&, const event::AreasEngaged&);
+void handle(Step&, const event::EngageFailed&);
+void handle(Step&, const event::AppServing&);
+void handle(Step&, const event::AppStartFailed&);
+void handle(Step&, const event::AddressRouted&);
+// Begins the way of an application; the caller sets the first step.
+Move& begin_move(Step&, Application&, const std::string& cause, std::optional<GuestId> from, Time since,
+                 MoveStep first);
+void enter_choosing(Step&, Application&);
+void advance(Step&, Application&);  // choosing, deadlines
+[[nodiscard]] std::optional<Time> deadline(const State&, const Application&);
+
+// leaving.cpp
+void handle(Step&, const event::AppStopped&);
+void handle(Step&, const event::StopFailed&);
+void handle(Step&, const event::AreasReleased&);
+void handle(Step&, const event::AreaUnplugged&);
+void handle(Step&, const event::UnplugFailed&);
+void enter_stopping(Step&, Application&, GuestRun from);
+void enter_releasing(Step&, Application&, GuestRun from);
+// The guest is (or is about to be) fenced: everything that the application had to do there is over.
+void enter_fencing(Step&, Application&, GuestRun from);
+void guest_stopped(Step&, Application&, GuestRun run);
+void release_finished(Step&, Application&);
+
+// apps.cpp
+void handle(Step&, const event::BringUp&);
+void handle(Step&, const event::BringDown&);
+void handle(Step&, const event::StartApp&);
+void handle(Step&, const event::Switchover&);
+void handle(Step&, const event::AppRestarting&);
+void handle(Step&, const event::AppFaulted&);
+inline void handle(Step&, const event::Tick&) {}
+
+// growth.cpp
+void handle(Step&, const event::AppWantsMemory&);
+void growth_plugged(Step&, Application&);  // one more of its areas is in
+void growth_engaged(Step&, Application&, const event::AreasEngaged&);
+
+// candidates.cpp
+// What keeps this guest from taking the application over now; empty: nothing.
+[[nodiscard]] std::string why_not(const State&, const Application&, const Guest&);
+// The areas that could be given to the application now: its own first, then unused ones.
+[[nodiscard]] std::vector<AreaId> areas_for(const State&, const Application&);
+// What one area adds to a guest's usable memory: memmap_on_memory keeps 64 B of each 4 KiB page of it.
+[[nodiscard]] Bytes usable_bytes(Bytes area_bytes);
+
+}  // namespace understudy::core
