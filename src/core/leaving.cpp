@@ -30,7 +30,10 @@ std::optional<GuestRun> Application::place() const {
     std::optional<GuestRun> operator()(const Releasing& s) const { return s.from; }
     std::optional<GuestRun> operator()(const Fencing& s) const { return s.from; }
     std::optional<GuestRun> operator()(const Choosing&) const { return std::nullopt; }
-    std::optional<GuestRun> operator()(const auto& s) const { return s.to; }
+    std::optional<GuestRun> operator()(const Sizing& s) const { return s.to; }
+    std::optional<GuestRun> operator()(const Plugging& s) const { return s.to; }
+    std::optional<GuestRun> operator()(const Engaging& s) const { return s.to; }
+    std::optional<GuestRun> operator()(const Starting& s) const { return s.to; }
   };
   if (const auto* s = serving()) return s->on;
   if (const auto* m = moving()) return std::visit(Where{}, m->move.step);

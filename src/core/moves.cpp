@@ -430,7 +430,12 @@ std::optional<Time> deadline(const State& state, const Application& app) {
       }
       return at;
     }
-    std::optional<Time> operator()(const auto& step) const { return step.deadline; }
+    std::optional<Time> operator()(const Stopping& step) const { return step.deadline; }
+    std::optional<Time> operator()(const Releasing& step) const { return step.deadline; }
+    std::optional<Time> operator()(const Sizing& step) const { return step.deadline; }
+    std::optional<Time> operator()(const Plugging& step) const { return step.deadline; }
+    std::optional<Time> operator()(const Engaging& step) const { return step.deadline; }
+    std::optional<Time> operator()(const Starting& step) const { return step.deadline; }
   };
   const auto* moving = app.moving();
   return moving != nullptr ? std::visit(At{state, app}, moving->move.step) : std::nullopt;
