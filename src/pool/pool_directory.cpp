@@ -1,0 +1,197 @@
+#include "pool/pool_directory.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+namespace understudy::pool {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kAreaPrefix = "area-";
+constexpr const char* kSharedMemory = "/dev/shm";
+// A mount can be hidden below another one of ours when a daemon died between two steps; more than this many
+// on one place is not our doing.
+constexpr int kMostStackedMounts = 16;
+
+std::string errno_text(int code) {
+  return std::strerror(code);
+}
+
+// FNV-1a: the same in every build, which std::hash is not.
+std::uint64_t fnv1a(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  return hash;
+}
+
+// "understudy-RUNDIRNAME-0123456789abcdef".
+std::string subdirectory_name(const fs::path& run_dir) {
+  const fs::path whole = fs::weakly_canonical(run_dir);
+  char hash[17];
+  std::snprintf(hash, sizeof hash, "%016llx", static_cast<unsigned long long>(fnv1a(whole.native())));
+  return "understudy-" + whole.filename().string().substr(0, 64) + "-" + hash;
+}
+
+bool is_mount_point(const fs::path& path) {
+  struct stat inside {};
+  struct stat outside {};
+  return ::lstat(path.c_str(), &inside) == 0 && ::lstat(path.parent_path().c_str(), &outside) == 0 &&
+         inside.st_dev != outside.st_dev;
+}
+
+Result<void> unmount_all(const fs::path& path) {
+  for (int i = 0; i < kMostStackedMounts && is_mount_point(path); ++i) {
+    if (::umount2(path.c_str(), UMOUNT_NOFOLLOW) == 0) continue;
+    // Somebody still maps an area or stands in the directory. Its name goes now, its memory with its last
+    // user.
+    if (errno == EBUSY && ::umount2(path.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) == 0) continue;
+    return failure("cannot unmount the pool's tmpfs on " + path.string() + ": " + errno_text(errno) +
+                   "; unmount it as root with `umount " + path.string() + "`");
+  }
+  if (is_mount_point(path))
+    return failure("more than " + std::to_string(kMostStackedMounts) + " filesystems are mounted on " +
+                   path.string() + "; unmount them by hand");
+  return {};
+}
+
+Result<std::string> mount_private(const Place& place, Bytes bytes, std::uint32_t file_count) {
+  // Root's inode takes one of them; the rest is room for nothing else.
+  const std::string size =
+      "size=" + std::to_string(bytes) + ",mode=0700,nr_inodes=" + std::to_string(file_count + 8);
+  // Huge pages make mapping and tearing down an area ten times faster; noswap keeps the pool from going to
+  // disk. Older kernels know neither, so the best that this one takes is found by trying.
+  for (const char* extra : {",huge=within_size,noswap", ",huge=within_size", ",noswap", ""}) {
+    if (::mount("understudy-areas", place.path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                (size + extra).c_str()) == 0)
+      return "private tmpfs on " + place.path.string() + " (" + (*extra ? extra + 1 : "no huge pages") + ")";
+    if (errno != EINVAL) break;
+  }
+  return failure("cannot mount a tmpfs on " + place.path.string() + ": " + errno_text(errno));
+}
+
+Result<void> check_filesystem(const fs::path& path, config::Backing backing) {
+  struct statfs info {};
+  if (::statfs(path.c_str(), &info) != 0)
+    return failure("[pool] directory " + path.string() + ": " + errno_text(errno));
+  const bool huge = backing == config::Backing::hugetlbfs;
+  if (static_cast<unsigned long>(info.f_type) == (huge ? HUGETLBFS_MAGIC : TMPFS_MAGIC)) return {};
+  return failure("[pool] directory " + path.string() + " is not on a " + (huge ? "hugetlbfs" : "tmpfs") +
+                 (huge ? "; mount one there: mount -t hugetlbfs none " + path.string()
+                       : std::string("; areas must be memory, not files on a disk: leave `directory` out, or "
+                                     "name a directory on a tmpfs")));
+}
+
+}  // namespace
+
+std::string area_file_name(core::AreaId area) {
+  char name[32];
+  std::snprintf(name, sizeof name, "area-%04u", area.value);
+  return name;
+}
+
+bool is_area_file_name(std::string_view name) {
+  if (!name.starts_with(kAreaPrefix)) return false;
+  name.remove_prefix(kAreaPrefix.size());
+  return name.size() >= 4 && name.size() <= 10 &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::vector<Place> places(const config::Pool& config, const fs::path& run_dir, bool as_root) {
+  const std::string name = subdirectory_name(run_dir);
+  if (!config.directory.empty()) return {{Place::Kind::subdirectory, config.directory / name}};
+  std::vector<Place> all;
+  if (as_root) all.push_back({Place::Kind::private_tmpfs, fs::weakly_canonical(run_dir) / "areas"});
+  all.push_back({Place::Kind::subdirectory, fs::path(kSharedMemory) / name});
+  return all;
+}
+
+Result<std::string> make_place(const Place& place, config::Backing backing, Bytes bytes,
+                               std::uint32_t file_count) {
+  if (place.kind == Place::Kind::subdirectory) {
+    if (auto ok = check_filesystem(place.path.parent_path(), backing); !ok)
+      return failure(ok.error().message);
+  }
+  if (::mkdir(place.path.c_str(), 0700) != 0 && errno != EEXIST)
+    return failure("cannot make the pool's directory " + place.path.string() + ": " + errno_text(errno));
+  // A directory that was there already is used only if it is ours and nobody else can look into it.
+  auto trusted = place_exists(place);
+  if (!trusted) return failure(trusted.error().message);
+  if (place.kind == Place::Kind::subdirectory)
+    return std::string(backing == config::Backing::hugetlbfs ? "hugetlbfs" : "shared tmpfs") +
+           ", directory " + place.path.string();
+  if (auto ok = unmount_all(place.path); !ok) return failure(ok.error().message);
+  auto mounted = mount_private(place, bytes, file_count);
+  if (!mounted) ::rmdir(place.path.c_str());
+  return mounted;
+}
+
+Result<bool> place_exists(const Place& place) {
+  struct stat info {};
+  if (::lstat(place.path.c_str(), &info) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return false;
+    return failure("the pool's directory " + place.path.string() + ": " + errno_text(errno));
+  }
+  const bool ours = info.st_uid == ::geteuid() || ::geteuid() == 0;
+  if (S_ISDIR(info.st_mode) && ours && (info.st_mode & 077) == 0) return true;
+  return failure("the pool's directory " + place.path.string() +
+                 " is there already, but it is not a directory that only this user may enter; somebody else "
+                 "made it: remove it, or use another --run-dir");
+}
+
+Result<std::vector<std::string>> area_files(const Place& place) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(place.path.c_str()), ::closedir);
+  if (!dir) {
+    if (errno == ENOENT) return std::vector<std::string>{};
+    return failure("cannot read the pool's directory " + place.path.string() + ": " + errno_text(errno));
+  }
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(dir.get())) {
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    if (!is_area_file_name(name))
+      return failure("the pool's directory " + place.path.string() + " holds \"" + std::string(name) +
+                     "\", which is no area; remove it by hand if nothing needs it");
+    names.emplace_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<void> remove_place(const Place& place) {
+  auto exists = place_exists(place);
+  if (!exists) return failure(exists.error().message);
+  if (!*exists) return {};
+  auto names = area_files(place);
+  if (!names) return failure(names.error().message);
+  for (const std::string& name : *names) {
+    if (::unlink((place.path / name).c_str()) != 0 && errno != ENOENT)
+      return failure("cannot remove the area " + (place.path / name).string() + ": " + errno_text(errno));
+  }
+  if (place.kind == Place::Kind::private_tmpfs) {
+    if (auto ok = unmount_all(place.path); !ok) return ok;
+  }
+  if (::rmdir(place.path.c_str()) != 0 && errno != ENOENT)
+    return failure("cannot remove the pool's directory " + place.path.string() + ": " + errno_text(errno));
+  return {};
+}
+
+Result<Bytes> page_bytes(const fs::path& path) {
+  struct statfs info {};
+  if (::statfs(path.c_str(), &info) != 0) return failure(path.string() + ": " + errno_text(errno));
+  return static_cast<Bytes>(info.f_bsize);
+}
+
+}  // namespace understudy::pool

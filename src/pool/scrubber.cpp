@@ -1,0 +1,40 @@
+#include "pool/scrubber.hpp"
+
+#include <csignal>
+#include <utility>
+
+namespace understudy::pool {
+
+Scrubber::Scrubber(Work work, Done done) : work_(std::move(work)), done_(std::move(done)) {
+  // Signals belong to the daemon's loop: a thread inherits the mask, so it is set around the start.
+  sigset_t all{};
+  sigset_t before{};
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Scrubber::add(core::AreaId area) {
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back(area);
+  }
+  changed_.notify_one();
+}
+
+void Scrubber::run(const std::stop_token& stop) {
+  while (true) {
+    core::AreaId area;
+    {
+      std::unique_lock lock(mutex_);
+      if (!changed_.wait(lock, stop, [this] { return !waiting_.empty(); })) return;
+      if (stop.stop_requested()) return;
+      area = waiting_.front();
+      waiting_.pop_front();
+    }
+    done_(area, work_(area));
+  }
+}
+
+}  // namespace understudy::pool
