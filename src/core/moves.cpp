@@ -115,7 +115,8 @@ std::vector<AreaId> grant(const State& state, const Application& app, GuestRun t
 void avoid(Step& step, Application& app, GuestId guest) {
   Application::Avoid& entry = app.avoid[guest];
   ++entry.times;
-  entry.until = step.now + std::min<Duration>(kLongestAvoid, kFirstAvoid * (1LL << std::min(entry.times - 1, 10U)));
+  entry.until =
+      step.now + std::min<Duration>(kLongestAvoid, kFirstAvoid * (1LL << std::min(entry.times - 1, 10U)));
 }
 
 void finish(Step& step, Application& app, Move& move) {

@@ -1,0 +1,142 @@
+#include "core/view.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace understudy::core {
+
+namespace {
+
+std::string area_name(AreaId id) {
+  char name[32];
+  std::snprintf(name, sizeof name, "area-%04u", id.value);
+  return name;
+}
+
+// Where the areas of an application go when it or its guest fails.
+std::string target_of(const State& state, const Application& app) {
+  if (!state.setup.app(app.id).hot_standby) return "unused";
+  const Protection p = protection(state, app);
+  return p.standby ? state.name(*p.standby) : "unused";
+}
+
+Row area_row(const State& state, const Area& area) {
+  Row row{area_name(area.id),         state.setup.pool.area_bytes, Use::unused, "", "", "",
+          area_state_name(area.state)};
+  if (area.user) {
+    row.use = Use::application;
+    row.user = state.name(*area.user);
+    row.takeover_target = target_of(state, state.app(*area.user));
+  }
+  if (area.in) row.attached_to = state.name(area.in->guest);
+  return row;
+}
+
+}  // namespace
+
+Protection protection(const State& state, const Application& app) {
+  const AppSetup& setup = state.setup.app(app.id);
+  Protection result;
+  if (!setup.hot_standby) {
+    result.why = "it is not a hot standby job";
+    return result;
+  }
+  const auto* serving = app.serving();
+  const auto place = app.place();
+  for (const GuestId id : setup.guests) {
+    if (place && id == place->guest) continue;
+    const std::string reason = why_not(state, app, state.guest(id));
+    if (reason.empty()) {
+      result.standby = id;
+      result.why.clear();
+      break;
+    }
+    if (!result.standby) result.standby = id;
+    if (!result.why.empty()) result.why += "; ";
+    result.why += reason;
+  }
+  if (!state.journal_trouble.empty()) result.why = state.journal_trouble;
+  if (serving == nullptr) result.why = app_trouble(app);
+  if (serving != nullptr && !state.guest(serving->on.guest).believed_up()) {
+    result.why = state.name(serving->on.guest) + " has failed";
+  }
+  result.is_protected = result.why.empty();
+  return result;
+}
+
+std::string app_state_word(const Application& app) {
+  struct Word {
+    const Application& app;
+    std::string operator()(const app_state::Idle&) const { return "stopped"; }
+    std::string operator()(const app_state::Moving& moving) const {
+      if (app.in_step<move_step::Choosing>() != nullptr) return "waiting";
+      return moving.move.from ? "moving" : "starting";
+    }
+    std::string operator()(const app_state::Serving& serving) const {
+      return serving.trouble.empty() ? "serving" : "restarting";
+    }
+    std::string operator()(const app_state::Failed&) const { return "failed"; }
+  };
+  return std::visit(Word{app}, app.state);
+}
+
+std::string app_trouble(const Application& app) {
+  struct Trouble {
+    const Application& app;
+    std::string operator()(const app_state::Idle&) const { return "it is stopped"; }
+    std::string operator()(const app_state::Moving& moving) const {
+      const auto* choosing = app.in_step<move_step::Choosing>();
+      if (choosing != nullptr && !choosing->why_not_yet.empty()) return "it waits: " + choosing->why_not_yet;
+      return std::string(move_step_name(moving.move.step)) + " (" + moving.move.cause + ")";
+    }
+    std::string operator()(const app_state::Serving& serving) const { return serving.trouble; }
+    std::string operator()(const app_state::Failed& failed) const { return "it was given up: " + failed.why; }
+  };
+  return std::visit(Trouble{app}, app.state);
+}
+
+Bytes areas_bytes(const State& state, GuestRun run) {
+  return state.table.count_in(run) * state.setup.pool.area_bytes;
+}
+
+const char* use_name(Use use) {
+  switch (use) {
+    case Use::os: return "os";
+    case Use::vmm: return "vmm";
+    case Use::application: return "application";
+    case Use::unused: return "unused";
+  }
+  return "?";
+}
+
+TableView table_view(const State& state, const std::vector<VmmUse>& vmm) {
+  TableView view;
+  view.pool_bytes = state.setup.pool.budget_bytes;
+  for (const Guest& guest : state.guests) {
+    const std::string& name = state.name(guest.id);
+    Bytes os_bytes = state.setup.guest(guest.id).base_bytes;
+    for (const Application& app : state.apps) {
+      const auto* serving = app.serving();
+      if (serving == nullptr || serving->on != guest.current() || serving->base_use_bytes == 0) continue;
+      const Bytes bytes = std::min(os_bytes, serving->base_use_bytes);
+      os_bytes -= bytes;
+      view.rows.push_back({"base-" + name + "-" + state.name(app.id), bytes, Use::application,
+                           state.name(app.id), name, "", "in use"});
+    }
+    view.rows.push_back({"os-" + name, os_bytes, Use::os, name, name, "", guest_state_name(guest.state)});
+  }
+  for (const VmmUse& use : vmm) {
+    view.rows.push_back({"vmm-" + use.part, use.bytes, Use::vmm, "understudy", "", "", "measured"});
+  }
+  for (const Area& area : state.table.areas()) view.rows.push_back(area_row(state, area));
+  Bytes sum = 0;
+  for (const Row& row : view.rows) sum += row.bytes;
+  if (sum > view.pool_bytes) {
+    view.over_budget_bytes = sum - view.pool_bytes;
+  } else {
+    view.rows.push_back({"rest", view.pool_bytes - sum, Use::unused, "", "", "", "unused"});
+  }
+  return view;
+}
+
+}  // namespace understudy::core

@@ -1,0 +1,54 @@
+#pragma once
+
+#include "core/state.hpp"
+
+#include <string>
+#include <vector>
+
+// What a person or a script is shown. Computed from the state on demand; nothing here is stored.
+namespace understudy::core {
+
+struct Protection {
+  bool is_protected = false;
+  std::string why;                 // why not; empty when protected
+  std::optional<GuestId> standby;  // who would take over, or will when it is ready
+};
+
+// Would a takeover of this application work now?
+[[nodiscard]] Protection protection(const State&, const Application&);
+// Stable word for scripts: stopped, waiting, starting, serving, restarting, moving, failed.
+[[nodiscard]] std::string app_state_word(const Application&);
+// Why the application is not simply serving; empty when it is.
+[[nodiscard]] std::string app_trouble(const Application&);
+[[nodiscard]] Bytes areas_bytes(const State&, GuestRun);
+
+enum class Use { os, vmm, application, unused };
+[[nodiscard]] const char* use_name(Use use);
+
+// A row of the resource management table.
+struct Row {
+  std::string id;
+  Bytes bytes = 0;
+  Use use = Use::unused;
+  std::string user;             // guest, application or "understudy"; empty: nobody
+  std::string attached_to;      // guest; empty: none
+  std::string takeover_target;  // whom it goes to in abnormal status: guest or "unused"; empty: it stays
+  std::string state;
+};
+
+// Memory that a part of the VMM was measured to use: the daemon, the gateway, the QEMU of a guest beside the
+// guest's own memory.
+struct VmmUse {
+  std::string part;
+  Bytes bytes = 0;
+};
+
+struct TableView {
+  std::vector<Row> rows;        // the bytes of all rows add up to pool_bytes + over_budget_bytes
+  Bytes pool_bytes = 0;         // the configured budget
+  Bytes over_budget_bytes = 0;  // what the VMM was measured to use beyond it; 0 when the budget holds
+};
+
+[[nodiscard]] TableView table_view(const State&, const std::vector<VmmUse>& vmm);
+
+}  // namespace understudy::core

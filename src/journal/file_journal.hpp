@@ -1,0 +1,44 @@
+#pragma once
+
+#include "base/unique_fd.hpp"
+#include "engine/ports.hpp"
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace understudy::journal {
+
+// The journal in a file: a header line, then a line per append, each with its checksum (docs/journal.md).
+// Opening replays it. A torn last line (the daemon or the host died while it was written) is cut off: nothing
+// was acted on it. Damage anywhere else is refused.
+class FileJournal final : public engine::Journal {
+ public:
+  // `setup_text` stands for the configuration that the ids in the records belong to; a journal made under
+  // another is refused.
+  [[nodiscard]] static Result<std::unique_ptr<FileJournal>> open(const std::filesystem::path& file,
+                                                                 const std::string& setup_text);
+
+  [[nodiscard]] Result<void> append(std::span<const core::Record> records) override;
+  // The last record of every row, as replayed at open() and appended since.
+  [[nodiscard]] std::vector<core::Record> rows() const;
+  [[nodiscard]] bool was_torn() const { return was_torn_; }
+
+ private:
+  FileJournal(std::filesystem::path file, std::string header);
+  [[nodiscard]] Result<void> replay(std::string_view text);
+  [[nodiscard]] Result<void> write_anew();
+  [[nodiscard]] Result<void> write_line(const std::string& line);
+  void keep(const core::Record& record);
+
+  std::filesystem::path file_;
+  std::string header_;
+  UniqueFd fd_;
+  std::uint64_t size_bytes_ = 0;  // of the complete lines
+  bool was_torn_ = false;
+  std::map<std::pair<std::size_t, std::uint32_t>, core::Record> rows_;
+};
+
+}  // namespace understudy::journal
