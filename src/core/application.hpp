@@ -35,6 +35,11 @@ struct Releasing {  // its areas are leaving a living OS
 struct Fencing {
   GuestRun from;
 };
+// The daemon was started again while this move was under way: what has been reached is being asked.
+struct Resuming {
+  GuestRun in;
+  bool leaving = false;
+};
 struct Choosing {
   std::string why_not_yet;
 };
@@ -58,9 +63,9 @@ struct Starting {
 
 }  // namespace move_step
 
-using MoveStep =
-    std::variant<move_step::Stopping, move_step::Releasing, move_step::Fencing, move_step::Choosing,
-                 move_step::Sizing, move_step::Plugging, move_step::Engaging, move_step::Starting>;
+using MoveStep = std::variant<move_step::Stopping, move_step::Releasing, move_step::Fencing,
+                              move_step::Resuming, move_step::Choosing, move_step::Sizing,
+                              move_step::Plugging, move_step::Engaging, move_step::Starting>;
 [[nodiscard]] const char* move_step_name(const MoveStep& step);
 
 struct Move {
@@ -90,6 +95,7 @@ struct Serving {
   Bytes limit_bytes = 0;         // what it may use
   Bytes base_use_bytes = 0;      // of the guest's base memory, as its agent reports
   std::optional<Move> unrouted;  // until the address leads there
+  bool unconfirmed = false;      // the daemon was started again; its agent has not said yet that it runs
   bool growing = false;          // areas are being added to it where it is
   std::string trouble;           // a recoverable fault being handled in the guest; empty: none
 };

@@ -21,6 +21,7 @@ std::string not_ready(const State& state, const Guest& guest) {
   struct Why {
     const std::string& name;
     std::string operator()(const guest_state::Off&) const { return name + " is down"; }
+    std::string operator()(const guest_state::Adopting&) const { return name + " is being looked for"; }
     std::string operator()(const guest_state::Launching&) const { return name + " is starting"; }
     std::string operator()(const guest_state::Booting&) const { return name + " is booting"; }
     std::string operator()(const guest_state::Ready&) const { return ""; }

@@ -5,6 +5,7 @@
 #include "core/state.hpp"
 
 #include <optional>
+#include <span>
 
 namespace understudy::core {
 
@@ -15,6 +16,9 @@ class Core {
  public:
   explicit Core(Setup setup);
 
+  // Before the first step of a daemon that was started again: what its journal says. event::Resume then asks
+  // what has become of it. An error names the record that cannot be.
+  [[nodiscard]] Result<void> restore(std::span<const Record> records);
   [[nodiscard]] Outputs step(Time now, const Event& event);
   // When a Tick is due at the latest; none: nothing waits for time.
   [[nodiscard]] std::optional<Time> next_deadline() const;

@@ -20,6 +20,7 @@ namespace understudy::core::event {
 // ---- the operator (names were resolved by the control layer) ----
 struct BringUp {};    // launch every guest, start every application
 struct BringDown {};  // end every application and guest
+struct Resume {};     // the daemon was started again over a journal: find out what is
 struct StartApp {     // start an application that was given up or stopped
   AppId app;
 };
@@ -50,6 +51,15 @@ struct GuestExited {  // the process is gone without being asked: verified stopp
 struct GuestFenced {  // answer to Fence: verified, no instruction of this run can execute any more
   GuestRun run;
   std::string how;
+};
+struct PluggedArea {
+  AreaId area;
+  std::uint64_t guest_address = 0;
+};
+struct GuestAdopted {  // answer to Adopt: the process of this run lives (GuestExited: it does not)
+  GuestRun run;
+  bool executing = false;  // its vCPUs run; false: panicked, paused or shut down
+  std::vector<PluggedArea> areas;
 };
 struct GuestGone {  // answer to Discard: its process and its files are gone
   GuestRun run;
@@ -167,6 +177,18 @@ struct AppFaulted {  // unrecoverable: the guest gives it up. Nothing of it runs
   std::string cause;     // "killed by signal 9 (SIGKILL), 3 restarts in 60 s used up"
   std::string evidence;  // last lines of its output
 };
+// What an agent says of one application, asked by a daemon that was started again.
+struct AppStated {
+  AppId app;
+  Epoch epoch = 0;
+  bool runs = false;        // started (and perhaps still on its way to its first passed health check)
+  bool restarting = false;  // a recoverable fault is being handled
+  std::string fault;        // given up, and why; empty: not given up
+};
+struct AppsStated {  // answer to AskState; an application that is not listed does not run there
+  GuestRun run;
+  std::vector<AppStated> apps;
+};
 struct AppStopped {  // answer to AskStop: no process of it is left
   GuestRun run;
   AppId app;
@@ -196,14 +218,14 @@ namespace understudy::core {
 using event::MemoryReport;
 
 using Event =
-    std::variant<event::BringUp, event::BringDown, event::StartApp, event::Switchover, event::DrillStarted,
-                 event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
-                 event::GuestFenced, event::GuestGone, event::ProbeAnswer, event::AreaPlugged,
-                 event::PlugFailed, event::AreaUnplugged, event::UnplugFailed, event::AreaScrubbed,
-                 event::ScrubFailed, event::AddressRouted, event::AgentGreeted, event::AgentBeat,
-                 event::AgentLost, event::AgentMisbehaved, event::NeedStated, event::AreasEngaged,
-                 event::EngageFailed, event::AppServing, event::AppStartFailed, event::AppRestarting,
-                 event::AppWantsMemory, event::AppFaulted, event::AppStopped, event::StopFailed,
-                 event::AreasReleased, event::Tick>;
+    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover,
+                 event::DrillStarted, event::GuestLaunched, event::LaunchFailed, event::GuestPanicked,
+                 event::GuestExited, event::GuestFenced, event::GuestAdopted, event::GuestGone,
+                 event::ProbeAnswer, event::AreaPlugged, event::PlugFailed, event::AreaUnplugged,
+                 event::UnplugFailed, event::AreaScrubbed, event::ScrubFailed, event::AddressRouted,
+                 event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
+                 event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
+                 event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted,
+                 event::AppsStated, event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

@@ -22,6 +22,11 @@ namespace guest_state {
 struct Off {
   Time not_before{};
 };
+// A former daemon launched it; what it is now is being found out.
+struct Adopting {
+  GuestDurable was = GuestDurable::up;
+  std::string why;  // of fencing and fenced
+};
 struct Launching {};
 struct Booting {
   Time deadline{};
@@ -54,9 +59,9 @@ struct Discarding {};
 
 }  // namespace guest_state
 
-using GuestState =
-    std::variant<guest_state::Off, guest_state::Launching, guest_state::Booting, guest_state::Ready,
-                 guest_state::Suspect, guest_state::Fencing, guest_state::Fenced, guest_state::Discarding>;
+using GuestState = std::variant<guest_state::Off, guest_state::Adopting, guest_state::Launching,
+                                guest_state::Booting, guest_state::Ready, guest_state::Suspect,
+                                guest_state::Fencing, guest_state::Fenced, guest_state::Discarding>;
 
 [[nodiscard]] const char* guest_state_name(const GuestState& state);
 
@@ -71,6 +76,7 @@ struct Guest {
   GuestState state = guest_state::Off{};
   bool wanted = false;
   std::uint32_t bad_starts = 0;  // launches in a row that never became ready
+  bool adopted = false;          // this run: its agent has to be asked which applications it has
   std::optional<Drill> drill;    // a fault being caused on purpose, not yet seen
   std::optional<Time>
       relaunched_at;  // of the run after a failure, until it is ready: how long the re-arm took

@@ -41,6 +41,7 @@ bool takeover_under_way(const State& state) {
 
 void launch(Step& step, Guest& guest) {
   ++guest.run;
+  guest.adopted = false;
   guest.state = Launching{};
   step.out.launch.push_back({guest.current()});
   step.note(Severity::info, "guest-launching", step.state.name(guest.id) + " is being launched", guest.id);
@@ -102,6 +103,7 @@ void advance_suspect(Step& step, Guest& guest, Suspect& suspicion) {
 const char* guest_state_name(const GuestState& state) {
   struct Names {
     const char* operator()(const Off&) const { return "off"; }
+    const char* operator()(const Adopting&) const { return "adopting"; }
     const char* operator()(const Launching&) const { return "launching"; }
     const char* operator()(const Booting&) const { return "booting"; }
     const char* operator()(const Ready&) const { return "ready"; }
@@ -125,11 +127,16 @@ GuestRecord Guest::record() const {
     record.why = fenced->why;
   }
   if (std::holds_alternative<Discarding>(state)) record.state = GuestDurable::fenced;
+  if (const auto* adopting = std::get_if<Adopting>(&state)) {
+    record.state = adopting->was;
+    record.why = adopting->why;
+  }
   return record;
 }
 
 void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
-  const bool has_process = guest.believed_up() || guest.coming_up();
+  const bool has_process =
+      guest.believed_up() || guest.coming_up() || std::holds_alternative<Adopting>(guest.state);
   if (!has_process) return;  // it is being fenced already, or there is nothing to fence
   const GuestRun run = guest.current();
   guest.state = Fencing{why};
@@ -250,6 +257,10 @@ void handle(Step& step, const event::AgentGreeted& event) {
   }
   guest->state = Ready{step.now, event.memory};
   guest->bad_starts = 0;
+  if (guest->adopted) {
+    step.out.state.push_back({event.run});
+    return;
+  }
   std::string text = step.state.name(guest->id) + " is ready, " + format_size(event.memory.available_bytes) +
                      " of its memory available";
   if (guest->relaunched_at) {

@@ -29,6 +29,7 @@ std::optional<GuestRun> Application::place() const {
     std::optional<GuestRun> operator()(const Stopping& s) const { return s.from; }
     std::optional<GuestRun> operator()(const Releasing& s) const { return s.from; }
     std::optional<GuestRun> operator()(const Fencing& s) const { return s.from; }
+    std::optional<GuestRun> operator()(const Resuming& s) const { return s.in; }
     std::optional<GuestRun> operator()(const Choosing&) const { return std::nullopt; }
     std::optional<GuestRun> operator()(const Sizing& s) const { return s.to; }
     std::optional<GuestRun> operator()(const Plugging& s) const { return s.to; }
@@ -41,7 +42,7 @@ std::optional<GuestRun> Application::place() const {
 }
 
 AppRecord Application::record() const {
-  AppRecord record{id, AppDurable::idle, epoch, place(), ""};
+  AppRecord record{id, AppDurable::idle, epoch, place(), "", {}};
   if (serving() != nullptr) record.state = AppDurable::serving;
   if (const auto* failed = std::get_if<app_state::Failed>(&state)) {
     record.state = AppDurable::failed;
@@ -49,8 +50,10 @@ AppRecord Application::record() const {
   }
   if (const auto* m = moving()) {
     record.cause = m->move.cause;
-    const bool leaves =
-        in_step<Stopping>() != nullptr || in_step<Releasing>() != nullptr || in_step<Fencing>() != nullptr;
+    record.from = m->move.from;
+    const auto* resuming = in_step<Resuming>();
+    const bool leaves = in_step<Stopping>() != nullptr || in_step<Releasing>() != nullptr ||
+                        in_step<Fencing>() != nullptr || (resuming != nullptr && resuming->leaving);
     record.state = in_step<Choosing>() != nullptr ? AppDurable::waiting
                    : leaves                       ? AppDurable::leaving
                                                   : AppDurable::moving;

@@ -50,12 +50,6 @@ const Guest* choose(const State& state, const Application& app, const Move& move
   return nullptr;
 }
 
-void enter_starting(Step& step, Application& app, GuestRun to, Bytes limit_bytes) {
-  Move& move = app.moving()->move;
-  move.step = Starting{to, step.now + step.state.setup.app(app.id).start_limit, limit_bytes};
-  step.out.start.push_back({to, app.id, app.epoch, limit_bytes, step.state.table.in_use_by(app.id, to)});
-}
-
 // All areas that this guest is to get are plugged: have them confirmed.
 void engage_if_complete(Step& step, Application& app, GuestRun to) {
   action::AskEngage ask{to, app.id, app.epoch, {}};
@@ -154,8 +148,7 @@ void advance_choosing(Step& step, Application& app, Choosing& choosing) {
   ++app.epoch;
   move.report.to = to->id;
   move.report.epoch = app.epoch;
-  move.step = Sizing{to->current(), step.now + kSizingLimit};
-  step.out.need.push_back({to->current(), app.id, app.epoch, step.state.setup.app(app.id).desired_bytes});
+  enter_sizing(step, app, to->current());
   step.note(Severity::info, "app-placing", step.state.name(app.id) + " goes to " + step.state.name(to->id),
             to->id, app.id);
 }
@@ -172,6 +165,7 @@ const char* move_step_name(const MoveStep& step) {
     const char* operator()(const Stopping&) const { return "stopping"; }
     const char* operator()(const Releasing&) const { return "releasing"; }
     const char* operator()(const Fencing&) const { return "fencing"; }
+    const char* operator()(const Resuming&) const { return "resuming"; }
     const char* operator()(const Choosing&) const { return "waiting"; }
     const char* operator()(const Sizing&) const { return "sizing"; }
     const char* operator()(const Plugging&) const { return "attaching"; }
@@ -179,6 +173,17 @@ const char* move_step_name(const MoveStep& step) {
     const char* operator()(const Starting&) const { return "starting"; }
   };
   return std::visit(Names{}, step);
+}
+
+void enter_starting(Step& step, Application& app, GuestRun to, Bytes limit_bytes) {
+  Move& move = app.moving()->move;
+  move.step = Starting{to, step.now + step.state.setup.app(app.id).start_limit, limit_bytes};
+  step.out.start.push_back({to, app.id, app.epoch, limit_bytes, step.state.table.in_use_by(app.id, to)});
+}
+
+void enter_sizing(Step& step, Application& app, GuestRun to) {
+  app.moving()->move.step = Sizing{to, step.now + kSizingLimit};
+  step.out.need.push_back({to, app.id, app.epoch, step.state.setup.app(app.id).desired_bytes});
 }
 
 Move& begin_move(Step& step, Application& app, const std::string& cause, std::optional<GuestId> from,
@@ -245,12 +250,13 @@ void handle(Step& step, const event::NeedStated& event) {
     if (std::find(granted.begin(), granted.end(), id) == granted.end()) table.free(id);
   }
   move.step = Plugging{to, step.now + kPluggingLimit};
-  if (granted.empty()) {
+  if (granted.empty() && table.in_use_by(app->id, to).empty()) {
     move.lap(Phase::attach, step.now);
     enter_starting(step, *app, to, step.state.setup.app(app->id).desired_bytes);
     return;
   }
   for (const AreaId id : granted) plug_or_scrub(step, *app, to, id);
+  if (granted.empty()) engage_if_complete(step, *app, to);  // all that it needs was plugged before a restart
 }
 
 void handle(Step& step, const event::AreaScrubbed& event) {
@@ -328,7 +334,9 @@ void handle(Step& step, const event::AreasEngaged& event) {
             step.now);
     return;
   }
-  for (const AreaId id : areas) step.state.table.engaged(id);
+  for (const AreaId id : areas) {
+    if (step.state.table.area(id).state == AreaState::plugged) step.state.table.engaged(id);
+  }
   app->moving()->move.lap(Phase::online, step.now);
   const Bytes desired = step.state.setup.app(app->id).desired_bytes;
   const Bytes limit = std::min(desired, std::max(usable, event.memory.available_bytes));
@@ -424,6 +432,7 @@ std::optional<Time> deadline(const State& state, const Application& app) {
     const State& state;
     const Application& app;
     std::optional<Time> operator()(const Fencing&) const { return std::nullopt; }
+    std::optional<Time> operator()(const Resuming&) const { return std::nullopt; }  // its guest has one
     std::optional<Time> operator()(const Choosing&) const {
       std::optional<Time> at;
       for (const auto& [guest, entry] : app.avoid) {

@@ -17,6 +17,13 @@ namespace action {
 struct Withdraw {  // the address leads nowhere from now on; its connections are cut
   AppId app;
 };
+struct Adopt {  // find the process of a run that a former daemon launched; answered by GuestAdopted or
+                // GuestExited
+  GuestRun run;
+};
+struct AskState {  // which applications run in it? answered by AppsStated
+  GuestRun run;
+};
 struct Fence {  // make certain that this run executes nothing any more; answered by GuestFenced (or
                 // GuestExited)
   GuestRun run;
@@ -111,7 +118,9 @@ struct Notice {
 struct Outputs {
   std::vector<Record> journal;             // 1. durable before anything below happens
   std::vector<action::Withdraw> withdraw;  // 2. no client reaches what is about to go
-  std::vector<action::Fence> fence;        // 3. stop, then hand over
+  std::vector<action::Adopt> adopt;
+  std::vector<action::Fence> fence;  // 3. stop, then hand over
+  std::vector<action::AskState> state;
   std::vector<action::AskStop> stop;
   std::vector<action::AskRelease> release;
   std::vector<action::Unplug> unplug;

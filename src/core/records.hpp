@@ -62,8 +62,9 @@ struct AppRecord {
   AppId app;
   AppDurable state = AppDurable::idle;
   Epoch epoch = 0;
-  std::optional<GuestRun> in;  // where it runs or may run
-  std::string cause;           // why it moves
+  std::optional<GuestRun> in;   // where it runs or may run
+  std::string cause;            // why it moves
+  std::optional<GuestId> from;  // where it ran before the move
   bool operator==(const AppRecord&) const = default;
 };
 

@@ -63,6 +63,11 @@ void condemn(Step&, Guest&, const std::string& why, Time since);
 void advance(Step&, Guest&);  // deadlines, suspicion, clearing up, coming back
 [[nodiscard]] std::optional<Time> deadline(const State&, const Guest&);
 
+// resume.cpp
+void handle(Step&, const event::Resume&);
+void handle(Step&, const event::GuestAdopted&);
+void handle(Step&, const event::AppsStated&);
+
 // moves.cpp
 void handle(Step&, const event::NeedStated&);
 void handle(Step&, const event::AreaPlugged&);
@@ -78,6 +83,8 @@ void handle(Step&, const event::AddressRouted&);
 Move& begin_move(Step&, Application&, const std::string& cause, std::optional<GuestId> from, Time since,
                  MoveStep first);
 void enter_choosing(Step&, Application&);
+void enter_sizing(Step&, Application&, GuestRun to);
+void enter_starting(Step&, Application&, GuestRun to, Bytes limit_bytes);
 void advance(Step&, Application&);  // choosing, deadlines
 [[nodiscard]] std::optional<Time> deadline(const State&, const Application&);
 

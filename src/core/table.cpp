@@ -132,6 +132,22 @@ void Table::restore(const AreaRecord& record) {
   area.last_domain = record.last_domain;
 }
 
+void Table::found_plugged(AreaId id, std::uint64_t guest_address) {
+  Area& area = at(id);
+  US_CHECK(area.in.has_value());
+  area.guest_address = guest_address;
+  if (area.state == AreaState::engaged) return;
+  area.state = AreaState::plugged;
+  changed(id);
+}
+
+void Table::found_absent(AreaId id) {
+  US_CHECK(at(id).in.has_value());
+  at(id).state = AreaState::held;
+  at(id).in.reset();
+  changed(id);
+}
+
 std::vector<AreaRecord> Table::take_changes() {
   std::vector<AreaRecord> records;
   records.reserve(changes_.size());

@@ -47,6 +47,11 @@ class Table {
   void guest_stopped(GuestRun run);        // verified: everything in it -> held
   void free(AreaId id);                    // held -> unused
   void restore(const AreaRecord& record);  // from the journal, at start only
+  // A restarted daemon was told by the hypervisor whether an area that may be in a run really is.
+  void found_plugged(AreaId id,
+                     std::uint64_t guest_address);  // any in-run state -> plugged, or still engaged
+  void found_absent(AreaId id);                     // any in-run state -> held
+                                                    //  // from the journal, at start only
 
   // Records of the areas that changed since the last call.
   [[nodiscard]] std::vector<AreaRecord> take_changes();

@@ -46,7 +46,9 @@ void Engine::perform(const core::Outputs& out) {
   const bool durable = journal(out.journal);
 
   for (const auto& action : out.withdraw) ports_.gate.withdraw(action.app);
+  for (const auto& action : out.adopt) ports_.hypervisor.adopt(action.run);
   for (const auto& action : out.fence) ports_.hypervisor.fence(action.run);
+  for (const auto& action : out.state) ports_.agents.ask_state(action);
   for (const auto& action : out.stop) ports_.agents.ask_stop(action);
   if (durable) {
     for (const auto& action : out.release) ports_.agents.ask_release(action);

@@ -27,6 +27,7 @@ class Hypervisor {  // qemu/
  public:
   virtual ~Hypervisor() = default;
   virtual void launch(core::GuestRun run) = 0;
+  virtual void adopt(core::GuestRun run) = 0;
   virtual void fence(core::GuestRun run) = 0;
   virtual void probe(core::GuestRun run) = 0;
   // Areas plugged in one call are given to the monitor back to back, in order.
@@ -38,6 +39,7 @@ class Hypervisor {  // qemu/
 class AgentLink {  // link/
  public:
   virtual ~AgentLink() = default;
+  virtual void ask_state(const core::action::AskState& request) = 0;
   virtual void ask_need(const core::action::AskNeed& request) = 0;
   virtual void ask_engage(const core::action::AskEngage& request) = 0;
   virtual void ask_start(const core::action::AskStart& request) = 0;

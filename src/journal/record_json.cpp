@@ -46,7 +46,8 @@ json::object to_json(const core::AppRecord& record) {
           {"state", core::app_durable_name(record.state)},
           {"epoch", record.epoch},
           {"in", run_json(record.in)},
-          {"cause", record.cause}};
+          {"cause", record.cause},
+          {"from", record.from ? json::value(record.from->value) : json::value(nullptr)}};
 }
 
 // Reads the fields of one record; the first that is missing or wrong makes the whole record wrong.
@@ -84,11 +85,12 @@ class Fields {
                           number_of<std::uint32_t>(value->get_array()[1], key)};
   }
 
-  std::optional<core::AppId> user() {
-    const json::value* value = object_.if_contains("user");
-    if (value == nullptr) return miss<std::optional<core::AppId>>("user");
+  template <class Id>
+  std::optional<Id> id(std::string_view key) {
+    const json::value* value = object_.if_contains(key);
+    if (value == nullptr) return miss<std::optional<Id>>(key);
     if (value->is_null()) return std::nullopt;
-    return core::AppId{number_of<std::uint32_t>(*value, "user")};
+    return Id{number_of<std::uint32_t>(*value, key)};
   }
 
   [[nodiscard]] const std::string& wrong() const { return wrong_; }
@@ -119,7 +121,7 @@ Result<core::Record> record_of(const json::object& object) {
     core::AreaRecord area;
     area.area.value = fields.number<std::uint32_t>("area");
     area.state = fields.state(kAreaStates, core::area_state_name);
-    area.user = fields.user();
+    area.user = fields.id<core::AppId>("user");
     area.in = fields.run("in");
     area.last_domain = fields.text("domain");
     record = area;
@@ -137,6 +139,7 @@ Result<core::Record> record_of(const json::object& object) {
     app.epoch = fields.number<std::uint64_t>("epoch");
     app.in = fields.run("in");
     app.cause = fields.text("cause");
+    app.from = fields.id<core::GuestId>("from");
     record = app;
   } else {
     return failure("a record is of no known kind");

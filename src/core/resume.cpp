@@ -1,0 +1,240 @@
+// A daemon that was started again. The journal says who may own what; QEMU says which processes live and what
+// is plugged into them; the agents say which applications run. What was under way is finished where that is
+// certain (an application that already runs under its epoch serves), and otherwise taken up again at the step
+// before the uncertain one, which every party answers the same when it is asked twice.
+#include "base/check.hpp"
+#include "core/core.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace understudy::core {
+
+namespace {
+
+using guest_state::Adopting;
+using move_step::Resuming;
+
+struct Restore {
+  State& state;
+
+  Result<void> operator()(const GuestRecord& record) const {
+    if (record.guest.value >= state.guests.size())
+      return failure("the journal names a guest that the configuration has not");
+    Guest& guest = state.guest(record.guest);
+    guest.run = record.run;
+    if (record.state != GuestDurable::off) guest.state = Adopting{record.state, record.why};
+    guest.adopted = record.state != GuestDurable::off;
+    guest.journalled = guest.record();
+    return {};
+  }
+
+  Result<void> operator()(const AreaRecord& record) const {
+    if (!state.table.knows(record.area) || (record.user && record.user->value >= state.apps.size()) ||
+        (record.in && record.in->guest.value >= state.guests.size())) {
+      return failure("the journal names an area, application or guest that the configuration has not");
+    }
+    const bool inside = record.state != AreaState::unused && record.state != AreaState::held &&
+                        record.state != AreaState::scrubbing;
+    if (record.in.has_value() != inside || record.user.has_value() != (record.state != AreaState::unused)) {
+      return failure("the journal contradicts itself about area " + std::to_string(record.area.value));
+    }
+    state.table.restore(record);
+    return {};
+  }
+
+  Result<void> operator()(const AppRecord& record) const {
+    const bool placed = record.state == AppDurable::moving || record.state == AppDurable::serving ||
+                        record.state == AppDurable::leaving;
+    if (record.app.value >= state.apps.size() ||
+        (record.in && record.in->guest.value >= state.guests.size()) || record.in.has_value() != placed) {
+      return failure("the journal contradicts itself about application " + std::to_string(record.app.value));
+    }
+    Application& app = state.app(record.app);
+    app.epoch = record.epoch;
+    app.wanted = record.state != AppDurable::idle && record.state != AppDurable::failed;
+    Move move{};
+    move.cause = record.cause;
+    move.from = record.from;
+    move.report.app = record.app;
+    move.report.cause = record.cause;
+    move.report.from = record.from;
+    move.report.epoch = record.epoch;
+    if (record.in) move.report.to = record.in->guest;
+    switch (record.state) {
+      case AppDurable::idle: break;
+      case AppDurable::failed: app.state = app_state::Failed{record.cause}; break;
+      case AppDurable::waiting:
+        move.step = move_step::Choosing{};
+        app.state = app_state::Moving{std::move(move)};
+        break;
+      case AppDurable::moving:
+      case AppDurable::leaving:
+        move.step = Resuming{*record.in, record.state == AppDurable::leaving};
+        app.state = app_state::Moving{std::move(move)};
+        break;
+      case AppDurable::serving: {
+        app_state::Serving serving;
+        serving.on = *record.in;
+        serving.limit_bytes = state.setup.app(record.app).desired_bytes;
+        serving.unconfirmed = true;
+        app.state = std::move(serving);
+        break;
+      }
+    }
+    app.journalled = app.record();
+    return {};
+  }
+};
+
+// What the hypervisor says of the areas that may be in this run. An area that is in it against the journal
+// means that one of the two is wrong: such a guest keeps nothing.
+bool settle_areas(Step& step, const event::GuestAdopted& event) {
+  Table& table = step.state.table;
+  for (const event::PluggedArea& plugged : event.areas) {
+    if (!table.knows(plugged.area) || table.area(plugged.area).in != event.run) return false;
+  }
+  std::vector<AreaId> recorded;
+  for (const Area& area : table.areas()) {
+    if (area.in == event.run) recorded.push_back(area.id);
+  }
+  for (const AreaId id : recorded) {
+    const auto found = std::find_if(event.areas.begin(), event.areas.end(),
+                                    [&](const event::PluggedArea& plugged) { return plugged.area == id; });
+    if (found != event.areas.end()) {
+      table.found_plugged(id, found->guest_address);
+    } else {
+      table.found_absent(id);
+    }
+  }
+  return true;
+}
+
+void resume_serving(Step& step, Application& app, const event::AppStated& stated) {
+  auto* serving = app.serving();
+  serving->unconfirmed = false;
+  if (!stated.fault.empty() || !stated.runs) {
+    const std::string cause = stated.fault.empty() ? "it ended while the daemon was away" : stated.fault;
+    handle(step, event::AppFaulted{serving->on, app.id, app.epoch, cause, ""});
+    return;
+  }
+  if (stated.restarting) serving->trouble = "being restarted in place";
+  if (step.state.setup.app(app.id).has_address) step.out.route.push_back({app.id, serving->on});
+  // Areas that a growth left half way: they are its own already, and go on from where they are.
+  bool half_way = false;
+  for (const Area& area : step.state.table.areas()) {
+    half_way =
+        half_way || (area.user == app.id && area.in == serving->on && area.state == AreaState::plugged);
+  }
+  if (half_way) {
+    serving->growing = true;
+    growth_plugged(step, app);
+  }
+}
+
+void resume_move(Step& step, Application& app, const Resuming& resuming, const event::AppStated& stated) {
+  Move& move = app.moving()->move;
+  const GuestRun in = resuming.in;
+  if (resuming.leaving) {
+    enter_stopping(step, app, in);
+    return;
+  }
+  if (!stated.runs) {
+    enter_sizing(step, app, in);
+    return;
+  }
+  // It was started under this epoch: the agent answers the same request with what became of it.
+  for (const AreaId id : step.state.table.in_use_by(app.id, in)) {
+    if (step.state.table.area(id).state == AreaState::plugged) step.state.table.engaged(id);
+  }
+  move.report.to = in.guest;
+  enter_starting(step, app, in, step.state.setup.app(app.id).desired_bytes);
+}
+
+}  // namespace
+
+Result<void> Core::restore(std::span<const Record> records) {
+  for (const Record& record : records) {
+    const Result<void> done = std::visit(Restore{state_}, record);
+    if (!done) return done;
+  }
+  for (const Area& area : state_.table.areas()) {
+    if (area.in && state_.living(*area.in) == nullptr) {
+      return failure("the journal has area " + std::to_string(area.id.value) + " in a former run of a guest");
+    }
+  }
+  return {};
+}
+
+void handle(Step& step, const event::Resume&) {
+  for (Guest& guest : step.state.guests) {
+    guest.wanted = true;
+    if (std::holds_alternative<Adopting>(guest.state)) step.out.adopt.push_back({guest.current()});
+  }
+  for (Application& app : step.state.apps) {
+    if (app.serving() == nullptr) step.out.withdraw.push_back({app.id});
+    if (auto* moving = app.moving()) moving->move.mark = step.now;
+    const auto place = app.place();
+    // Its guest was never recorded as started: then neither was it.
+    if (place && step.state.living(*place) == nullptr) {
+      begin_move(step, app, "its guest is gone", place->guest, step.now, move_step::Choosing{});
+    }
+  }
+  for (const Area& area : std::vector<Area>(step.state.table.areas())) {
+    if (area.state == AreaState::scrubbing) step.out.scrub.push_back({area.id});
+    if (area.state != AreaState::held || !area.user) continue;
+    const Application& app = step.state.app(*area.user);
+    const bool coming = app.moving() != nullptr;
+    if (!coming) step.state.table.free(area.id);
+  }
+}
+
+void handle(Step& step, const event::GuestAdopted& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr) return;
+  const auto* adopting = std::get_if<Adopting>(&guest->state);
+  if (adopting == nullptr) {
+    // It was condemned while it was looked for.
+    if (std::holds_alternative<guest_state::Fencing>(guest->state)) step.out.fence.push_back({event.run});
+    return;
+  }
+  const Adopting was = *adopting;
+  const std::string& name = step.state.name(guest->id);
+  if (was.was == GuestDurable::fenced) {
+    guest->state = guest_state::Fenced{was.why, step.now, true};
+    return;
+  }
+  const bool agrees = settle_areas(step, event);
+  guest->state = guest_state::Booting{step.now + step.state.setup.guest(guest->id).boot_limit};
+  if (was.was == GuestDurable::fencing) {
+    condemn(step, *guest, was.why, step.now);
+  } else if (!event.executing) {
+    condemn(step, *guest, name + " failed while the daemon was away", step.now);
+  } else if (!agrees) {
+    condemn(step, *guest, name + " holds areas that the journal does not give it", step.now);
+  } else {
+    step.note(Severity::info, "guest-adopted", name + " lives; waiting for its agent", guest->id);
+  }
+}
+
+void handle(Step& step, const event::AppsStated& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr || !guest->adopted) return;
+  guest->adopted = false;
+  for (Application& app : step.state.apps) {
+    const auto place = app.place();
+    if (place != event.run) continue;
+    const auto found = std::find_if(
+        event.apps.begin(), event.apps.end(),
+        [&](const event::AppStated& stated) { return stated.app == app.id && stated.epoch == app.epoch; });
+    const event::AppStated stated =
+        found != event.apps.end() ? *found : event::AppStated{app.id, app.epoch, false, false, ""};
+    if (app.serving() != nullptr && app.serving()->unconfirmed) {
+      resume_serving(step, app, stated);
+    } else if (const auto* resuming = app.in_step<Resuming>()) {
+      resume_move(step, app, Resuming(*resuming), stated);
+    }
+  }
+}
+
+}  // namespace understudy::core
