@@ -1,42 +1,64 @@
 #pragma once
 
+#include "core/setup.hpp"
+
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "core/setup.hpp"
-
-// understudy.toml, read and checked as a whole. All paths are absolute (relative ones in the file are taken
-// from the file's own directory).
+// understudy.toml, read and checked as a whole; docs/configuration.md is its reference. All paths are
+// absolute (relative ones in the file are taken from the file's own directory).
 namespace understudy::config {
 
+// A place in the file, both from 1; {0, 0} is nowhere.
+struct Where {
+  std::uint32_t line = 0;
+  std::uint32_t column = 0;
+};
+
+enum class Accelerator {
+  automatic,  // KVM where a guest really boots on it, else TCG
+  kvm,
+  tcg,
+};
+
+struct Host {
+  Accelerator accelerator = Accelerator::automatic;
+  Where accelerator_at;  // the table or 1:1, when the key is not there
+};
+
 enum class Backing {
-  tmpfs,      // a private tmpfs when root (huge pages where the host allows them), else a directory on /dev/shm
+  tmpfs,  // a private tmpfs when root (huge pages where the host allows them), else a directory on /dev/shm
   hugetlbfs,  // files on a hugetlbfs mount
 };
 
 struct Pool {
-  Bytes memory_bytes = 0;     // budget of everything
+  Bytes memory_bytes = 0;  // budget of everything
   Bytes area_bytes = 128_MiB;
   Backing backing = Backing::tmpfs;
-  std::filesystem::path directory;  // empty: chosen by the pool; hugetlbfs: the mount
-  bool reserve = true;        // allocate the pool's pages at the start, so that no attach can run out of host memory
+  std::filesystem::path directory;  // empty: chosen by the pool; hugetlbfs: the mount, never empty
+  bool reserve =
+      true;  // allocate the pool's pages at the start, so that no attach can run out of host memory
+  Where memory_at;
+  Where directory_at;  // the table, when the key is not there
 };
 
 struct Image {
-  std::filesystem::path kernel;     // uncompressed vmlinux
+  std::filesystem::path kernel;  // uncompressed vmlinux
   std::filesystem::path initramfs;
-  std::filesystem::path disk;       // read-only application disk (squashfs)
+  std::filesystem::path disk;  // read-only application disk (squashfs)
 };
 
 struct Heartbeat {
   Duration interval = std::chrono::milliseconds(50);
   Duration limit = std::chrono::milliseconds(500);
   Duration confirm = std::chrono::milliseconds(500);
-  Duration silent_agent_limit = std::chrono::seconds(15);  // 0: an agent may be silent for ever while its kernel answers
+  Duration silent_agent_limit =
+      std::chrono::seconds(15);  // 0: an agent may be silent for ever while its kernel answers
 };
 
 struct Guest {
@@ -44,9 +66,10 @@ struct Guest {
   Bytes base_bytes = 128_MiB;
   Bytes overhead_bytes = 96_MiB;  // expected memory of its QEMU beside the guest's own
   std::uint32_t vcpus = 1;
-  std::uint32_t slots = 0;        // 0: as many as the applications that list it can need
+  std::uint32_t slots = 0;  // after load and parse 1..256: where the file says nothing, as many as the
+                            // applications that list it can need
   std::string trust_domain = "default";
-  Image image;                    // [image] of the file, overridden per guest
+  Image image;  // [image] of the file, overridden per guest
   Heartbeat heartbeat;
   Duration boot_limit = std::chrono::seconds(60);
 };
@@ -54,19 +77,23 @@ struct Guest {
 enum class WhileDown { wait, refuse };
 
 struct Address {
-  std::string listen_host;        // "127.0.0.1"
+  std::string listen_host;  // numeric, without brackets: "127.0.0.1", "::1"
   std::uint16_t listen_port = 0;
   std::uint16_t guest_port = 0;
   WhileDown while_down = WhileDown::wait;
   Duration wait_limit = std::chrono::seconds(30);
+  Where listen_at;
+
+  // As it is written in the file: "127.0.0.1:6379", "[::1]:6379".
+  [[nodiscard]] std::string listen_text() const;
 };
 
 enum class HealthKind { process, tcp, exec };
 
 struct Health {
   HealthKind kind = HealthKind::process;
-  std::uint16_t port = 0;              // tcp
-  std::vector<std::string> command;    // exec
+  std::uint16_t port = 0;            // tcp
+  std::vector<std::string> command;  // exec
   Duration interval = std::chrono::seconds(1);
   Duration limit = std::chrono::seconds(1);
   std::uint32_t failures = 3;
@@ -75,7 +102,7 @@ struct Health {
 struct Restart {
   std::uint32_t attempts = 3;  // in place, per window; 0: none
   Duration window = std::chrono::seconds(60);
-  Duration delay = std::chrono::milliseconds(100);      // before the first; doubles up to the maximum
+  Duration delay = std::chrono::milliseconds(100);  // before the first; doubles up to the maximum
   Duration maximum_delay = std::chrono::seconds(5);
   core::FirstResort first = core::FirstResort::restart;
 };
@@ -84,17 +111,18 @@ struct Application {
   std::string name;
   std::vector<core::GuestId> guests;
   Bytes memory_bytes = 0;
-  Bytes minimum_bytes = 0;   // default: memory
-  Bytes maximum_bytes = 0;   // default: memory
+  Bytes minimum_bytes = 0;  // default: memory
+  Bytes maximum_bytes = 0;  // default: memory
   bool hot_standby = false;
   int priority = 0;
   std::uint32_t vcpus = 0;
-  std::vector<std::string> start;      // argv, absolute program path inside the guest
-  std::vector<std::string> prepare;    // argv run on a standby when it becomes ready (reads files in); may be empty
+  std::vector<std::string> start;  // argv, absolute program path inside the guest
+  std::vector<std::string>
+      prepare;  // argv run on a standby when it becomes ready (reads files in); may be empty
   std::map<std::string, std::string> environment;
   std::string user = "app";
-  bool ready_notify = false;           // ready = "notify": the application says READY=1 itself (sd_notify);
-                                       // ready = "health": its first passed health check
+  bool ready_notify = false;  // ready = "notify": the application says READY=1 itself (sd_notify);
+                              // ready = "health": its first passed health check
   std::optional<Address> address;
   Health health;
   Restart restart;
@@ -104,11 +132,14 @@ struct Application {
 };
 
 struct Config {
-  std::filesystem::path file;
+  std::filesystem::path file;  // as it was given, for messages
+  Host host;
   Pool pool;
   std::vector<Guest> guests;
   std::vector<Application> applications;
 
+  // How many areas the budget leaves beside every guest's base memory and overhead.
+  [[nodiscard]] std::uint32_t area_count() const;
   [[nodiscard]] core::Setup setup() const;  // what the core needs of it, under the same ids
 };
 
@@ -118,10 +149,17 @@ using Errors = std::vector<std::string>;
 // Reads and checks form, names, sizes and whether it can work at all: the budget holds, every standby's base
 // memory can carry what would be attached. Looks at nothing outside the file but the existence of the images.
 [[nodiscard]] tl::expected<Config, Errors> load(const std::filesystem::path& file);
-// The same for a text, `name` standing for the file's name in messages (tests, fuzzing). Images are not looked for.
+// The same for a text, `name` standing for the file's name in messages (tests, fuzzing). Images are not
+// looked for.
 [[nodiscard]] tl::expected<Config, Errors> parse(std::string_view text, const std::filesystem::path& name);
 
-// Whether this host can carry it now: QEMU is installed, ports are free, memory is there. Messages as above.
-[[nodiscard]] Errors check_host(const Config& config);
+// A daemon that resumes finds its own gateway on the addresses and its own guests in the memory.
+struct HostCheck {
+  bool addresses = true;
+  bool memory = true;
+};
+// Whether this host can carry it now: QEMU is installed, addresses are free, memory is there. Messages as
+// above.
+[[nodiscard]] Errors check_host(const Config& config, HostCheck what = {});
 
 }  // namespace understudy::config

@@ -1,0 +1,129 @@
+#include "config/config.hpp"
+
+#include "base/check.hpp"
+#include "config/document.hpp"
+#include "config/draft.hpp"
+#include "config/limits.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <utility>
+
+#include <system_error>
+
+namespace understudy::config {
+
+namespace {
+
+Image image_of(const ImageDraft& draft) {
+  return {draft.kernel.path, draft.initramfs.path, draft.disk.path};
+}
+
+Config finished(Draft draft, const std::filesystem::path& name) {
+  Config config;
+  config.file = name;
+  config.host = draft.host;
+  config.pool = std::move(draft.pool);
+  for (GuestDraft& each : draft.guests) {
+    each.guest.image = image_of(each.image);
+    config.guests.push_back(std::move(each.guest));
+  }
+  for (ApplicationDraft& each : draft.applications)
+    config.applications.push_back(std::move(each.application));
+  return config;
+}
+
+enum class Images { looked_for, taken_as_given };
+
+tl::expected<Config, Errors> parse_text(std::string_view text, const std::filesystem::path& name,
+                                        Images images) {
+  Report report;
+  std::error_code error;
+  const std::filesystem::path directory = std::filesystem::absolute(name, error).parent_path();
+  const Document document = read_document(text, report);
+  Draft draft = read_draft(document, directory, report);
+  check_relations(draft, report);
+  check_memory(draft, report);
+  if (images == Images::looked_for) check_images(draft, report);
+  if (!report.empty()) return tl::unexpected(report.take(name.string()));
+  return finished(std::move(draft), name);
+}
+
+tl::unexpected<Errors> cannot_read(const std::filesystem::path& file, std::string_view why) {
+  return tl::unexpected(Errors{fmt::format(
+      "{}:1:1: the file cannot be read: {}; check the path and its permissions", file.string(), why)});
+}
+
+}  // namespace
+
+std::string Address::listen_text() const {
+  const bool brackets = listen_host.find(':') != std::string::npos;
+  return fmt::format("{}{}{}:{}", brackets ? "[" : "", listen_host, brackets ? "]" : "", listen_port);
+}
+
+tl::expected<Config, Errors> load(const std::filesystem::path& file) {
+  std::error_code error;
+  if (std::filesystem::is_directory(file, error)) return cannot_read(file, "it is a directory");
+  errno = 0;
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return cannot_read(file, std::strerror(errno));
+  std::string text(kLargestFileBytes + 1, '\0');  // one byte more than allowed, so that more is noticed
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (in.bad()) return cannot_read(file, std::strerror(errno));
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  return parse_text(text, file, Images::looked_for);
+}
+
+tl::expected<Config, Errors> parse(std::string_view text, const std::filesystem::path& name) {
+  return parse_text(text, name, Images::taken_as_given);
+}
+
+std::uint32_t Config::area_count() const {
+  Bytes taken = 0;
+  for (const Guest& guest : guests) taken += guest.base_bytes + guest.overhead_bytes;
+  if (taken >= pool.memory_bytes) return 0;
+  const Bytes areas = (pool.memory_bytes - taken) / pool.area_bytes;
+  US_CHECK(areas <= kMostAreas);  // parse lets no other file through
+  return static_cast<std::uint32_t>(areas);
+}
+
+core::Setup Config::setup() const {
+  core::Setup setup;
+  setup.pool = {pool.memory_bytes, pool.area_bytes, area_count()};
+  for (const Guest& guest : guests) {
+    core::GuestSetup to;
+    to.name = guest.name;
+    to.base_bytes = guest.base_bytes;
+    to.overhead_bytes = guest.overhead_bytes;
+    to.slots = guest.slots;
+    to.trust_domain = guest.trust_domain;
+    to.boot_limit = guest.boot_limit;
+    to.heartbeat_limit = guest.heartbeat.limit;
+    to.hang_confirm = guest.heartbeat.confirm;
+    to.silent_agent_limit = guest.heartbeat.silent_agent_limit;
+    setup.guests.push_back(std::move(to));
+  }
+  for (const Application& application : applications) {
+    core::AppSetup to;
+    to.name = application.name;
+    to.guests = application.guests;
+    to.desired_bytes = application.memory_bytes;
+    to.minimum_bytes = application.minimum_bytes;
+    to.maximum_bytes = application.maximum_bytes;
+    to.hot_standby = application.hot_standby;
+    to.priority = application.priority;
+    to.vcpus = application.vcpus;
+    to.start_limit = application.start_limit;
+    to.stop_limit = application.stop_limit;
+    to.release_limit = application.release_limit;
+    to.has_address = application.address.has_value();
+    setup.apps.push_back(std::move(to));
+  }
+  return setup;
+}
+
+}  // namespace understudy::config

@@ -1,0 +1,80 @@
+#pragma once
+
+#include "config/document.hpp"
+
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+// A file as far as it could be read, with the places that the checks across tables point at. A flag that ends
+// in _good says that the values it names were read and may be calculated with; the others have their message
+// already.
+namespace understudy::config {
+
+struct ImagePart {
+  std::filesystem::path path;  // empty: not given, or not usable
+  Where at;                    // {0, 0}: not given
+};
+struct ImageDraft {
+  ImagePart kernel;
+  ImagePart initramfs;
+  ImagePart disk;
+  Where at;  // {0, 0}: no such table
+};
+
+struct GuestDraft {
+  Guest guest;
+  ImageDraft image;
+  Where at;
+  Where name_at;
+  Where base_at;
+  Where slots_at;
+  bool name_good = false;
+  bool sizes_good = false;
+};
+
+struct ApplicationDraft {
+  Application application;
+  std::vector<std::pair<std::string, Where>> guests;
+  Where at;
+  Where name_at;
+  Where memory_at;
+  Where minimum_at;
+  Where maximum_at;
+  Where hot_standby_at;
+  Where guest_port_at;
+  Where first_at;
+  bool name_good = false;
+  bool sizes_good = false;
+  bool guests_good = false;  // every entry is a text; whether there is such a guest is checked later
+  bool listen_good = false;
+  bool guest_port_good = false;
+};
+
+struct Draft {
+  Host host;
+  Pool pool;
+  Where area_at;
+  bool pool_good = false;
+  ImageDraft image;
+  std::vector<GuestDraft> guests;
+  std::vector<ApplicationDraft> applications;
+  bool damaged = false;
+};
+
+// schema.cpp: the file's tables into a draft; reports types, missing and unknown keys, values out of range.
+[[nodiscard]] Draft read_draft(const Document& document, const std::filesystem::path& directory,
+                               Report& report);
+// schema_application.cpp: one [[application]].
+[[nodiscard]] ApplicationDraft read_application(const Value& value, Report& report, bool damaged);
+
+// checks.cpp: what holds between tables: names, roles, addresses. Resolves the applications' guests to ids.
+void check_relations(Draft& draft, Report& report);
+// checks_memory.cpp: the budget, the standbys' base memory, the slots. Fills in the slots that the file
+// leaves out.
+void check_memory(Draft& draft, Report& report);
+// checks.cpp: the images exist.
+void check_images(const Draft& draft, Report& report);
+
+}  // namespace understudy::config

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "base/units.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+// What a configuration is held against. The memory figures come from measurements of Debian 12's 6.1 kernel.
+namespace understudy::config {
+
+inline constexpr std::size_t kLargestFileBytes = 1 << 20;
+inline constexpr std::size_t kMostSyntaxErrors = 20;  // reported at once; more of them are one mistake's echo
+inline constexpr std::size_t kMostErrors = 200;
+
+inline constexpr std::size_t kLongestName = 32;
+inline constexpr std::size_t kMostGuests = 64;
+inline constexpr std::size_t kMostApplications = 64;
+inline constexpr std::size_t kMostArguments = 256;
+inline constexpr std::size_t kLongestArgument = 4096;
+inline constexpr std::size_t kMostVariables = 256;
+
+inline constexpr Bytes kLargestSize = 16ULL << 40;  // sums of a whole file stay far below 64 bits
+inline constexpr Bytes kMemoryBlock = 128_MiB;      // what Linux on x86 adds and removes at once
+inline constexpr std::uint32_t kMostAreas = 16384;
+inline constexpr std::uint32_t kMostSlots = 256;  // ACPI_MAX_RAM_SLOTS of QEMU
+inline constexpr std::uint32_t kMostVcpus = 64;
+
+inline constexpr Bytes kSmallestBase = 96_MiB;
+// What the guest's kernel, agent and initramfs take of the base memory (assumed; measured 60 to 80 MiB).
+inline constexpr Bytes kOsFootprint = 80_MiB;
+// An area of exactly one memory block carries its own struct pages (memmap_on_memory) and so yields 2 MiB
+// less; the guest then needs next to nothing of its base memory for it.
+inline constexpr Bytes kMemmapOfBlock = 2_MiB;
+inline constexpr Bytes kSpareWithOwnMemmap = 4_MiB;
+// Larger areas take their struct pages from the base memory: 64 B for every 4 KiB, with the zone's tables 1.6
+// %. An attach that runs out of base memory leaks what it took and QEMU reports success: hence the spare.
+inline constexpr Bytes kMemmapPerThousand = 16;
+inline constexpr Bytes kSpareForMemmap = 32_MiB;
+
+static_assert(kSmallestBase >= kOsFootprint + kSpareWithOwnMemmap);
+static_assert(kLargestSize / kMemoryBlock > kMostAreas);
+
+}  // namespace understudy::config
