@@ -1,0 +1,104 @@
+#include "control/command.hpp"
+
+#include <array>
+
+#include <boost/json.hpp>
+
+namespace understudy::control {
+
+namespace {
+
+namespace json = boost::json;
+using core::FaultKind;
+
+constexpr std::array<std::pair<FaultKind, const char*>, 5> kFaults{{{FaultKind::os_panic, "os-panic"},
+                                                                    {FaultKind::os_hang, "os-hang"},
+                                                                    {FaultKind::vmm_kill, "vmm-kill"},
+                                                                    {FaultKind::app_exit, "app-exit"},
+                                                                    {FaultKind::app_hang, "app-hang"}}};
+
+struct ToJson {
+  json::object operator()(const command::Status&) const { return {{"command", "status"}}; }
+  json::object operator()(const command::Table&) const { return {{"command", "table"}}; }
+  json::object operator()(const command::Report& c) const { return {{"command", "report"}, {"app", c.app}}; }
+  json::object operator()(const command::Events& c) const {
+    return {{"command", "events"}, {"follow", c.follow}};
+  }
+  json::object operator()(const command::Takeover& c) const {
+    return {{"command", "takeover"}, {"app", c.app}, {"to", c.to}};
+  }
+  json::object operator()(const command::Fault& c) const {
+    return {{"command", "fault"}, {"target", c.target}, {"kind", fault_name(c.kind)}};
+  }
+  json::object operator()(const command::Start& c) const { return {{"command", "start"}, {"app", c.app}}; }
+  json::object operator()(const command::Down&) const { return {{"command", "down"}}; }
+};
+
+Result<std::string> text_of(const json::object& object, std::string_view key, bool required) {
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr && !required) return std::string();
+  if (value == nullptr || !value->is_string() || (required && value->get_string().empty())) {
+    return failure("the request needs \"" + std::string(key) + "\", a text");
+  }
+  return std::string(value->get_string());
+}
+
+}  // namespace
+
+const char* fault_name(FaultKind kind) {
+  for (const auto& [known, name] : kFaults) {
+    if (known == kind) return name;
+  }
+  return "?";
+}
+
+std::optional<FaultKind> fault_of(std::string_view name) {
+  for (const auto& [kind, known] : kFaults) {
+    if (name == known) return kind;
+  }
+  return std::nullopt;
+}
+
+std::string encode(const Command& command) {
+  return json::serialize(std::visit(ToJson{}, command));
+}
+
+Result<Command> decode(std::string_view line) {
+  boost::system::error_code error;
+  json::parse_options options;
+  options.max_depth = 3;
+  const json::value value = json::parse(line, error, {}, options);
+  if (error || !value.is_object()) return failure("the request is not a JSON object");
+  const json::object& object = value.get_object();
+  const Result<std::string> name = text_of(object, "command", true);
+  if (!name) return tl::unexpected(name.error());
+  const auto app = text_of(object, "app", *name == "takeover" || *name == "start");
+  if (!app) return tl::unexpected(app.error());
+
+  if (*name == "status") return command::Status{};
+  if (*name == "table") return command::Table{};
+  if (*name == "report") return command::Report{*app};
+  if (*name == "start") return command::Start{*app};
+  if (*name == "down") return command::Down{};
+  if (*name == "events") {
+    const json::value* follow = object.if_contains("follow");
+    return command::Events{follow != nullptr && follow->is_bool() && follow->get_bool()};
+  }
+  if (*name == "takeover") {
+    const auto to = text_of(object, "to", false);
+    if (!to) return tl::unexpected(to.error());
+    return command::Takeover{*app, *to};
+  }
+  if (*name == "fault") {
+    const auto target = text_of(object, "target", true);
+    const auto kind = text_of(object, "kind", true);
+    if (!target) return tl::unexpected(target.error());
+    if (!kind) return tl::unexpected(kind.error());
+    const auto fault = fault_of(*kind);
+    if (!fault) return failure("\"" + *kind + "\" is no kind of fault");
+    return command::Fault{*target, *fault};
+  }
+  return failure("\"" + *name + "\" is no command");
+}
+
+}  // namespace understudy::control

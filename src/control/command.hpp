@@ -1,0 +1,51 @@
+#pragma once
+
+#include "base/error.hpp"
+#include "core/events.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+// The public interface: everything that can be asked of a running daemon. The command line and whatever comes
+// later (an HTTP API, a page) speak this one set; the server matches it without a catch-all.
+namespace understudy::control {
+
+namespace command {
+struct Status {};
+struct Table {};
+struct Report {
+  std::string app;  // empty: the last takeover of any
+};
+struct Events {
+  bool follow = false;
+};
+struct Takeover {  // planned switchover
+  std::string app;
+  std::string to;  // empty: the best standby
+};
+struct Fault {         // a drill: really causes it
+  std::string target;  // a guest, or an application (then it strikes the guest where it runs)
+  core::FaultKind kind{};
+};
+struct Start {  // an application that was given up or stopped
+  std::string app;
+};
+struct Down {};
+}  // namespace command
+
+using Command = std::variant<command::Status, command::Table, command::Report, command::Events,
+                             command::Takeover, command::Fault, command::Start, command::Down>;
+
+// A longer request is refused before it is read to its end.
+inline constexpr std::size_t kLongestRequestBytes = 4096;
+
+[[nodiscard]] const char* fault_name(core::FaultKind kind);
+[[nodiscard]] std::optional<core::FaultKind> fault_of(std::string_view name);
+
+// One line of JSON, without the newline: {"command":"fault","target":"alpha","kind":"os-panic"}.
+[[nodiscard]] std::string encode(const Command& command);
+[[nodiscard]] Result<Command> decode(std::string_view line);
+
+}  // namespace understudy::control

@@ -1,0 +1,99 @@
+#include "control/event_log.hpp"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+
+#include <boost/json.hpp>
+
+namespace understudy::control {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t kKeptEvents = 5000;
+
+const char* severity_name(core::Severity severity) {
+  switch (severity) {
+    case core::Severity::info: return "info";
+    case core::Severity::warning: return "warning";
+    case core::Severity::error: return "error";
+  }
+  return "?";
+}
+
+// UTC with milliseconds: 2026-11-22T10:44:42.123Z.
+std::string wall_clock() {
+  const auto now = std::chrono::system_clock::now();
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  const auto ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char date[32];
+  std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
+  char text[48];
+  std::snprintf(text, sizeof text, "%s.%03dZ", date, static_cast<int>(ms));
+  return text;
+}
+
+}  // namespace
+
+EventLog::EventLog(const core::Setup& setup, const std::filesystem::path& file)
+    : setup_(setup), fd_(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) {
+  if (!fd_) std::fprintf(stderr, "cannot write the event log %s: %s\n", file.c_str(), std::strerror(errno));
+}
+
+void EventLog::notice(Time at, const core::Notice& notice) {
+  (void)at;
+  json::object line{{"number", ++number_},
+                    {"time", wall_clock()},
+                    {"severity", severity_name(notice.severity)},
+                    {"kind", notice.kind},
+                    {"text", notice.text}};
+  if (notice.guest) line["guest"] = setup_.guest(*notice.guest).name;
+  if (notice.app) line["application"] = setup_.app(*notice.app).name;
+  add(json::serialize(line));
+}
+
+void EventLog::report(Time at, const core::TakeoverReport& report) {
+  (void)at;
+  reports_[report.app] = report;
+  last_ = report.app;
+}
+
+const core::TakeoverReport* EventLog::last_report(std::optional<core::AppId> app) const {
+  if (!app) app = last_;
+  const auto found = app ? reports_.find(*app) : reports_.end();
+  return found != reports_.end() ? &found->second : nullptr;
+}
+
+std::uint64_t EventLog::follow(Follower follower) {
+  followers_[next_follower_] = std::move(follower);
+  return next_follower_++;
+}
+
+void EventLog::unfollow(std::uint64_t id) {
+  followers_.erase(id);
+}
+
+void EventLog::add(std::string line) {
+  const std::string whole = line + "\n";
+  if (fd_ && ::write(fd_.get(), whole.data(), whole.size()) < 0) {
+    std::fprintf(stderr, "cannot write the event log: %s; it goes on in memory only\n", std::strerror(errno));
+    fd_.reset();
+  }
+  std::fputs(whole.c_str(), stdout);
+  std::fflush(stdout);
+  const auto followers = followers_;  // a follower may leave while it is told
+  for (const auto& [id, follower] : followers) follower(line);
+  lines_.push_back(std::move(line));
+  if (lines_.size() > kKeptEvents) lines_.pop_front();
+}
+
+}  // namespace understudy::control

@@ -1,0 +1,48 @@
+#pragma once
+
+#include "base/unique_fd.hpp"
+#include "core/core.hpp"
+#include "engine/ports.hpp"
+
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+
+namespace understudy::control {
+
+// The observer port: keeps the latest events (and each application's last report) in memory, appends every
+// event as a line of JSON to a file of the run directory, and hands it to whoever follows.
+class EventLog final : public engine::Observer {
+ public:
+  // Names in the lines come from `setup`. A file that cannot be written is reported once on standard error;
+  // events go on being kept in memory.
+  EventLog(const core::Setup& setup, const std::filesystem::path& file);
+
+  void notice(Time at, const core::Notice& notice) override;
+  void report(Time at, const core::TakeoverReport& report) override;
+
+  // One line of JSON each: {"number","time","severity","kind","text","guest"?,"application"?}.
+  [[nodiscard]] const std::deque<std::string>& lines() const { return lines_; }
+  [[nodiscard]] const core::TakeoverReport* last_report(std::optional<core::AppId> app) const;
+
+  using Follower = std::function<void(const std::string& line)>;
+  std::uint64_t follow(Follower follower);  // a number for unfollow()
+  void unfollow(std::uint64_t id);
+
+ private:
+  void add(std::string line);
+
+  const core::Setup& setup_;
+  UniqueFd fd_;
+  std::uint64_t number_ = 0;
+  std::uint64_t next_follower_ = 1;
+  std::deque<std::string> lines_;
+  std::map<std::uint64_t, Follower> followers_;
+  std::map<core::AppId, core::TakeoverReport> reports_;
+  std::optional<core::AppId> last_;
+};
+
+}  // namespace understudy::control

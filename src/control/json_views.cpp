@@ -1,0 +1,100 @@
+#include "control/json_views.hpp"
+
+#include <cmath>
+
+namespace understudy::control {
+
+namespace {
+
+namespace json = boost::json;
+
+json::value name_or_null(const core::State& state, const std::optional<core::GuestId>& guest) {
+  return guest ? json::value(state.name(*guest)) : json::value(nullptr);
+}
+
+json::value text_or_null(const std::string& text) {
+  return text.empty() ? json::value(nullptr) : json::value(text);
+}
+
+// Microseconds are noise in a table of milliseconds, but sums should hold: three digits after the point.
+double rounded_ms(Duration duration) {
+  return std::round(to_ms(duration) * 1000.0) / 1000.0;
+}
+
+json::object app_json(const core::State& state, const core::Application& app) {
+  const core::Protection protection = core::protection(state, app);
+  const auto place = app.place();
+  json::object object{{"name", state.name(app.id)},
+                      {"state", core::app_state_word(app)},
+                      {"active", place ? json::value(state.name(place->guest)) : json::value(nullptr)},
+                      {"standby", name_or_null(state, protection.standby)},
+                      {"protected", protection.is_protected},
+                      {"why", protection.why},
+                      {"epoch", app.epoch}};
+  object["trouble"] = core::app_trouble(app);
+  object["hot_standby"] = state.setup.app(app.id).hot_standby;
+  return object;
+}
+
+json::object guest_json(const core::State& state, const core::Guest& guest, const HostView& host) {
+  json::object object{{"name", state.name(guest.id)},
+                      {"state", core::guest_state_name(guest.state)},
+                      {"run", guest.run},
+                      {"base_bytes", state.setup.guest(guest.id).base_bytes},
+                      {"areas_bytes", core::areas_bytes(state, guest.current())},
+                      {"host_bytes", host.guests.at(guest.id.value).host_bytes}};
+  if (const auto* ready = guest.ready()) object["available_bytes"] = ready->memory.available_bytes;
+  return object;
+}
+
+}  // namespace
+
+json::object status_json(const core::State& state, const HostView& host) {
+  json::array apps;
+  for (const core::Application& app : state.apps) apps.push_back(app_json(state, app));
+  json::array guests;
+  for (const core::Guest& guest : state.guests) guests.push_back(guest_json(state, guest, host));
+  return {{"applications", std::move(apps)},
+          {"guests", std::move(guests)},
+          {"accelerator", host.accelerator},
+          {"accelerator_reason", host.accelerator_reason},
+          {"journal_trouble", state.journal_trouble}};
+}
+
+json::object table_json(const core::State& state, const HostView& host) {
+  const core::TableView view = core::table_view(state, host.vmm);
+  json::array rows;
+  for (const core::Row& row : view.rows) {
+    rows.push_back(json::object{{"id", row.id},
+                                {"bytes", row.bytes},
+                                {"use", core::use_name(row.use)},
+                                {"user", text_or_null(row.user)},
+                                {"attached_to", text_or_null(row.attached_to)},
+                                {"takeover_target", text_or_null(row.takeover_target)},
+                                {"state", row.state}});
+  }
+  return {{"rows", std::move(rows)},
+          {"pool_bytes", view.pool_bytes},
+          {"over_budget_bytes", view.over_budget_bytes}};
+}
+
+json::object report_json(const core::State& state, const core::TakeoverReport& report) {
+  json::array phases;
+  for (std::size_t i = 0; i < core::kPhaseCount; ++i) {
+    phases.push_back(json::object{{"name", core::phase_name(static_cast<core::Phase>(i))},
+                                  {"ms", rounded_ms(report.phases[i])}});
+  }
+  return {{"application", state.name(report.app)},
+          {"cause", report.cause},
+          {"from", name_or_null(state, report.from)},
+          {"to", name_or_null(state, report.to)},
+          {"epoch", report.epoch},
+          {"result", report.result},
+          {"phases", std::move(phases)},
+          {"total_ms", rounded_ms(report.total())},
+          {"bytes_moved", report.bytes_moved},
+          {"bytes_zeroed", report.bytes_zeroed},
+          {"bytes_copied", report.bytes_copied}};
+}
+
+}  // namespace understudy::control
