@@ -1,0 +1,47 @@
+# Two commands: `make demo` shows the main job, `make test` builds and runs all tests. Both install what they need.
+BUILD ?= build
+JOBS ?= $(shell nproc)
+
+.PHONY: all build programs image test unit lint sanitize e2e demo bench fuzz model clean deps
+
+all: build
+
+deps:
+	@tools/install-deps
+
+$(BUILD)/build.ninja: | deps
+	@cmake -S . -B $(BUILD) -G Ninja >/dev/null
+
+programs: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j$(JOBS) --quiet
+
+image: programs
+	@guest/build-image --agent $(BUILD)/bin/understudy-agent --out $(BUILD)/guest
+
+build: image
+
+# Everything that CI runs: style, unit tests, simulation, the same under sanitizers, and real guests.
+test: build lint unit sanitize e2e
+
+lint: programs
+	@tools/lint
+
+unit: programs
+	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS) -LE e2e --no-tests=error
+
+sanitize: deps
+	@cmake -S . -B $(BUILD)/sanitize -G Ninja -DUNDERSTUDY_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >/dev/null
+	@ninja -C $(BUILD)/sanitize -j$(JOBS) --quiet
+	@ctest --test-dir $(BUILD)/sanitize --output-on-failure -j$(JOBS) -LE e2e --no-tests=error
+
+e2e: image
+	@ctest --test-dir $(BUILD) --output-on-failure -L e2e --no-tests=error
+
+demo: build
+	@demo/demo
+
+bench: build
+	@bench/run
+
+clean:
+	rm -rf $(BUILD)

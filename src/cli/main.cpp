@@ -1,0 +1,114 @@
+#include "cli/cli.hpp"
+
+#include <CLI/CLI.hpp>
+
+namespace {
+
+using namespace understudy;
+
+constexpr const char* kAbout =
+    "understudy - hot standby for virtual machines without paying for the memory twice.\n"
+    "An application runs in one guest; when it, or its whole OS, fails, the memory that it used moves to a "
+    "second\n"
+    "guest, which starts the same application.";
+
+constexpr const char* kFooter =
+    "Start here:\n"
+    "  understudy check -f examples/redis.toml     is the configuration right, can this host carry it?\n"
+    "  understudy up -f examples/redis.toml --detach\n"
+    "  understudy status                           who serves, who waits, would a takeover work now?\n"
+    "  understudy fault alpha --kind os-panic      a drill: really panics alpha's kernel\n"
+    "  understudy report                           the takeover, phase by phase\n"
+    "  understudy down\n"
+    "Exit status: 0 done, 1 could not, 2 wrong usage.";
+
+struct Arguments {
+  cli::Options options;
+  std::string file = "understudy.toml";
+  std::string accelerator = "auto";
+  std::string app;
+  std::string to;
+  std::string target;
+  std::string kind;
+  bool detach = false;
+  bool follow = false;
+};
+
+void add_file(CLI::App* command, Arguments& arguments) {
+  command->add_option("-f,--file", arguments.file, "the configuration")->capture_default_str();
+}
+
+void add_json(CLI::App* command, Arguments& arguments) {
+  command->add_flag("--json", arguments.options.json, "print JSON, for scripts");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments a;
+  CLI::App app{kAbout, "understudy"};
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.add_option("--run-dir", a.options.run_dir,
+                 "where the daemon keeps its sockets and journal (default: $UNDERSTUDY_RUN_DIR, "
+                 "/run/understudy as root, "
+                 "else $XDG_RUNTIME_DIR/understudy)");
+  app.fallthrough();
+
+  auto* up = app.add_subcommand("up", "start the guests and the applications, and show how it goes");
+  add_file(up, a);
+  up->add_flag("--detach,-d", a.detach, "return when everything is up (else: stay, and go down with Ctrl-C)");
+  up->add_option("--accelerator", a.accelerator,
+                 "kvm, tcg, or auto: KVM if a quick probe shows that it runs guests")
+      ->check(CLI::IsMember({"auto", "kvm", "tcg"}));
+  auto* down =
+      app.add_subcommand("down", "end everything and leave nothing behind, also after a crash of the daemon");
+  auto* check =
+      app.add_subcommand("check", "check a configuration and whether this host can carry it; starts nothing");
+  add_file(check, a);
+  add_json(check, a);
+  auto* status =
+      app.add_subcommand("status", "applications and guests, and whether a takeover would work now");
+  add_json(status, a);
+  auto* table =
+      app.add_subcommand("table", "the resource management table: who has which memory, and who gets it");
+  add_json(table, a);
+  auto* takeover = app.add_subcommand(
+      "takeover", "planned switchover: stop the application cleanly, start it on its standby");
+  takeover->add_option("application", a.app)->required();
+  takeover->add_option("--to", a.to, "the guest to go to (default: the first that can take it)");
+  add_json(takeover, a);
+  auto* start = app.add_subcommand("start", "start an application that was given up");
+  start->add_option("application", a.app)->required();
+  add_json(start, a);
+  auto* fault = app.add_subcommand("fault", "a drill: really cause a fault");
+  fault->add_option("target", a.target, "a guest, or an application (then the guest where it runs)")
+      ->required();
+  fault->add_option("--kind", a.kind, "what to cause")
+      ->required()
+      ->check(CLI::IsMember({"os-panic", "os-hang", "vmm-kill", "app-exit", "app-hang"}));
+  add_json(fault, a);
+  auto* report = app.add_subcommand("report", "the last takeover, phase by phase");
+  report->add_option("application", a.app, "of this application (default: the last of all)");
+  add_json(report, a);
+  auto* events = app.add_subcommand("events", "what happened");
+  events->add_flag("--follow", a.follow, "go on showing what happens");
+  add_json(events, a);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? cli::kDone : cli::kWrongUsage;
+  }
+  if (up->parsed()) return cli::up(a.file, a.detach, a.accelerator, a.options);
+  if (down->parsed()) return cli::down(a.options);
+  if (check->parsed()) return cli::check(a.file, a.options);
+  if (status->parsed()) return cli::status(a.options);
+  if (table->parsed()) return cli::table(a.options);
+  if (takeover->parsed()) return cli::order(control::command::Takeover{a.app, a.to}, a.options);
+  if (start->parsed()) return cli::order(control::command::Start{a.app}, a.options);
+  if (fault->parsed())
+    return cli::order(control::command::Fault{a.target, *control::fault_of(a.kind)}, a.options);
+  if (report->parsed()) return cli::report(a.app, a.options);
+  return cli::events(a.follow, a.options);
+}

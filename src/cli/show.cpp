@@ -1,0 +1,170 @@
+#include "base/units.hpp"
+#include "cli/cli.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+namespace understudy::cli {
+
+namespace {
+
+namespace json = boost::json;
+
+std::string text(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
+}
+
+std::uint64_t number(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  boost::system::error_code error;
+  return value != nullptr ? value->to_number<std::uint64_t>(error) : 0;
+}
+
+double real(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  boost::system::error_code error;
+  return value != nullptr ? value->to_number<double>(error) : 0;
+}
+
+const json::array& list(const json::object& object, std::string_view key) {
+  static const json::array kNone;
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_array() ? value->get_array() : kNone;
+}
+
+std::string or_dash(std::string word) {
+  return word.empty() ? "-" : word;
+}
+
+// Columns as wide as their widest cell; the last one is not padded.
+class Grid {
+ public:
+  explicit Grid(std::vector<std::string> head) { rows_.push_back(std::move(head)); }
+  void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+
+  void print() const {
+    std::vector<std::size_t> widths(rows_.front().size(), 0);
+    for (const auto& row : rows_) {
+      for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    }
+    for (const auto& row : rows_) {
+      std::string line = "  ";
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        line += i + 1 < row.size() ? fmt::format("{:<{}}  ", row[i], widths[i]) : row[i];
+      }
+      line.erase(line.find_last_not_of(' ') + 1);
+      std::puts(line.c_str());
+    }
+  }
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// Rows that differ only in which area they are, shown as one line.
+struct Group {
+  json::object row;
+  std::size_t count = 1;
+  std::uint64_t bytes = 0;
+  std::string last_id;
+};
+
+std::vector<Group> grouped(const json::array& rows) {
+  std::vector<Group> groups;
+  for (const json::value& value : rows) {
+    const json::object& row = value.as_object();
+    const bool area = text(row, "id").starts_with("area-");
+    const auto same = [&](std::string_view key) { return text(groups.back().row, key) == text(row, key); };
+    if (area && !groups.empty() && text(groups.back().row, "id").starts_with("area-") && same("use") &&
+        same("user") && same("attached_to") && same("takeover_target") && same("state")) {
+      ++groups.back().count;
+      groups.back().bytes += number(row, "bytes");
+      groups.back().last_id = text(row, "id");
+    } else {
+      groups.push_back({row, 1, number(row, "bytes"), text(row, "id")});
+    }
+  }
+  return groups;
+}
+
+}  // namespace
+
+void print_status(const json::object& status) {
+  Grid apps({"APPLICATION", "STATE", "ACTIVE", "STANDBY", "PROTECTED", "WHY NOT"});
+  for (const json::value& value : list(status, "applications")) {
+    const json::object& app = value.as_object();
+    const json::value* is = app.if_contains("protected");
+    const bool is_protected = is != nullptr && is->is_bool() && is->get_bool();
+    apps.row({text(app, "name"), text(app, "state"), or_dash(text(app, "active")),
+              or_dash(text(app, "standby")), is_protected ? "yes" : "no", text(app, "why")});
+  }
+  apps.print();
+  std::puts("");
+  Grid guests({"GUEST", "STATE", "RUN", "BASE", "AREAS", "ON THE HOST"});
+  for (const json::value& value : list(status, "guests")) {
+    const json::object& guest = value.as_object();
+    guests.row({text(guest, "name"), text(guest, "state"), std::to_string(number(guest, "run")),
+                format_size(number(guest, "base_bytes")), format_size(number(guest, "areas_bytes")),
+                format_size(number(guest, "host_bytes"))});
+  }
+  guests.print();
+  fmt::print("\n  guests run under {} ({})\n", text(status, "accelerator"),
+             text(status, "accelerator_reason"));
+  if (!text(status, "journal_trouble").empty())
+    fmt::print("  NO MOVES: {}\n", text(status, "journal_trouble"));
+}
+
+void print_table(const json::object& table) {
+  Grid grid({"USE", "BYTES", "ROWS", "USER", "ATTACHED TO", "ON A FAULT TO", "STATE"});
+  std::uint64_t sum = 0;
+  for (const Group& group : grouped(list(table, "rows"))) {
+    const json::object& row = group.row;
+    const std::string id = text(row, "id");
+    grid.row({text(row, "use"), format_size(group.bytes),
+              group.count == 1 ? id : fmt::format("{} .. {} ({})", id, group.last_id.substr(5), group.count),
+              or_dash(text(row, "user")), or_dash(text(row, "attached_to")),
+              or_dash(text(row, "takeover_target")), text(row, "state")});
+    sum += group.bytes;
+  }
+  grid.print();
+  fmt::print("  {} in all of a pool of {}\n", format_size(sum), format_size(number(table, "pool_bytes")));
+  const std::uint64_t over = number(table, "over_budget_bytes");
+  if (over > 0)
+    fmt::print("  OVER BUDGET by {}: raise [pool] memory, or the guests' overhead\n", format_size(over));
+}
+
+void print_report(const json::object& report) {
+  const std::string from = text(report, "from");
+  fmt::print("  {}: {}\n", text(report, "application"), text(report, "cause"));
+  fmt::print("  {} -> {}, epoch {}, {}\n\n", from.empty() ? "(nowhere)" : from, or_dash(text(report, "to")),
+             number(report, "epoch"), text(report, "result"));
+  double longest = 0;
+  for (const json::value& phase : list(report, "phases"))
+    longest = std::max(longest, real(phase.as_object(), "ms"));
+  for (const json::value& value : list(report, "phases")) {
+    const json::object& phase = value.as_object();
+    const double ms = real(phase, "ms");
+    const auto bar = longest > 0 ? static_cast<std::size_t>(ms / longest * 40.0 + 0.5) : 0;
+    fmt::print("  {:<8} {:>9.1f} ms  {}\n", text(phase, "name"), ms, std::string(bar, '#'));
+  }
+  fmt::print("  {:<8} {:>9.1f} ms\n\n", "total", real(report, "total_ms"));
+  fmt::print("  moved {}, zeroed {}, copied {}\n", format_size(number(report, "bytes_moved")),
+             format_size(number(report, "bytes_zeroed")), format_size(number(report, "bytes_copied")));
+}
+
+void print_event(const json::object& event) {
+  const std::string time = text(event, "time");
+  // The time of day is what a person compares; the file and --json have the date.
+  const std::string clock = time.size() > 23 ? time.substr(11, 12) : time;
+  const std::string severity = text(event, "severity");
+  fmt::print("  {}  {:<7}  {}\n", clock, severity == "info" ? "" : severity, text(event, "text"));
+  std::fflush(stdout);
+}
+
+}  // namespace understudy::cli
