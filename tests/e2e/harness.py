@@ -1,0 +1,328 @@
+"""What the demo, the end-to-end tests and the benchmarks share: an Understudy of one's own in a directory of
+its own, a Redis client that notices every outage, and a check that nothing was left behind."""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ.get("UNDERSTUDY_BUILD", ROOT / "build"))
+IMAGE = pathlib.Path(os.environ.get("UNDERSTUDY_IMAGE", BUILD / "guest"))
+MIB = 1 << 20
+
+
+class Failed(Exception):
+    """Something that was promised did not happen."""
+
+
+def now_ms():
+    return time.monotonic() * 1000.0
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def processes_with(text):
+    """Ids of the processes whose command line has the text, zombies left out."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if text in (entry / "cmdline").read_bytes().decode(errors="replace"):
+                found.append(int(entry.name))
+    return found
+
+
+class Understudy:
+    """One understudyd, its guests and its configuration, in a run directory made for it."""
+
+    def __init__(self, config, run_dir=None, quiet=True):
+        self.base = pathlib.Path(run_dir or tempfile.mkdtemp(prefix="understudy-"))
+        self.own_base = run_dir is None
+        self.run_dir = self.base / "run"
+        self.config = self.base / "understudy.toml"
+        self.config.write_text(config)
+        self.quiet = quiet
+
+    def command(self, *args):
+        return [str(BUILD / "bin" / "understudy"), "--run-dir", str(self.run_dir), *args]
+
+    def run(self, *args, check=True, limit_s=120):
+        done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=limit_s, check=False)
+        if check and done.returncode != 0:
+            raise Failed(f"understudy {' '.join(args)}: exit status {done.returncode}\n{done.stdout}{done.stderr}{self.log()}")
+        return done
+
+    def ask(self, *args):
+        return json.loads(self.run(*args, "--json").stdout)
+
+    def up(self, limit_s=120):
+        return self.run("up", "-f", str(self.config), "--detach", limit_s=limit_s)
+
+    def down(self):
+        return self.run("down")
+
+    def status(self):
+        return self.ask("status")
+
+    def app(self, name="redis"):
+        return next(a for a in self.status()["applications"] if a["name"] == name)
+
+    def guest(self, name):
+        return next(g for g in self.status()["guests"] if g["name"] == name)
+
+    def events(self):
+        lines = self.run("events", "--json").stdout.splitlines()
+        return [json.loads(line) for line in lines]
+
+    def wait_for(self, met, what, limit_s=60):
+        """Follows the events, and asks `met` (with the event) after each until it is true."""
+        if met(None):
+            return
+        follower = subprocess.Popen(self.command("events", "--follow", "--json"), stdout=subprocess.PIPE, text=True)
+        expired = threading.Event()
+
+        def expire():
+            expired.set()
+            follower.terminate()
+
+        timer = threading.Timer(limit_s, expire)
+        timer.start()
+        try:
+            for line in follower.stdout:
+                if met(json.loads(line)):
+                    return
+        finally:
+            timer.cancel()
+            follower.terminate()
+            follower.wait()
+        reason = f"not within {limit_s} s" if expired.is_set() else "understudyd ended"
+        raise Failed(f"waited for {what}: {reason}\n{json.dumps(self.status(), indent=1)}\n{self.log()}")
+
+    def wait_protected(self, app="redis", limit_s=60):
+        def met(_):
+            status = self.app(app)
+            return status["state"] == "serving" and status["protected"]
+
+        self.wait_for(met, f"{app} serving and protected", limit_s)
+
+    def log(self):
+        log = self.run_dir / "understudyd.log"
+        return log.read_text()[-4000:] if log.exists() else ""
+
+    def daemon_pid(self):
+        return int((self.run_dir / "understudyd.pid").read_text())
+
+    def qemu_pid(self, guest):
+        pids = [p for p in processes_with(f"understudy:{self.run_dir}:{guest}:")]
+        if len(pids) != 1:
+            raise Failed(f"{guest} has {len(pids)} QEMU processes, not one: {pids}")
+        return pids[0]
+
+    def check_table(self):
+        """The rows add up to the pool, and no area has two owners."""
+        table = self.ask("table")
+        total = sum(row["bytes"] for row in table["rows"])
+        if total != table["pool_bytes"] + table["over_budget_bytes"]:
+            raise Failed(f"the table does not add up: {total} of {table['pool_bytes']}\n{json.dumps(table, indent=1)}")
+        if table["over_budget_bytes"] != 0:
+            raise Failed(f"over budget by {table['over_budget_bytes']} bytes\n{json.dumps(table, indent=1)}")
+        ids = [row["id"] for row in table["rows"]]
+        if len(ids) != len(set(ids)):
+            raise Failed(f"an area stands in the table twice: {ids}")
+        return table
+
+    def check_nothing_left(self):
+        """After down: no process, file, mount or socket."""
+        left = [f"process {pid}" for pid in processes_with(str(self.run_dir))]
+        if self.run_dir.exists():
+            left += [f"file {path}" for path in [self.run_dir, *self.run_dir.rglob("*")]]
+        mounts = pathlib.Path("/proc/self/mounts").read_text()
+        left += [f"mount {line}" for line in mounts.splitlines() if str(self.run_dir) in line]
+        if left:
+            raise Failed("left behind: " + ", ".join(left))
+
+    def close(self):
+        """Ends whatever is left, by force if need be, and removes the directory. Never raises."""
+        with contextlib.suppress(Exception):
+            self.run("down", check=False)
+        for pid in processes_with(str(self.run_dir)):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if self.own_base:
+            shutil.rmtree(self.base, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def redis_config(port, *, guests=("alpha", "beta"), pool="1600 MiB", memory="1 GiB", minimum="512 MiB", extra="",
+                 while_down="wait", start_extra=(), restart=None):
+    names = ", ".join(f'"{name}"' for name in guests)
+    more = "".join(f', "{arg}"' for arg in start_extra)
+    restart = restart or '{ attempts = 3, window = "60 s", delay = "100 ms" }'
+    text = f"""[pool]
+memory = "{pool}"
+[image]
+kernel = "{IMAGE}/vmlinux"
+initramfs = "{IMAGE}/initramfs.cpio"
+disk = "{IMAGE}/apps.squashfs"
+"""
+    for name in guests:
+        text += f'[[guest]]\nname = "{name}"\nbase_memory = "128 MiB"\n'
+    return text + f"""[[application]]
+name = "redis"
+guests = [{names}]
+memory = "{memory}"
+minimum_memory = "{minimum}"
+hot_standby = {"true" if len(guests) > 1 else "false"}
+start = ["/usr/bin/redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--port", "6379", "--save", "",
+         "--appendonly", "no", "--maxmemory", "768mb"{more}]
+prepare = ["/usr/bin/redis-server", "--version"]
+address = {{ listen = "127.0.0.1:{port}", port = 6379, while_down = "{while_down}", wait_limit = "60 s" }}
+health = {{ kind = "tcp", port = 6379, interval = "500 ms", limit = "1 s", failures = 3 }}
+restart = {restart}
+{extra}"""
+
+
+class Redis:
+    """A connection to Redis, just enough of its protocol."""
+
+    def __init__(self, port, limit_s=60):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=limit_s)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.pending = b""
+
+    def close(self):
+        self.socket.close()
+
+    def send(self, *commands):
+        text = b""
+        for command in commands:
+            words = [w if isinstance(w, bytes) else str(w).encode() for w in command]
+            text += b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+        self.socket.sendall(text)
+
+    def fill(self):
+        more = self.socket.recv(65536)
+        if not more:
+            raise ConnectionError("Redis closed the connection")
+        self.pending += more
+
+    def line(self):
+        while b"\r\n" not in self.pending:
+            self.fill()
+        line, _, self.pending = self.pending.partition(b"\r\n")
+        return line
+
+    def reply(self):
+        line = self.line()
+        kind, rest = line[:1], line[1:]
+        if kind == b"-":
+            raise Failed("Redis: " + rest.decode())
+        if kind == b":":
+            return int(rest)
+        if kind != b"$":
+            return rest
+        size = int(rest)
+        if size < 0:
+            return None
+        while len(self.pending) < size + 2:
+            self.fill()
+        value, self.pending = self.pending[:size], self.pending[size + 2:]
+        return value
+
+    def do(self, *command):
+        self.send(command)
+        return self.reply()
+
+
+def load_keys(port, count, value=b"x" * 64, batch=500):
+    redis = Redis(port)
+    for first in range(0, count, batch):
+        last = min(first + batch, count)
+        redis.send(*[("SET", f"key:{number}", value) for number in range(first, last)])
+        for _ in range(first, last):
+            redis.reply()
+    size = redis.do("DBSIZE")
+    redis.close()
+    return size
+
+
+class Client(threading.Thread):
+    """Reads and writes all the time, at a pace that leaves the processors to the guests, and keeps the longest
+    silence between two replies since it was last asked."""
+
+    def __init__(self, port, pace_ms=5.0):
+        super().__init__(daemon=True)
+        self.port = port
+        self.pace_s = pace_ms / 1000.0
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+        self.replies = 0
+        self.wrong = []
+        self.last_reply_ms = now_ms()
+        self.gap = (0.0, 0.0, 0.0)  # length, last reply before, first reply after
+
+    def run(self):
+        redis = None
+        number = 0
+        while not self.stopping.is_set():
+            try:
+                redis = redis or Redis(self.port)
+                number += 1
+                if redis.do("SET", "client", number) != b"OK" or int(redis.do("GET", "client")) != number:
+                    self.wrong.append(f"the value written as {number} was read as another")
+                self.replied()
+            except (OSError, Failed) as error:
+                if isinstance(error, Failed):
+                    self.wrong.append(str(error))
+                if redis:
+                    redis.close()
+                redis = None
+            self.stopping.wait(self.pace_s)
+        if redis:
+            redis.close()
+
+    def replied(self):
+        at = now_ms()
+        with self.lock:
+            self.replies += 1
+            if at - self.last_reply_ms > self.gap[0]:
+                self.gap = (at - self.last_reply_ms, self.last_reply_ms, at)
+            self.last_reply_ms = at
+
+    def reset(self):
+        with self.lock:
+            self.gap = (0.0, 0.0, 0.0)
+
+    def wait_reply(self, limit_s=30):
+        """Until the next reply after now."""
+        start, end = self.replies, time.monotonic() + limit_s
+        while self.replies == start:
+            if time.monotonic() > end:
+                raise Failed(f"no reply at 127.0.0.1:{self.port} for {limit_s} s")
+            self.stopping.wait(0.002)
+
+    def outage_since(self, at_ms):
+        """Milliseconds from `at_ms` to the first reply after the longest silence."""
+        with self.lock:
+            return self.gap[2] - at_ms if self.gap[2] > at_ms else 0.0
+
+    def stop(self):
+        self.stopping.set()
+        self.join(timeout=70)
