@@ -1,0 +1,256 @@
+#include "agent/agent.hpp"
+
+#include "agent/drills.hpp"
+#include "agent/need.hpp"
+#include "agent/os.hpp"
+#include "protocol/codec.hpp"
+
+#include <signal.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+namespace understudy::agent {
+
+namespace {
+
+namespace from = protocol::from_agent;
+namespace to = protocol::to_agent;
+
+// Different for every life of an agent; small enough for the protocol's numbers.
+std::uint64_t draw_session() {
+  std::uint64_t drawn = 0;
+  // Never waits: early in a boot the pool may not be ready, and the clock is different enough then.
+  if (::getrandom(&drawn, sizeof drawn, GRND_NONBLOCK) != static_cast<ssize_t>(sizeof drawn)) {
+    drawn = static_cast<std::uint64_t>(Loop::now().time_since_epoch().count());
+  }
+  return drawn % protocol::kMaxEpoch;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Agent>> Agent::create(Loop& loop, Options options) {
+  auto children = Children::create(loop);
+  if (!children) return tl::unexpected(children.error());
+  std::unique_ptr<Agent> agent(new Agent(loop, std::move(options), std::move(*children)));
+  agent->set_up_containers();
+  agent->listen_to_kernel();
+  agent->port_.open();
+  return agent;
+}
+
+Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
+    : loop_(loop),
+      options_(std::move(options)),
+      children_(std::move(children)),
+      blocks_(options_.memory_directory),
+      host_{loop,
+            *children_,
+            [this](const std::string& name) -> Result<std::unique_ptr<Container>> {
+              if (!cgroups_.empty()) return CgroupContainer::create(loop_, cgroups_, name);
+              return std::make_unique<SessionContainer>();
+            },
+            [this](const protocol::FromAgent& message) { send(message); },
+            [this](protocol::AreaNumber area) {
+              const auto found = area_bytes_.find(area);
+              return found == area_bytes_.end() ? Bytes{0} : found->second;
+            },
+            options_.run_directory,
+            options_.passwd_file},
+      engager_(
+          loop, blocks_, [this] { return memory(); }, host_.send),
+      releaser_(loop, *children_, blocks_, options_.drop_caches_file, host_.send),
+      preparer_(host_),
+      port_(loop, options_.port,
+            {[this](std::string_view line) { on_line(line); }, [this] { greet(); },
+             [this] { on_disconnected(); },
+             [this] {
+               log("a line longer than " + std::to_string(protocol::kMaxLineToAgent) + " bytes was dropped");
+             },
+             [this] { say_where_all_stand(); }}),
+      session_(draw_session()) {
+  (void)::mkdir(options_.run_directory.c_str(), 0755);
+}
+
+Agent::~Agent() = default;
+
+void Agent::set_up_containers() {
+  if (!options_.cgroup_root.empty()) {
+    auto parent = prepare_cgroups(options_.cgroup_root);
+    if (parent) {
+      cgroups_ = *parent;
+      return;
+    }
+    say("no cgroups, so applications run without a memory limit: " + parent.error().message);
+  }
+  children_->on_any_end([this] {
+    for (const auto& [name, application] : applications_) application->look();
+  });
+}
+
+void Agent::listen_to_kernel() {
+  auto uevents = Uevents::create();
+  if (!uevents) return say("the kernel's device events cannot be heard: " + uevents.error().message);
+  uevents_ = std::move(*uevents);
+  uevents_->watch(loop_, {[this](const Uevent& event) {
+                            engager_.on_uevent(event);
+                            if (event.subsystem == "virtio-ports") port_.look_again();
+                          },
+                          [this] {
+                            engager_.look_again();
+                            port_.look_again();
+                          }});
+}
+
+// ---- the line ----
+
+void Agent::on_line(std::string_view line) {
+  if (line.empty()) return;  // a new connection begins with one, to end what a former one left unfinished
+  auto message = protocol::decode_to_agent(line);
+  if (!message) return log("the daemon's message was refused: " + message.error().message);
+  std::visit([this](const auto& one) { handle(one); }, *message);
+}
+
+void Agent::on_disconnected() {
+  welcomed_ = false;
+  beat_timer_.reset();
+}
+
+bool Agent::send(const protocol::FromAgent& message) {
+  auto line = protocol::encode(message);
+  if (line) return port_.send(std::move(*line));
+  say("a message could not be written: " + line.error().message);
+  return false;
+}
+
+void Agent::log(const std::string& text) {
+  say(text);
+  if (welcomed_) send(from::Log{text});
+}
+
+void Agent::greet() {
+  welcomed_ = false;
+  beat_timer_.reset();
+  const MemInfo now = memory();
+  const std::string boot_id = read_file("/proc/sys/kernel/random/boot_id").value_or("");
+  port_.send("\n");
+  send(from::Hello{protocol::kVersion, std::string(trim(boot_id)), session_, now.total_bytes,
+                   now.available_bytes, blocks_.block_bytes()});
+}
+
+void Agent::beat() {
+  // Late by more than a beat (the guest was paused): not all at once now.
+  next_beat_ = std::max(next_beat_ + beat_interval_, Loop::now());
+  beat_timer_ = loop_.at(next_beat_, [this] { beat(); });
+  // A beat that would queue behind others tells nothing that they do not tell.
+  if (!port_.idle()) return;
+  const MemInfo now = memory();
+  send(from::Beat{beats_++, now.total_bytes, now.available_bytes});
+}
+
+void Agent::say_where_all_stand() {
+  for (const auto& [name, application] : applications_) application->say_where_it_stands();
+}
+
+// ---- messages ----
+
+void Agent::handle(const to::Welcome& message) {
+  if (message.version != protocol::kVersion) {
+    return say("the daemon speaks version " + std::to_string(message.version) +
+               " of the protocol, this agent " + std::to_string(protocol::kVersion) +
+               ": build the guest's image with the daemon's release");
+  }
+  welcomed_ = true;
+  drop_undefined(message.applications);
+  for (const auto& definition : message.applications) define(definition);
+  say_where_all_stand();
+  beat_interval_ = std::chrono::milliseconds(message.beat_interval_ms);
+  next_beat_ = Loop::now();
+  beat();
+}
+
+void Agent::define(const protocol::Application& definition) {
+  const auto found = applications_.find(definition.name);
+  if (found != applications_.end()) return found->second->redefine(definition);
+  auto created = Application::create(host_, definition);
+  if (!created) return log("application " + definition.name + " cannot be held: " + created.error().message);
+  applications_.emplace(definition.name, std::move(*created));
+}
+
+void Agent::drop_undefined(const std::vector<protocol::Application>& defined) {
+  std::erase_if(applications_, [&](const auto& entry) {
+    const bool kept = std::any_of(defined.begin(), defined.end(),
+                                  [&](const auto& definition) { return definition.name == entry.first; });
+    if (!kept) log("application " + entry.first + " is no longer configured for this guest; it is ended");
+    return !kept;
+  });
+}
+
+void Agent::handle(const to::Refuse& message) {
+  say("the daemon refuses this agent: " + message.why);
+}
+
+void Agent::handle(const to::Need& message) {
+  const auto need = compute_need(message.memory_bytes, memory().available_bytes);
+  send(from::Need{message.app, message.epoch, need.required_bytes, need.available_bytes, need.missing_bytes});
+}
+
+void Agent::handle(const to::Engage& message) {
+  for (const auto& area : message.areas) area_bytes_[area.id] = area.bytes;
+  engager_.engage(message);
+}
+
+Application* Agent::find(protocol::AppNumber app) {
+  for (const auto& [name, application] : applications_) {
+    if (application->definition().app == app) return application.get();
+  }
+  log("there is no application " + std::to_string(app) + " here");
+  return nullptr;
+}
+
+void Agent::handle(const to::Start& message) {
+  if (auto* application = find(message.app)) return application->start(message);
+  send(from::StartFailed{message.app, message.epoch, "this guest's agent does not know the application", ""});
+}
+
+void Agent::handle(const to::Stop& message) {
+  if (auto* application = find(message.app)) return application->stop(message);
+  send(from::StopFailed{message.app, message.epoch, "this guest's agent does not know the application"});
+}
+
+void Agent::handle(const to::Prepare& message) {
+  if (auto* application = find(message.app)) preparer_.prepare(application->definition());
+}
+
+void Agent::handle(const to::GrowDone& message) {
+  if (auto* application = find(message.app)) application->grow_done(message);
+}
+
+void Agent::handle(const to::GrowRefused& message) {
+  if (auto* application = find(message.app)) application->grow_refused(message);
+}
+
+void Agent::handle(const to::Query&) {
+  from::State state;
+  for (const auto& [name, application] : applications_) state.apps.push_back(application->state());
+  send(std::move(state));
+}
+
+void Agent::handle(const to::Drill& message) {
+  using protocol::DrillKind;
+  switch (message.kind) {
+    case DrillKind::os_panic:
+      if (auto done = panic_os(); !done) log("the drill could not panic the kernel: " + done.error().message);
+      return;
+    case DrillKind::silence: return port_.fall_silent(std::chrono::milliseconds(message.duration_ms));
+    case DrillKind::app_exit:
+      if (auto* application = find(message.app)) application->signal_all(SIGKILL);
+      return;
+    case DrillKind::app_hang:
+      if (auto* application = find(message.app)) application->signal_all(SIGSTOP);
+      return;
+  }
+}
+
+}  // namespace understudy::agent

@@ -1,0 +1,87 @@
+#pragma once
+
+#include "agent/application.hpp"
+#include "agent/engager.hpp"
+#include "agent/port.hpp"
+#include "agent/preparer.hpp"
+#include "agent/releaser.hpp"
+#include "agent/uevents.hpp"
+
+#include <map>
+#include <memory>
+#include <string>
+
+namespace understudy::agent {
+
+struct Options {
+  std::string port;  // empty: found by its name
+  // A cgroup v2 directory that may be used; empty: applications are held together by their session only.
+  std::string cgroup_root = "/sys/fs/cgroup";
+  std::string run_directory = "/run/understudy";
+  std::string memory_directory = "/sys/devices/system/memory";
+  std::string meminfo_file = "/proc/meminfo";
+  std::string drop_caches_file = "/proc/sys/vm/drop_caches";
+  std::string passwd_file = "/etc/passwd";
+};
+
+// Reads the daemon's messages and hands each to the part that does it.
+class Agent {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<Agent>> create(Loop& loop, Options options);
+  ~Agent();
+
+ private:
+  Agent(Loop& loop, Options options, std::unique_ptr<Children> children);
+  void set_up_containers();
+  void listen_to_kernel();
+
+  void on_line(std::string_view line);
+  void on_disconnected();
+  void greet();
+  void beat();
+  bool send(const protocol::FromAgent& message);
+  void log(const std::string& text);
+  [[nodiscard]] MemInfo memory() const { return read_meminfo(options_.meminfo_file); }
+
+  void handle(const protocol::to_agent::Greet&) { greet(); }
+  void handle(const protocol::to_agent::Welcome& message);
+  void handle(const protocol::to_agent::Refuse& message);
+  void handle(const protocol::to_agent::Need& message);
+  void handle(const protocol::to_agent::Engage& message);
+  void handle(const protocol::to_agent::Start& message);
+  void handle(const protocol::to_agent::Stop& message);
+  void handle(const protocol::to_agent::Release& message) { releaser_.release(message); }
+  void handle(const protocol::to_agent::Prepare& message);
+  void handle(const protocol::to_agent::Drill& message);
+  void handle(const protocol::to_agent::GrowDone& message);
+  void handle(const protocol::to_agent::GrowRefused& message);
+  void handle(const protocol::to_agent::Query&);
+
+  // The application by its number; null: logged.
+  [[nodiscard]] Application* find(protocol::AppNumber app);
+  void define(const protocol::Application& definition);
+  void drop_undefined(const std::vector<protocol::Application>& defined);
+  void say_where_all_stand();
+
+  Loop& loop_;
+  Options options_;
+  std::unique_ptr<Children> children_;
+  std::unique_ptr<Uevents> uevents_;
+  std::string cgroups_;  // the containers' parent; empty: sessions
+  MemoryBlocks blocks_;
+  Host host_;
+  Engager engager_;
+  Releaser releaser_;
+  Preparer preparer_;
+  Port port_;
+  std::uint64_t session_;
+  std::uint64_t beats_ = 0;
+  bool welcomed_ = false;
+  Duration beat_interval_{};
+  Time next_beat_;
+  Loop::Timer beat_timer_;
+  std::map<protocol::AreaNumber, Bytes> area_bytes_;
+  std::map<std::string, std::unique_ptr<Application>> applications_;  // by name; numbers may change
+};
+
+}  // namespace understudy::agent

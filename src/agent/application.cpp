@@ -1,0 +1,270 @@
+#include "agent/application.hpp"
+
+#include "agent/need.hpp"
+#include "agent/os.hpp"
+#include "agent/process_state.hpp"
+
+#include <signal.h>
+
+namespace understudy::agent {
+
+namespace {
+
+namespace from = protocol::from_agent;
+
+Duration milliseconds(std::uint64_t ms) {
+  return std::chrono::milliseconds(ms);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Application>> Application::create(Host& host, protocol::Application definition) {
+  auto container = host.make_container("app-" + definition.name);
+  if (!container) return tl::unexpected(container.error());
+  auto checks = host.make_container("check-" + definition.name);
+  if (!checks) return tl::unexpected(checks.error());
+  return std::unique_ptr<Application>(
+      new Application(host, std::move(definition), std::move(*container), std::move(*checks)));
+}
+
+Application::Application(Host& host, protocol::Application definition, std::unique_ptr<Container> container,
+                         std::unique_ptr<Container> checks)
+    : host_(host),
+      definition_(std::move(definition)),
+      container_(std::move(container)),
+      checks_(std::move(checks)) {
+  container_->on_change([this] { look(); });
+}
+
+Application::~Application() {
+  container_->on_change({});
+  run_.reset();
+  container_->kill_all();
+}
+
+// ---- requests ----
+
+void Application::start(const protocol::to_agent::Start& request) {
+  if (request.epoch < epoch_) {
+    return say(from::StartFailed{app(), request.epoch,
+                                 "epoch " + std::to_string(request.epoch) +
+                                     " is over: this guest has seen epoch " + std::to_string(epoch_),
+                                 ""});
+  }
+  if (request.epoch == epoch_) return start_again(request);
+  begin(request);
+}
+
+void Application::begin(const protocol::to_agent::Start& request) {
+  epoch_ = request.epoch;
+  memory_limit_bytes_ = request.memory_limit_bytes;
+  areas_ = request.areas;
+  has_served_ = false;
+  policy_.emplace(definition_.restart, definition_.hot_standby);
+  clear_and_launch();
+}
+
+void Application::start_again(const protocol::to_agent::Start& request) {
+  if (is<Idle>() || is<Stopping>()) {
+    return say(
+        from::StartFailed{app(), epoch_, "this epoch has been stopped; a new start takes a new epoch", ""});
+  }
+  memory_limit_bytes_ = request.memory_limit_bytes;
+  areas_ = request.areas;
+  if (is<WantingMemory>()) return clear_and_launch();
+  if (is<Serving>()) {
+    if (auto limited = container_->limit_memory(memory_limit_bytes_); !limited) {
+      say(from::Log{definition_.name + ": " + limited.error().message});
+    }
+  }
+  say_where_it_stands();  // while it is starting the answer is still to come
+}
+
+void Application::stop(const protocol::to_agent::Stop& request) {
+  // A newer epoch was started only after all before it had ended.
+  if (request.epoch < epoch_) return say(from::Stopped{app(), request.epoch});
+  epoch_ = request.epoch;
+  if (is<Stopping>()) return;  // the answer will come
+  if (is<Starting>() || is<Serving>()) return stopping();
+  if (container_->populated()) return kill_to_stop();
+  stopped();
+}
+
+void Application::grow_done(const protocol::to_agent::GrowDone& answer) {
+  if (answer.epoch != epoch_ || !is<WantingMemory>()) return;
+  memory_limit_bytes_ = answer.memory_limit_bytes;
+  clear_and_launch();
+}
+
+void Application::grow_refused(const protocol::to_agent::GrowRefused& answer) {
+  if (answer.epoch != epoch_ || !is<WantingMemory>()) return;
+  const std::string cause = "out of memory, and more was refused: " + answer.why;
+  if (!has_served_) return give_up({cause, protocol::FaultLevel::unrecoverable});
+  act(policy_->memory_refused(answer.why, Loop::now()), cause);
+}
+
+// ---- start ----
+
+void Application::clear_and_launch() {
+  run_.reset();
+  if (!container_->populated()) return launch();
+  container_->kill_all();
+  state_ = Clearing{
+      host_.loop.after(kKillPatience, [this] { still_there("being cleared away for a new start"); })};
+  look();
+}
+
+void Application::launch() {
+  if (auto limited = container_->limit_memory(memory_limit_bytes_); !limited && memory_limit_bytes_ != 0) {
+    say(from::Log{definition_.name + " runs without a memory limit: " + limited.error().message});
+  }
+  out_of_memory_kills_before_ = container_->out_of_memory_kills();
+  const Duration limit = milliseconds(definition_.start_limit_ms);
+  state_ = Starting{host_.loop.after(limit, [this, limit] {
+    fault({FaultKind::not_ready, "it was not ready within " + format_duration(limit)});
+  })};
+  auto launched =
+      Run::launch(host_, definition_, *container_, *checks_,
+                  {[this] { ready(); }, [this](Fault why) { fault(std::move(why)); }, [this] { look(); }});
+  if (!launched) return fault(std::move(launched.error()));
+  run_ = std::move(*launched);
+}
+
+void Application::ready() {
+  state_ = Serving{};
+  has_served_ = true;
+  say_serving();
+}
+
+void Application::say_serving() {
+  Bytes plugged = 0;
+  for (const auto area : areas_) plugged += host_.area_bytes(area);
+  const Bytes usable = plugged - plugged / kMemmapDivisor;
+  const Bytes base = memory_limit_bytes_ > usable ? memory_limit_bytes_ - usable : 0;
+  say(from::Serving{app(), epoch_, areas_, base, run_ ? static_cast<std::uint32_t>(run_->pid()) : 0});
+}
+
+// ---- faults ----
+
+void Application::fault(Fault fault) {
+  if (run_) run_->mute();
+  if (container_->out_of_memory_kills() > out_of_memory_kills_before_) {
+    fault = {FaultKind::out_of_memory,
+             "out of memory (limit " + format_size(memory_limit_bytes_) + "): " + fault.text};
+  }
+  container_->kill_all();
+  state_ = Ending{std::move(fault),
+                  host_.loop.after(kKillPatience, [this] { still_there("ending after a fault"); })};
+  look();
+}
+
+void Application::look() {
+  if (!is<Ending>() && !is<Stopping>() && !is<Clearing>()) return;
+  if (container_->populated()) return;
+  if (is<Ending>()) return ended();
+  if (is<Stopping>()) return stopped();
+  launch();
+}
+
+void Application::ended() {
+  const Fault fault = std::get<Ending>(state_).fault;
+  // The first start of an epoch is answered; whether it is tried again, and where, is the daemon's to decide.
+  if (!has_served_ && fault.kind != FaultKind::out_of_memory) {
+    return give_up({fault.text, protocol::FaultLevel::unrecoverable});
+  }
+  act(policy_->decide(fault, memory_limit_bytes_, Loop::now()), fault.text);
+}
+
+void Application::act(const FaultPolicy::Decision& decision, const std::string& cause) {
+  if (const auto* restart = std::get_if<FaultPolicy::RestartInPlace>(&decision)) {
+    const auto delay_ms = static_cast<std::uint64_t>(to_ms(restart->delay));
+    Waiting waiting{{app(), epoch_, cause, restart->attempt, delay_ms},
+                    host_.loop.after(restart->delay, [this] { clear_and_launch(); })};
+    state_ = std::move(waiting);
+    return say(std::get<Waiting>(state_).said);
+  }
+  if (const auto* ask = std::get_if<FaultPolicy::AskMemory>(&decision)) {
+    WantingMemory wanting{
+        {app(), epoch_, ask->more_bytes}, host_.loop.after(kMemoryPatience, [this] {
+          grow_refused({app(), epoch_, "no answer within " + format_duration(kMemoryPatience)});
+        })};
+    state_ = std::move(wanting);
+    return say(std::get<WantingMemory>(state_).said);
+  }
+  give_up(std::get<FaultPolicy::GiveUp>(decision));
+}
+
+void Application::give_up(const FaultPolicy::GiveUp& decision) {
+  const std::string evidence = run_ ? run_->evidence() : "";
+  run_.reset();
+  if (has_served_) {
+    state_ = Faulted{from::Faulted{app(), epoch_, decision.cause, evidence, decision.level}};
+  } else {
+    state_ = Faulted{from::StartFailed{app(), epoch_, decision.cause, evidence}};
+  }
+  say(std::get<Faulted>(state_).said);
+}
+
+// ---- stop ----
+
+void Application::stopping() {
+  run_->mute();
+  state_ = Stopping{host_.loop.after(milliseconds(definition_.stop_limit_ms), [this] { kill_to_stop(); })};
+  container_->signal_all(SIGTERM);
+  container_->signal_all(SIGCONT);  // one that is stopped does not see its SIGTERM
+  look();
+}
+
+void Application::kill_to_stop() {
+  if (run_) run_->mute();
+  container_->kill_all();
+  state_ = Stopping{host_.loop.after(kKillPatience, [this] { still_there("being stopped"); })};
+  look();
+}
+
+void Application::stopped() {
+  run_.reset();
+  state_ = Idle{};
+  say(from::Stopped{app(), epoch_});
+}
+
+void Application::still_there(const std::string& doing) {
+  std::string who;
+  for (const pid_t pid : container_->processes()) {
+    const auto process = read_process_state(pid);
+    who = "process " + std::to_string(pid) +
+          (process ? " (" + process->name + ", state " + std::string(1, process->state) + ")" : "");
+    break;
+  }
+  say(from::StopFailed{app(), epoch_,
+                       who + " is still there " + format_duration(kKillPatience) + " after SIGKILL, " +
+                           doing + "; only ending the guest ends it for certain"});
+}
+
+// ---- what it is doing ----
+
+void Application::say_where_it_stands() {
+  if (is<Serving>()) return say_serving();
+  if (const auto* waiting = std::get_if<Waiting>(&state_)) return say(waiting->said);
+  if (const auto* wanting = std::get_if<WantingMemory>(&state_)) return say(wanting->said);
+  if (const auto* faulted = std::get_if<Faulted>(&state_)) return say(faulted->said);
+}
+
+protocol::from_agent::AppState Application::state() const {
+  using protocol::Phase;
+  struct Name {
+    bool has_served;
+    Phase operator()(const Idle&) const { return Phase::idle; }
+    Phase operator()(const Clearing&) const { return has_served ? Phase::restarting : Phase::starting; }
+    Phase operator()(const Starting&) const { return has_served ? Phase::restarting : Phase::starting; }
+    Phase operator()(const Serving&) const { return Phase::serving; }
+    Phase operator()(const Ending&) const { return Phase::ending; }
+    Phase operator()(const Waiting&) const { return Phase::restarting; }
+    Phase operator()(const WantingMemory&) const { return Phase::wanting_memory; }
+    Phase operator()(const Stopping&) const { return Phase::stopping; }
+    Phase operator()(const Faulted&) const { return Phase::faulted; }
+  };
+  return {app(), epoch_, std::visit(Name{has_served_}, state_)};
+}
+
+}  // namespace understudy::agent

@@ -1,0 +1,115 @@
+#pragma once
+
+#include "agent/fault_policy.hpp"
+#include "agent/host.hpp"
+#include "agent/run.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+namespace understudy::agent {
+
+// One application in this guest, from request to answer: started, watched, restarted in place, given up,
+// stopped. Nothing is said to have ended before its container is empty.
+class Application {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<Application>> create(Host& host,
+                                                                   protocol::Application definition);
+  ~Application();
+  Application(const Application&) = delete;
+  Application& operator=(const Application&) = delete;
+
+  // A new daemon's idea of it; taken up at the next start.
+  void redefine(protocol::Application definition) { definition_ = std::move(definition); }
+
+  void start(const protocol::to_agent::Start& request);
+  void stop(const protocol::to_agent::Stop& request);
+  void grow_done(const protocol::to_agent::GrowDone& answer);
+  void grow_refused(const protocol::to_agent::GrowRefused& answer);
+  // A drill: to each of its processes.
+  void signal_all(int signal) { container_->signal_all(signal); }
+
+  // The last thing that the daemon has to know, again.
+  void say_where_it_stands();
+  [[nodiscard]] protocol::from_agent::AppState state() const;
+  [[nodiscard]] const protocol::Application& definition() const { return definition_; }
+
+  // Its container may have become empty.
+  void look();
+
+  // SIGKILL sent, and still there: reported after this, and awaited further.
+  static constexpr Duration kKillPatience = std::chrono::seconds(10);
+  // No answer to wants_memory counts as a refusal.
+  static constexpr Duration kMemoryPatience = std::chrono::seconds(30);
+
+ private:
+  struct Idle {};
+  struct Clearing {  // what is left from before is killed, then it is started
+    Loop::Timer patience;
+  };
+  struct Starting {
+    Loop::Timer limit;
+  };
+  struct Serving {};
+  struct Ending {
+    Fault fault;
+    Loop::Timer patience;
+  };
+  struct Waiting {
+    protocol::from_agent::Restarting said;
+    Loop::Timer delay;
+  };
+  struct WantingMemory {
+    protocol::from_agent::WantsMemory said;
+    Loop::Timer patience;
+  };
+  struct Stopping {
+    Loop::Timer limit;
+  };
+  struct Faulted {
+    protocol::FromAgent said;
+  };
+  using State =
+      std::variant<Idle, Clearing, Starting, Serving, Ending, Waiting, WantingMemory, Stopping, Faulted>;
+
+  Application(Host& host, protocol::Application definition, std::unique_ptr<Container> container,
+              std::unique_ptr<Container> checks);
+
+  void begin(const protocol::to_agent::Start& request);
+  void start_again(const protocol::to_agent::Start& request);  // the epoch that is known already
+  void clear_and_launch();
+  void launch();
+  void ready();
+  void fault(Fault fault);
+  void ended();
+  void act(const FaultPolicy::Decision& decision, const std::string& cause);
+  void give_up(const FaultPolicy::GiveUp& decision);
+  void stopping();
+  void kill_to_stop();
+  void stopped();
+  void still_there(const std::string& doing);
+  void say(protocol::FromAgent message) { host_.send(std::move(message)); }
+  void say_serving();
+  template <class T>
+  [[nodiscard]] bool is() const {
+    return std::holds_alternative<T>(state_);
+  }
+  [[nodiscard]] protocol::AppNumber app() const { return definition_.app; }
+
+  Host& host_;
+  protocol::Application definition_;
+  std::unique_ptr<Container> container_;
+  std::unique_ptr<Container> checks_;  // of its exec health checks
+  protocol::Epoch epoch_ = 0;
+  Bytes memory_limit_bytes_ = 0;
+  std::vector<protocol::AreaNumber> areas_;
+  bool has_served_ = false;  // in this epoch
+  std::optional<FaultPolicy> policy_;
+  std::uint64_t out_of_memory_kills_before_ = 0;
+  std::unique_ptr<Run> run_;
+  State state_;
+};
+
+}  // namespace understudy::agent

@@ -1,0 +1,143 @@
+#include "agent/container.hpp"
+
+#include "agent/os.hpp"
+#include "agent/process_state.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace understudy::agent {
+
+namespace {
+
+// A cgroup's name holds what is safe in a path.
+std::string safe_name(std::string name) {
+  for (char& c : name) {
+    const bool safe = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+    if (!safe) c = '_';
+  }
+  return name;
+}
+
+// The number behind "NAME " in the lines of text.
+std::uint64_t counter(std::string_view text, std::string_view name) {
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    if (line.starts_with(name) && line.size() > name.size() && line[name.size()] == ' ') {
+      return parse_number(line.substr(name.size() + 1)).value_or(0);
+    }
+  }
+  return 0;
+}
+
+Result<void> make_directory(const std::string& path) {
+  if (::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST) return {};
+  return failure(errno_text(path));
+}
+
+}  // namespace
+
+Result<std::string> prepare_cgroups(const std::string& root) {
+  if (!exists(root + "/cgroup.controllers")) return failure(root + " is not a cgroup v2 directory");
+  const std::string parent = root + "/understudy";
+  if (auto made = make_directory(parent); !made) return tl::unexpected(made.error());
+  // The root may not have the controller to give (then memory is not limited, and says so when it is asked to
+  // be).
+  (void)write_file(root + "/cgroup.subtree_control", "+memory");
+  (void)write_file(parent + "/cgroup.subtree_control", "+memory");
+  return parent;
+}
+
+Result<std::unique_ptr<Container>> CgroupContainer::create(Loop& loop, const std::string& parent,
+                                                           const std::string& name) {
+  const std::string directory = parent + "/" + safe_name(name);
+  if (auto made = make_directory(directory); !made) return tl::unexpected(made.error());
+  UniqueFd procs(::open((directory + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+  if (!procs) return failure(errno_text(directory + "/cgroup.procs"));
+  UniqueFd events(::open((directory + "/cgroup.events").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!events) return failure(errno_text(directory + "/cgroup.events"));
+  (void)write_file(directory + "/memory.oom.group", "1");
+  std::unique_ptr<CgroupContainer> container(
+      new CgroupContainer(directory, std::move(procs), std::move(events)));
+  auto* self = container.get();
+  self->watch_ = loop.watch(self->events_.get(), EPOLLPRI, [self](std::uint32_t) {
+    char text[256];
+    (void)!::pread(self->events_.get(), text, sizeof text, 0);  // re-arms the notification
+    self->changed();
+  });
+  return container;
+}
+
+CgroupContainer::~CgroupContainer() {
+  watch_.reset();
+  (void)::rmdir(directory_.c_str());  // stays when something is still in it
+}
+
+bool CgroupContainer::join_in_child() {
+  return ::write(procs_.get(), "0", 1) == 1;
+}
+
+Result<void> CgroupContainer::limit_memory(Bytes bytes) {
+  return write_file(directory_ + "/memory.max", bytes == 0 ? "max" : std::to_string(bytes));
+}
+
+std::uint64_t CgroupContainer::out_of_memory_kills() const {
+  return counter(read_file(directory_ + "/memory.events").value_or(""), "oom_kill");
+}
+
+std::vector<pid_t> CgroupContainer::processes() const {
+  std::vector<pid_t> pids;
+  const std::string text = read_file(directory_ + "/cgroup.procs").value_or("");
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    if (const auto pid = parse_number(line); pid && *pid > 0) pids.push_back(static_cast<pid_t>(*pid));
+  }
+  return pids;
+}
+
+bool CgroupContainer::populated() const {
+  // Unreadable is not empty.
+  const auto text = read_file(directory_ + "/cgroup.events");
+  return !text || counter(*text, "populated") != 0;
+}
+
+void CgroupContainer::signal_all(int signal) {
+  for (const pid_t pid : processes()) ::kill(pid, signal);
+}
+
+void CgroupContainer::kill_all() {
+  // cgroup.kill came with Linux 5.14. Before it: those that fork meanwhile are seen in the next round.
+  if (write_file(directory_ + "/cgroup.kill", "1")) return;
+  constexpr int kRounds = 64;
+  for (int round = 0; round < kRounds && populated(); ++round) signal_all(SIGKILL);
+}
+
+std::vector<pid_t> SessionContainer::processes() const {
+  std::vector<pid_t> pids;
+  if (session_ <= 0) return pids;
+  for (const std::string& name : list_directory("/proc")) {
+    const auto pid = parse_number(name);
+    if (!pid) continue;
+    const auto state = read_process_state(static_cast<pid_t>(*pid));
+    if (state && state->session == session_ && !state->ended()) pids.push_back(static_cast<pid_t>(*pid));
+  }
+  return pids;
+}
+
+void SessionContainer::signal_all(int signal) {
+  for (const pid_t pid : processes()) ::kill(pid, signal);
+}
+
+void SessionContainer::kill_all() {
+  constexpr int kRounds = 64;
+  for (int round = 0; round < kRounds && populated(); ++round) signal_all(SIGKILL);
+}
+
+}  // namespace understudy::agent

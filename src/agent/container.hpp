@@ -1,0 +1,93 @@
+#pragma once
+
+#include "agent/loop.hpp"
+#include "base/units.hpp"
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace understudy::agent {
+
+// Holds all processes of one application, so that none is overlooked: what it starts stays inside.
+class Container {
+ public:
+  virtual ~Container() = default;
+
+  // In the forked child, before it gives up its privileges. False: errno says why.
+  [[nodiscard]] virtual bool join_in_child() = 0;
+  // In the parent, right after the fork.
+  virtual void forked(pid_t main_process) = 0;
+
+  // 0: no limit.
+  [[nodiscard]] virtual Result<void> limit_memory(Bytes bytes) = 0;
+  // How often the kernel has killed in here for lack of memory, ever.
+  [[nodiscard]] virtual std::uint64_t out_of_memory_kills() const = 0;
+
+  [[nodiscard]] virtual std::vector<pid_t> processes() const = 0;
+  [[nodiscard]] virtual bool populated() const = 0;
+  virtual void signal_all(int signal) = 0;
+  virtual void kill_all() = 0;  // SIGKILL, those that are being forked meanwhile included
+
+  // Called from the loop whenever it may have become empty; ask populated().
+  void on_change(std::function<void()> handler) { changed_ = std::move(handler); }
+  void changed() const {
+    if (changed_) changed_();
+  }
+
+ private:
+  std::function<void()> changed_;
+};
+
+// A cgroup v2 of its own below `parent`, killed as one by the kernel when its memory runs out.
+class CgroupContainer final : public Container {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<Container>> create(Loop& loop, const std::string& parent,
+                                                                 const std::string& name);
+  ~CgroupContainer() override;
+
+  bool join_in_child() override;
+  void forked(pid_t) override {}
+  Result<void> limit_memory(Bytes bytes) override;
+  [[nodiscard]] std::uint64_t out_of_memory_kills() const override;
+  [[nodiscard]] std::vector<pid_t> processes() const override;
+  [[nodiscard]] bool populated() const override;
+  void signal_all(int signal) override;
+  void kill_all() override;
+
+ private:
+  CgroupContainer(std::string directory, UniqueFd procs, UniqueFd events)
+      : directory_(std::move(directory)), procs_(std::move(procs)), events_(std::move(events)) {}
+
+  std::string directory_;
+  UniqueFd procs_;   // opened beforehand: the child writes to it without allocating
+  UniqueFd events_;  // cgroup.events; EPOLLPRI when it changes
+  Loop::Watch watch_;
+};
+
+// A session: for tests, and for systems without cgroup v2. A process that leaves the session escapes; whoever
+// uses it must be the subreaper, and call changed() when a child ends.
+class SessionContainer final : public Container {
+ public:
+  bool join_in_child() override { return true; }  // every child starts a session of its own anyway
+  void forked(pid_t main_process) override { session_ = main_process; }
+  Result<void> limit_memory(Bytes) override { return {}; }
+  [[nodiscard]] std::uint64_t out_of_memory_kills() const override { return 0; }
+  [[nodiscard]] std::vector<pid_t> processes() const override;
+  [[nodiscard]] bool populated() const override { return !processes().empty(); }
+  void signal_all(int signal) override;
+  void kill_all() override;
+
+ private:
+  pid_t session_ = -1;
+};
+
+// Makes the containers' parent below a cgroup v2 mount (or a delegated directory) and hands the memory
+// controller down to it. The answer is the parent's directory.
+[[nodiscard]] Result<std::string> prepare_cgroups(const std::string& root);
+
+}  // namespace understudy::agent

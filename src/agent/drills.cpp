@@ -1,0 +1,12 @@
+#include "agent/drills.hpp"
+
+#include "agent/os.hpp"
+
+namespace understudy::agent {
+
+Result<void> panic_os() {
+  if (auto enabled = write_file("/proc/sys/kernel/sysrq", "1"); !enabled) return enabled;
+  return write_file("/proc/sysrq-trigger", "c");
+}
+
+}  // namespace understudy::agent

@@ -1,0 +1,59 @@
+#pragma once
+
+#include "agent/loop.hpp"
+#include "agent/meminfo.hpp"
+#include "agent/memory_blocks.hpp"
+#include "agent/uevents.hpp"
+#include "protocol/messages.hpp"
+
+#include <functional>
+#include <list>
+#include <set>
+#include <string>
+
+namespace understudy::agent {
+
+// Confirms from inside the guest that plugged areas are memory: every block online, MemTotal grown by them.
+// It waits for the kernel's events; nothing is polled.
+class Engager {
+ public:
+  using Send = std::function<void(protocol::FromAgent)>;
+  using ReadMemory = std::function<MemInfo()>;
+
+  static constexpr Duration kLimit = std::chrono::seconds(10);
+  // A kernel that was told to online blocks itself and has not: it is done for it after this.
+  static constexpr Duration kOnlineForIt = std::chrono::seconds(5);
+  // Page tables, per-CPU lists and the like may be taken from MemTotal when memory comes.
+  static constexpr Bytes kTotalSlackBytes = 4_MiB;
+
+  Engager(Loop& loop, const MemoryBlocks& blocks, ReadMemory read_memory, Send send);
+
+  void engage(const protocol::to_agent::Engage& request);
+  void on_uevent(const Uevent& event);
+  void look_again();  // events were lost
+
+ private:
+  struct Pending {
+    protocol::to_agent::Engage request;
+    std::set<MemoryBlocks::Block> waiting_for;
+    Loop::Timer help;
+    Loop::Timer limit;
+  };
+
+  void settle(std::list<Pending>::iterator pending);
+  // Onlines what is offline; the first thing that the kernel said against it.
+  std::string online_offline_blocks(Pending& pending);
+  void give_up(std::list<Pending>::iterator pending);
+  void fail(const protocol::to_agent::Engage& request, const std::string& why);
+  [[nodiscard]] Bytes least_total_bytes() const;
+
+  Loop& loop_;
+  const MemoryBlocks& blocks_;
+  ReadMemory read_memory_;
+  Send send_;
+  Bytes total_at_start_bytes_;
+  std::uint64_t online_at_start_;
+  std::list<Pending> pending_;
+};
+
+}  // namespace understudy::agent

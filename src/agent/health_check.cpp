@@ -1,0 +1,107 @@
+#include "agent/health_check.hpp"
+
+#include "agent/os.hpp"
+#include "agent/process_state.hpp"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+
+namespace understudy::agent {
+
+HealthCheck::HealthCheck(Loop& loop, Children& children, protocol::Health health, pid_t main_process,
+                         SpawnRequest command)
+    : loop_(loop),
+      children_(children),
+      health_(std::move(health)),
+      main_process_(main_process),
+      command_(std::move(command)) {
+  command_.argv = health_.command;
+}
+
+HealthCheck::~HealthCheck() {
+  if (check_process_ < 0) return;
+  children_.forget(check_process_);
+  command_.container->kill_all();
+}
+
+void HealthCheck::run(Done done) {
+  done_ = std::move(done);
+  if (auto lives = main_process_lives(); !lives) return finish(std::move(lives));
+  switch (health_.kind) {
+    case protocol::HealthKind::process: return finish({});
+    case protocol::HealthKind::tcp: return check_tcp();
+    case protocol::HealthKind::exec: return check_exec();
+  }
+}
+
+// A process that is stopped answers nobody, though the kernel goes on accepting connections for it.
+Result<void> HealthCheck::main_process_lives() const {
+  const auto state = read_process_state(main_process_);
+  if (!state || state->ended()) return failure("its main process is gone");
+  if (state->stopped())
+    return failure("its main process is stopped (state " + std::string(1, state->state) + ")");
+  return {};
+}
+
+void HealthCheck::check_tcp() {
+  connection_ = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(health_.port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const std::string where = "connecting to 127.0.0.1:" + std::to_string(health_.port);
+  if (::connect(connection_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+    return finish({});
+  if (errno != EINPROGRESS) return finish(failure(errno_text(where)));
+  limit_ = loop_.after(std::chrono::milliseconds(health_.limit_ms), [this, where] {
+    finish(failure(where + ": no answer within " + std::to_string(health_.limit_ms) + " ms"));
+  });
+  watch_ = loop_.watch(connection_.get(), EPOLLOUT, [this, where](std::uint32_t) {
+    int code = 0;
+    socklen_t length = sizeof code;
+    ::getsockopt(connection_.get(), SOL_SOCKET, SO_ERROR, &code, &length);
+    finish(code == 0 ? Result<void>() : failure(errno_text(where, code)));
+  });
+}
+
+void HealthCheck::check_exec() {
+  auto spawned = spawn(command_);
+  if (!spawned) return finish(tl::unexpected(spawned.error()));
+  check_process_ = spawned->pid;
+  output_ = std::move(spawned->output);
+  tail_ = {};
+  children_.expect(check_process_, [this](int wait_status) { exec_ended(wait_status); });
+  watch_ = loop_.watch(output_.get(), EPOLLIN, [this](std::uint32_t) {
+    if (!tail_.read_from(output_.get())) watch_.reset();
+  });
+  limit_ = loop_.after(std::chrono::milliseconds(health_.limit_ms), [this] {
+    children_.forget(check_process_);
+    check_process_ = -1;
+    command_.container->kill_all();
+    finish(failure(health_.command[0] + " did not end within " + std::to_string(health_.limit_ms) + " ms"));
+  });
+}
+
+void HealthCheck::exec_ended(int wait_status) {
+  check_process_ = -1;
+  (void)tail_.read_from(output_.get());
+  command_.container->kill_all();  // whatever it left behind
+  if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) return finish({});
+  const std::string_view said = trim(tail_.text());
+  finish(failure(health_.command[0] + ": " + describe_end(wait_status) +
+                 (said.empty() ? "" : " (" + std::string(said.substr(said.rfind('\n') + 1)) + ")")));
+}
+
+void HealthCheck::finish(Result<void> result) {
+  watch_.reset();
+  limit_.reset();
+  connection_.reset();
+  output_.reset();
+  const Done done = std::move(done_);  // may destroy us
+  done(std::move(result));
+}
+
+}  // namespace understudy::agent

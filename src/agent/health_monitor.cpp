@@ -1,0 +1,43 @@
+#include "agent/health_monitor.hpp"
+
+namespace understudy::agent {
+
+HealthMonitor::HealthMonitor(Loop& loop, Children& children, protocol::Health health, pid_t main_process,
+                             SpawnRequest command, Handlers handlers)
+    : loop_(loop),
+      health_(health),
+      handlers_(std::move(handlers)),
+      check_(loop, children, std::move(health), main_process, std::move(command)) {}
+
+void HealthMonitor::start(bool ready) {
+  passed_ = ready;
+  next_ = loop_.after(ready ? std::chrono::milliseconds(health_.interval_ms) : Duration::zero(),
+                      [this] { check(); });
+}
+
+void HealthMonitor::check() {
+  checked_at_ = Loop::now();
+  check_.run([this](Result<void> result) { checked(std::move(result)); });
+}
+
+void HealthMonitor::checked(Result<void> result) {
+  const Duration interval = std::chrono::milliseconds(health_.interval_ms);
+  if (!passed_ && !result) {
+    const Duration retry = health_.kind == protocol::HealthKind::exec ? kQuickRetryExec : kQuickRetry;
+    next_ = loop_.after(retry, [this] { check(); });
+    return;
+  }
+  failures_ = result ? 0 : failures_ + 1;
+  if (failures_ >= health_.failures) {
+    const auto failed = handlers_.failed;  // destroys us
+    return failed("its health check failed " + std::to_string(failures_) +
+                  " times in a row: " + result.error().message);
+  }
+  next_ = loop_.at(checked_at_ + interval, [this] { check(); });
+  if (!std::exchange(passed_, true)) {
+    const auto passed_first = handlers_.passed_first;
+    passed_first();
+  }
+}
+
+}  // namespace understudy::agent

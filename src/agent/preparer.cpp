@@ -1,0 +1,84 @@
+#include "agent/preparer.hpp"
+
+#include "agent/os.hpp"
+#include "agent/spawn.hpp"
+
+#include <sys/wait.h>
+
+namespace understudy::agent {
+
+namespace {
+
+constexpr int kNice = 19;
+
+}  // namespace
+
+Preparer::~Preparer() {
+  for (auto& [name, pending] : pending_) {
+    host_.children.forget(pending.pid);
+    pending.container->kill_all();
+  }
+}
+
+void Preparer::prepare(const protocol::Application& definition) {
+  if (pending_.contains(definition.name)) return;  // the answer is on its way
+  Pending& pending = pending_[definition.name];
+  pending.app = definition.app;
+  pending.began = Loop::now();
+  if (definition.prepare.empty()) {
+    answer(pending, "");
+  } else if (auto begun = begin(definition, pending); !begun) {
+    answer(pending, begun.error().message);
+  } else {
+    return;
+  }
+  pending_.erase(definition.name);
+}
+
+Result<void> Preparer::begin(const protocol::Application& definition, Pending& pending) {
+  auto user = find_user(definition.user, read_file(host_.passwd_file).value_or(""));
+  if (!user) return tl::unexpected(user.error());
+  auto container = host_.make_container("prepare-" + definition.name);
+  if (!container) return tl::unexpected(container.error());
+  pending.container = std::move(*container);
+  const SpawnRequest request{definition.prepare,
+                             {"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + user->home},
+                             *user,
+                             kNice,
+                             pending.container.get()};
+  auto spawned = spawn(request);
+  if (!spawned) return tl::unexpected(spawned.error());
+  pending.pid = spawned->pid;
+  pending.output = std::move(spawned->output);
+  const std::string name = definition.name;
+  host_.children.expect(pending.pid, [this, name](int wait_status) { ended(name, wait_status); });
+  pending.watch = host_.loop.watch(pending.output.get(), EPOLLIN, [&pending](std::uint32_t) {
+    if (!pending.tail.read_from(pending.output.get())) pending.watch.reset();
+  });
+  pending.limit = host_.loop.after(kLimit, [&pending] {
+    pending.cut_short = true;
+    pending.container->kill_all();
+  });
+  return {};
+}
+
+void Preparer::ended(const std::string& name, int wait_status) {
+  Pending& pending = pending_.at(name);
+  pending.container->kill_all();
+  (void)pending.tail.read_from(pending.output.get());
+  const bool well = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+  std::string why_not = well ? "" : describe_end(wait_status);
+  if (pending.cut_short) why_not = "it did not end within " + format_duration(kLimit);
+  const std::string_view said = trim(pending.tail.text());
+  if (!why_not.empty() && !said.empty())
+    why_not += " (" + std::string(said.substr(said.rfind('\n') + 1)) + ")";
+  answer(pending, std::move(why_not));
+  pending_.erase(name);
+}
+
+void Preparer::answer(const Pending& pending, std::string why_not) {
+  const auto took_ms = static_cast<std::uint64_t>(to_ms(Loop::now() - pending.began));
+  host_.send(protocol::from_agent::Prepared{pending.app, took_ms, std::move(why_not)});
+}
+
+}  // namespace understudy::agent
