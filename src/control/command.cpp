@@ -11,11 +11,13 @@ namespace {
 namespace json = boost::json;
 using core::FaultKind;
 
-constexpr std::array<std::pair<FaultKind, const char*>, 5> kFaults{{{FaultKind::os_panic, "os-panic"},
-                                                                    {FaultKind::os_hang, "os-hang"},
-                                                                    {FaultKind::vmm_kill, "vmm-kill"},
-                                                                    {FaultKind::app_exit, "app-exit"},
-                                                                    {FaultKind::app_hang, "app-hang"}}};
+constexpr std::array<std::pair<FaultKind, const char*>, 6> kFaults{
+    {{FaultKind::os_panic, "os-panic"},
+     {FaultKind::os_hang, "os-hang"},
+     {FaultKind::vmm_kill, "vmm-kill"},
+     {FaultKind::app_exit, "app-exit"},
+     {FaultKind::app_hang, "app-hang"},
+     {FaultKind::agent_silence, "agent-silence"}}};
 
 struct ToJson {
   json::object operator()(const command::Status&) const { return {{"command", "status"}}; }

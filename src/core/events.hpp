@@ -10,7 +10,14 @@
 
 namespace understudy::core {
 
-enum class FaultKind { os_panic, os_hang, vmm_kill, app_exit, app_hang };
+enum class FaultKind {
+  os_panic,       // the guest's kernel panics
+  os_hang,        // its QEMU is stopped (SIGSTOP): nothing in it runs any more
+  vmm_kill,       // its QEMU is killed
+  app_exit,       // the application's processes are killed
+  app_hang,       // the application's processes are stopped
+  agent_silence,  // its agent is silent for a while, and the kernel lives: no fault of the guest at all
+};
 
 }  // namespace understudy::core
 

@@ -1,9 +1,9 @@
 #pragma once
 
+#include "engine/ports.hpp"
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
-
-#include "engine/ports.hpp"
 
 namespace understudy::daemon {
 

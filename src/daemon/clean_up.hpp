@@ -1,0 +1,22 @@
+#pragma once
+
+#include "base/error.hpp"
+#include "base/unique_fd.hpp"
+#include "config/config.hpp"
+
+#include <filesystem>
+
+namespace understudy::daemon {
+
+// Takes the run directory's lock, held while the descriptor is open; the error says that another understudyd
+// has it.
+[[nodiscard]] Result<UniqueFd> lock_run_dir(const std::filesystem::path& run_dir);
+
+// What `down` must find again without the configuration or the journal: where the pool's areas are.
+[[nodiscard]] Result<void> remember_pool(const std::filesystem::path& run_dir, const config::Pool& pool);
+
+// Ends and removes everything of a run directory, whoever made it: guests, gateway, areas, files, the
+// directory itself. The caller holds the lock. Blocks until the processes are gone; again without harm.
+[[nodiscard]] Result<void> remove_all(const std::filesystem::path& run_dir);
+
+}  // namespace understudy::daemon

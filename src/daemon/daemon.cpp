@@ -1,0 +1,184 @@
+#include "daemon/daemon.hpp"
+
+#include "daemon/clean_up.hpp"
+#include "qemu/accelerator.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+
+namespace understudy::daemon {
+
+namespace {
+
+// The ids in a journal belong to the names and sizes that they were made with.
+std::string setup_text(const core::Setup& setup) {
+  std::string text = fmt::format("areas {} x {}\n", setup.pool.area_count, setup.pool.area_bytes);
+  for (const auto& guest : setup.guests) text += "guest " + guest.name + "\n";
+  for (const auto& app : setup.apps) text += "application " + app.name + "\n";
+  return text;
+}
+
+std::string joined(const config::Errors& errors) {
+  std::string text;
+  for (const std::string& error : errors) text += (text.empty() ? "" : "\n") + error;
+  return text;
+}
+
+}  // namespace
+
+Daemon::Daemon(Options options, config::Config config)
+    : options_(std::move(options)),
+      config_(std::move(config)),
+      setup_(config_.setup()),
+      files_{options_.run_dir} {}
+
+Daemon::~Daemon() = default;
+
+Result<std::unique_ptr<Daemon>> Daemon::create(const Options& options) {
+  auto config = config::load(options.config);
+  if (!config) return failure(joined(config.error()));
+  std::unique_ptr<Daemon> daemon(new Daemon(options, std::move(*config)));
+  auto lock = lock_run_dir(options.run_dir);
+  if (!lock) return tl::unexpected(lock.error());
+  daemon->lock_ = std::move(*lock);
+  const Result<void> prepared = daemon->prepare();
+  if (!prepared) {
+    if (daemon->resumes_) return tl::unexpected(prepared.error());
+    const Result<void> removed = remove_all(options.run_dir);
+    return failure(prepared.error().message + (removed ? "" : "\n" + removed.error().message));
+  }
+  return daemon;
+}
+
+Result<void> Daemon::prepare() {
+  log_ = std::make_unique<control::EventLog>(setup_, files_.events());
+  if (auto done = open_journal(); !done) return done;
+  if (auto done = open_pool(); !done) return done;
+  if (auto done = open_hypervisor(); !done) return done;
+  if (auto done = open_gateway(); !done) return done;
+  clock_ = std::make_unique<AsioClock>(loop_, sink());
+  engine_ = std::make_unique<engine::Engine>(
+      *core_, engine::Ports{*clock_, *journal_, *gateway_, *hypervisor_, *links_, *pool_, *log_});
+  engine_->after_step = [this] { finish_if_down(); };
+  auto server = control::Server::create(loop_, files_.control_socket(), *log_,
+                                        [this](const control::Command& command) { return handle(command); });
+  if (!server) return tl::unexpected(server.error());
+  server_ = std::move(*server);
+  std::ofstream(options_.run_dir / "understudyd.pid") << ::getpid() << '\n';
+  return {};
+}
+
+Result<void> Daemon::open_journal() {
+  // Before it is opened: a directory with a journal may have guests that live, and is never cleared on an
+  // error.
+  std::error_code error;
+  resumes_ = std::filesystem::exists(files_.journal(), error);
+  auto journal = journal::FileJournal::open(files_.journal(), setup_text(setup_));
+  if (!journal) return tl::unexpected(journal.error());
+  journal_ = std::move(*journal);
+  core_ = std::make_unique<core::Core>(setup_);
+  return core_->restore(journal_->rows());
+}
+
+Result<void> Daemon::open_pool() {
+  const auto exists = pool::AreaPool::exists(config_.pool, options_.run_dir);
+  if (!exists) return tl::unexpected(exists.error());
+  // An area file that a former daemon did not finish making has never been in a guest.
+  const bool reopen = *exists && !journal_->rows().empty();
+  if (*exists && !reopen) {
+    if (auto removed = pool::AreaPool::remove(config_.pool, options_.run_dir); !removed) return removed;
+  }
+  if (auto remembered = remember_pool(options_.run_dir, config_.pool); !remembered) return remembered;
+  auto pool =
+      reopen ? pool::AreaPool::reopen(config_.pool, options_.run_dir, setup_.pool.area_count, loop_, sink())
+             : pool::AreaPool::create(config_.pool, options_.run_dir, setup_.pool.area_count, loop_, sink());
+  if (!pool) return tl::unexpected(pool.error());
+  pool_ = std::move(*pool);
+  return {};
+}
+
+Result<void> Daemon::open_hypervisor() {
+  auto qemu = qemu::find_qemu();
+  if (!qemu) return tl::unexpected(qemu.error());
+  qemu::QemuHypervisor::Settings settings;
+  settings.run_dir = options_.run_dir;
+  settings.guests = qemu::guest_plans(config_);
+  auto wanted = config_.host.accelerator;
+  if (options_.accelerator == "kvm") wanted = config::Accelerator::kvm;
+  if (options_.accelerator == "tcg") wanted = config::Accelerator::tcg;
+  const auto choice =
+      qemu::choose_accelerator(*qemu, wanted, settings.guests.front().image, options_.run_dir);
+  if (!choice) return tl::unexpected(choice.error());
+  accelerator_ = choice->name();
+  accelerator_reason_ = choice->reason;
+  qemu->accelerator = choice->accelerator;
+  settings.qemu = *qemu;
+
+  auto hypervisor = qemu::QemuHypervisor::create(loop_, std::move(settings), *pool_, sink());
+  if (!hypervisor) return tl::unexpected(hypervisor.error());
+  hypervisor_ = std::move(*hypervisor);
+  links_ = std::make_unique<link::AgentLinks>(loop_, config_, sink());
+  hypervisor_->set_listener({.available =
+                                 [this](core::GuestRun run) {
+                                   if (const auto socket = hypervisor_->agent_socket(run))
+                                     links_->open(run, *socket);
+                                 },
+                             .gone = [this](core::GuestRun run) { links_->close(run); }});
+  return {};
+}
+
+Result<void> Daemon::open_gateway() {
+  auto port_of = [this](core::AppId app, core::GuestRun run) -> std::optional<std::uint16_t> {
+    const auto& address = config_.applications.at(app.value).address;
+    return address ? hypervisor_->forwarded_port(run, address->guest_port) : std::nullopt;
+  };
+  auto gateway = gateway::GatewayClient::start(loop_, config_, options_.run_dir, port_of, sink());
+  if (!gateway) return tl::unexpected(gateway.error());
+  gateway_ = std::move(*gateway);
+  return {};
+}
+
+engine::EventSink Daemon::sink() {
+  return [this](core::Event event) { engine_->deliver(event); };
+}
+
+void Daemon::watch_signals() {
+  signals_.add(SIGTERM);
+  signals_.add(SIGINT);
+  signals_.async_wait([this](auto error, int) {
+    if (error) return;
+    log_->notice(clock_->now(),
+                 {core::Severity::info,
+                  "daemon-leaves",
+                  "understudyd ends; guests and applications go on, the next `understudy up` resumes",
+                  {},
+                  {}});
+    loop_.stop();
+  });
+}
+
+void Daemon::finish_if_down() {
+  if (going_down_ && core_->is_down()) loop_.stop();
+}
+
+int Daemon::run() {
+  watch_signals();
+  log_->notice(clock_->now(), {core::Severity::info,
+                               "daemon-started",
+                               fmt::format("understudyd runs guests under {} ({}); {}", accelerator_,
+                                           accelerator_reason_, pool_->description()),
+                               {},
+                               {}});
+  if (!journal_->rows().empty()) engine_->deliver(core::event::Resume{});
+  engine_->deliver(core::event::BringUp{});
+  loop_.run();
+  if (!going_down_ || !core_->is_down()) return 0;
+  const Result<void> removed = remove_all(options_.run_dir);
+  if (!removed) fmt::print(stderr, "{}\n", removed.error().message);
+  return removed ? 0 : 1;
+}
+
+}  // namespace understudy::daemon

@@ -1,0 +1,86 @@
+#pragma once
+
+#include "base/unique_fd.hpp"
+#include "config/config.hpp"
+#include "control/event_log.hpp"
+#include "control/json_views.hpp"
+#include "control/run_dir.hpp"
+#include "control/server.hpp"
+#include "daemon/asio_clock.hpp"
+#include "engine/engine.hpp"
+#include "gateway/gateway_client.hpp"
+#include "journal/file_journal.hpp"
+#include "link/agent_links.hpp"
+#include "pool/area_pool.hpp"
+#include "qemu/qemu_hypervisor.hpp"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include <boost/asio.hpp>
+
+namespace understudy::daemon {
+
+struct Options {
+  std::filesystem::path config;
+  std::filesystem::path run_dir;
+  std::string accelerator = "auto";  // "auto" leaves it to the configuration
+};
+
+// understudyd: every part made and tied to the others. All of it lives on one loop and one thread.
+class Daemon {
+ public:
+  // Everything that can fail before the first guest is started. The message is for the operator. When it
+  // fails, nothing that it made is left, unless a former daemon's guests are still there.
+  [[nodiscard]] static Result<std::unique_ptr<Daemon>> create(const Options& options);
+  ~Daemon();
+
+  // Brings everything up (or resumes) and serves until `down` is done, or until SIGTERM: then the guests and
+  // applications go on, and the next daemon resumes.
+  int run();
+
+ private:
+  Daemon(Options options, config::Config config);
+  [[nodiscard]] Result<void> prepare();
+  [[nodiscard]] Result<void> open_journal();
+  [[nodiscard]] Result<void> open_pool();
+  [[nodiscard]] Result<void> open_hypervisor();
+  [[nodiscard]] Result<void> open_gateway();
+  [[nodiscard]] engine::EventSink sink();
+  void watch_signals();
+  void finish_if_down();
+
+  // orders.cpp
+  [[nodiscard]] Result<boost::json::value> handle(const control::Command& command);
+  [[nodiscard]] Result<boost::json::value> handle_takeover(const control::command::Takeover& command);
+  [[nodiscard]] Result<boost::json::value> handle_fault(const control::command::Fault& command);
+  [[nodiscard]] Result<boost::json::value> handle_start(const control::command::Start& command);
+  [[nodiscard]] Result<boost::json::value> handle_report(const control::command::Report& command);
+  [[nodiscard]] Result<core::AppId> app_named(const std::string& name) const;
+  [[nodiscard]] control::HostView host_view();
+
+  Options options_;
+  config::Config config_;
+  core::Setup setup_;
+  control::RunFiles files_;
+  UniqueFd lock_;
+  boost::asio::io_context loop_{1};
+  std::unique_ptr<control::EventLog> log_;
+  std::unique_ptr<journal::FileJournal> journal_;
+  bool resumes_ = false;
+  std::unique_ptr<pool::AreaPool> pool_;
+  std::string accelerator_;
+  std::string accelerator_reason_;
+  std::unique_ptr<qemu::QemuHypervisor> hypervisor_;
+  std::unique_ptr<link::AgentLinks> links_;
+  std::unique_ptr<gateway::GatewayClient> gateway_;
+  std::unique_ptr<AsioClock> clock_;
+  std::unique_ptr<core::Core> core_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<control::Server> server_;
+  boost::asio::signal_set signals_{loop_};
+  bool going_down_ = false;
+};
+
+}  // namespace understudy::daemon

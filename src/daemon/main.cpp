@@ -1,0 +1,84 @@
+#include "daemon/clean_up.hpp"
+#include "daemon/daemon.hpp"
+#include "gateway/gateway.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include <CLI/CLI.hpp>
+
+namespace {
+
+using namespace understudy;
+
+// Whoever started us waits for one line on this descriptor: "ready", or what went wrong.
+void tell_starter(int fd, const std::string& text) {
+  if (fd < 0) return;
+  const std::string line = text + "\n";
+  if (::write(fd, line.data(), line.size()) < 0) fmt::print(stderr, "nobody waits for: {}\n", text);
+  ::close(fd);
+}
+
+int clean_up(const std::filesystem::path& run_dir) {
+  std::error_code error;
+  if (!std::filesystem::exists(run_dir, error)) return 0;
+  const auto lock = daemon::lock_run_dir(run_dir);
+  const Result<void> removed = lock ? daemon::remove_all(run_dir) : tl::unexpected(lock.error());
+  if (!removed) fmt::print(stderr, "understudyd: {}\n", removed.error().message);
+  return removed ? 0 : 1;
+}
+
+int serve(const daemon::Options& options, int ready_fd) {
+  // Inherited by nobody: a gateway or QEMU that held it would keep the starter waiting.
+  if (ready_fd >= 0) ::fcntl(ready_fd, F_SETFD, FD_CLOEXEC);
+  auto made = daemon::Daemon::create(options);
+  if (!made) {
+    fmt::print(stderr, "understudyd: {}\n", made.error().message);
+    tell_starter(ready_fd, made.error().message);
+    return 1;
+  }
+  tell_starter(ready_fd, "ready");
+  return (*made)->run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  daemon::Options options;
+  std::string run_dir;
+  int ready_fd = -1;
+  bool cleans_up = false;
+  std::string gateway_socket;
+  CLI::App app{
+      "understudyd - the VMM side of Understudy: owns the memory pool, runs the guests, takes over.\n"
+      "`understudy up` starts it. SIGTERM ends it and leaves guests and applications running; the next\n"
+      "`understudy up` with the same configuration resumes.",
+      "understudyd"};
+  app.add_option("-f,--file", options.config, "the configuration");
+  app.add_option("--run-dir", run_dir, "where its sockets, its journal and its areas are");
+  app.add_option("--accelerator", options.accelerator, "kvm, tcg, or auto: as the configuration says")
+      ->check(CLI::IsMember({"auto", "kvm", "tcg"}));
+  app.add_option("--ready-fd", ready_fd, "descriptor that is told \"ready\", or what went wrong");
+  app.add_flag("--clean-up", cleans_up, "end and remove what a daemon that died left in the run directory");
+  app.add_option("--gateway", gateway_socket,
+                 "be the gateway that holds the addresses; started by the daemon");
+  CLI11_PARSE(app, argc, argv);
+
+  std::signal(SIGPIPE, SIG_IGN);
+  if (!gateway_socket.empty()) return gateway::run_gateway({.control_socket = gateway_socket});
+  const auto dir = control::run_dir(run_dir);
+  if (!dir) {
+    fmt::print(stderr, "understudyd: {}\n", dir.error().message);
+    return 1;
+  }
+  options.run_dir = *dir;
+  if (cleans_up) return clean_up(options.run_dir);
+  if (options.config.empty()) {
+    fmt::print(stderr, "understudyd: name the configuration with -f FILE\n");
+    return 2;
+  }
+  return serve(options, ready_fd);
+}

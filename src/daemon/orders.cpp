@@ -1,0 +1,154 @@
+// What the operator may ask of a running daemon. Names are resolved and senseless orders refused here, with
+// an answer for the operator; the core then sees an event like any other.
+#include "core/view.hpp"
+#include "daemon/daemon.hpp"
+#include "daemon/host_use.hpp"
+
+#include <algorithm>
+
+namespace understudy::daemon {
+
+namespace json = boost::json;
+using core::FaultKind;
+
+Result<core::AppId> Daemon::app_named(const std::string& name) const {
+  std::string known;
+  for (std::uint32_t i = 0; i < setup_.apps.size(); ++i) {
+    if (setup_.apps[i].name == name) return core::AppId{i};
+    known += (known.empty() ? "" : ", ") + setup_.apps[i].name;
+  }
+  return failure("no application is called \"" + name + "\"; there are: " + known);
+}
+
+Result<json::value> Daemon::handle(const control::Command& command) {
+  struct Visit {
+    Daemon& daemon;
+    using Answer = Result<json::value>;
+    Answer operator()(const control::command::Status&) const {
+      return json::value(control::status_json(daemon.core_->state(), daemon.host_view()));
+    }
+    Answer operator()(const control::command::Table&) const {
+      return json::value(control::table_json(daemon.core_->state(), daemon.host_view()));
+    }
+    Answer operator()(const control::command::Report& c) const { return daemon.handle_report(c); }
+    Answer operator()(const control::command::Events&) const {
+      return failure("events are answered by the server");
+    }
+    Answer operator()(const control::command::Takeover& c) const { return daemon.handle_takeover(c); }
+    Answer operator()(const control::command::Fault& c) const { return daemon.handle_fault(c); }
+    Answer operator()(const control::command::Start& c) const { return daemon.handle_start(c); }
+    Answer operator()(const control::command::Down&) const {
+      daemon.going_down_ = true;
+      daemon.engine_->deliver(core::event::BringDown{});
+      return json::value("going down");
+    }
+  };
+  return std::visit(Visit{*this}, command);
+}
+
+Result<json::value> Daemon::handle_report(const control::command::Report& command) {
+  std::optional<core::AppId> app;
+  if (!command.app.empty()) {
+    const auto named = app_named(command.app);
+    if (!named) return tl::unexpected(named.error());
+    app = *named;
+  }
+  const core::TakeoverReport* report = log_->last_report(app);
+  if (report == nullptr)
+    return failure("nothing has been started or taken over since this daemon was started");
+  return json::value(control::report_json(core_->state(), *report));
+}
+
+Result<json::value> Daemon::handle_takeover(const control::command::Takeover& command) {
+  const auto named = app_named(command.app);
+  if (!named) return tl::unexpected(named.error());
+  const core::State& state = core_->state();
+  const core::Application& app = state.app(*named);
+  const auto* serving = app.serving();
+  if (serving == nullptr) return failure(command.app + " is not serving: " + core::app_trouble(app));
+  std::optional<core::GuestId> to;
+  if (!command.to.empty()) {
+    for (const core::GuestId id : setup_.app(*named).guests) {
+      if (setup_.guest(id).name == command.to) to = id;
+    }
+    if (!to) return failure(command.app + " does not list a guest called \"" + command.to + "\"");
+    if (*to == serving->on.guest) return failure(command.app + " already serves on " + command.to);
+    const std::string why = core::why_not(state, app, state.guest(*to));
+    if (!why.empty()) return failure("not now: " + why);
+  } else {
+    const core::Protection protection = core::protection(state, app);
+    if (!protection.is_protected) return failure("not now: " + protection.why);
+    to = protection.standby;
+  }
+  engine_->deliver(core::event::Switchover{*named, to});
+  return json::value(command.app + " goes from " + state.name(serving->on.guest) + " to " + state.name(*to) +
+                     "; see `understudy report " + command.app + "`");
+}
+
+Result<json::value> Daemon::handle_start(const control::command::Start& command) {
+  const auto named = app_named(command.app);
+  if (!named) return tl::unexpected(named.error());
+  const core::Application& app = core_->state().app(*named);
+  if (app.serving() != nullptr || app.moving() != nullptr) {
+    return failure(command.app + " is not stopped: it is " + core::app_state_word(app));
+  }
+  engine_->deliver(core::event::StartApp{*named});
+  return json::value(command.app + " is being started");
+}
+
+Result<json::value> Daemon::handle_fault(const control::command::Fault& command) {
+  const core::State& state = core_->state();
+  std::optional<core::GuestId> guest;
+  std::optional<core::AppId> app;
+  for (const core::Guest& known : state.guests) {
+    if (state.name(known.id) == command.target) guest = known.id;
+  }
+  for (const core::Application& known : state.apps) {
+    const auto* serving = known.serving();
+    const bool is_meant = state.name(known.id) == command.target;
+    const bool runs_there = guest && serving != nullptr && serving->on.guest == *guest;
+    if (is_meant && serving == nullptr)
+      return failure(command.target + " serves nowhere; there is nothing to strike");
+    if (is_meant || (!app && runs_there)) app = known.id;
+    if (is_meant) guest = serving->on.guest;
+  }
+  if (!guest) return failure("no guest or application is called \"" + command.target + "\"");
+  const core::GuestRun run = state.guest(*guest).current();
+  if (!state.guest(*guest).believed_up()) {
+    return failure(state.name(*guest) + " is not up: " + core::guest_state_name(state.guest(*guest).state));
+  }
+  const bool strikes_app = command.kind == FaultKind::app_exit || command.kind == FaultKind::app_hang;
+  if (strikes_app && !app) return failure("no application serves on " + state.name(*guest));
+
+  engine_->deliver(core::event::DrillStarted{*guest, command.kind});
+  Result<void> done;
+  switch (command.kind) {
+    case FaultKind::os_hang: done = hypervisor_->sigstop(run); break;
+    case FaultKind::vmm_kill: done = hypervisor_->sigkill(run); break;
+    case FaultKind::os_panic:
+    case FaultKind::app_exit:
+    case FaultKind::app_hang:
+    case FaultKind::agent_silence:
+      done = links_->drill(run, command.kind, app.value_or(core::AppId{}));
+      break;
+  }
+  if (!done) return failure("could not cause the fault: " + done.error().message);
+  return json::value(std::string(control::fault_name(command.kind)) + " caused in " + state.name(*guest));
+}
+
+control::HostView Daemon::host_view() {
+  control::HostView view;
+  view.accelerator = accelerator_;
+  view.accelerator_reason = accelerator_reason_;
+  view.vmm.push_back({"understudyd", own_bytes()});
+  if (gateway_) view.vmm.push_back({"gateway", process_bytes(gateway_->pid())});
+  for (const core::Guest& guest : core_->state().guests) {
+    const Bytes host_bytes = hypervisor_->host_bytes(guest.current()).value_or(0);
+    view.guests.push_back({host_bytes});
+    const Bytes overhead = hypervisor_->overhead_bytes(guest.current()).value_or(0);
+    if (overhead > 0) view.vmm.push_back({"qemu-" + setup_.guest(guest.id).name, overhead});
+  }
+  return view;
+}
+
+}  // namespace understudy::daemon
