@@ -1,0 +1,74 @@
+"""What an operator does: planned switchover, down after a crash of the daemon, refusing addresses."""
+import os
+import pathlib
+import signal
+import socket
+
+from harness import Failed, Understudy, free_port, now_ms, redis_config
+from os_faults import pair
+
+
+def case_switchover():
+    with pair() as (understudy, client):
+        for target in ("beta", "alpha"):
+            understudy.run("takeover", "redis")
+            understudy.wait_for(lambda _: understudy.app()["active"] == target and understudy.app()["state"] == "serving",
+                                f"Redis serving on {target}")
+            client.wait_reply()
+            report = understudy.ask("report", "redis")
+            if report["cause"] != "planned switchover" or report["to"] != target:
+                raise Failed(f"the report is of something else: {report}")
+            understudy.wait_protected()
+        runs = {guest["name"]: guest["run"] for guest in understudy.status()["guests"]}
+        if runs != {"alpha": 1, "beta": 1}:
+            raise Failed(f"a planned switchover needed a fence: {runs}")
+
+
+def case_down_after_crash():
+    """The daemon is killed: guests and applications go on, and `down` still finds and ends everything."""
+    port = free_port()
+    with Understudy(redis_config(port)) as understudy:
+        understudy.up()
+        understudy.wait_protected()
+        qemus = [understudy.qemu_pid("alpha"), understudy.qemu_pid("beta")]
+        daemon = understudy.daemon_pid()
+        os.kill(daemon, signal.SIGKILL)
+        while pathlib.Path(f"/proc/{daemon}").exists() and "Z" not in pathlib.Path(f"/proc/{daemon}/stat").read_text().split()[2]:
+            pass
+        for pid in qemus:
+            if not pathlib.Path(f"/proc/{pid}").exists():
+                raise Failed("a guest ended with the daemon")
+        understudy.down()
+        understudy.check_nothing_left()
+
+
+def case_refused_while_down():
+    """while_down = "refuse": a client is turned away at once while nobody serves, and served afterwards."""
+    with pair(while_down="refuse") as (understudy, client):
+        understudy.run("fault", "alpha", "--kind", "os-panic")
+        refused = 0
+        end = now_ms() + 30_000
+        while now_ms() < end:
+            try:
+                with socket.create_connection(("127.0.0.1", understudy.port), timeout=5) as probe:
+                    probe.sendall(b"PING\r\n")
+                    if probe.recv(16).startswith(b"+PONG"):
+                        if refused:
+                            break
+                        continue
+                    refused += 1
+            except OSError:
+                refused += 1
+        else:
+            raise Failed(f"never both refused and served again ({refused} refusals)")
+        understudy.wait_protected()
+        client.wait_reply()
+
+
+def case_second_daemon():
+    """A second daemon in the same run directory refuses, and harms nothing."""
+    with pair() as (understudy, client):
+        again = understudy.run("up", "-f", str(understudy.config), "--detach", check=False)
+        if again.returncode != 1 or "already running" not in again.stderr:
+            raise Failed(f"a second up was not refused: {again.returncode} {again.stderr}")
+        client.wait_reply()

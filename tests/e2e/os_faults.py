@@ -1,0 +1,137 @@
+"""The guest's OS or its QEMU fails; the application goes on in the other guest."""
+import contextlib
+import os
+import signal
+
+from harness import MIB, Client, Failed, Understudy, free_port, load_keys, now_ms, redis_config
+
+
+@contextlib.contextmanager
+def pair(**options):
+    """alpha serving Redis, beta its standby, and a client at work. Afterwards: the client read nothing wrong,
+    the table adds up, and nothing is left behind."""
+    port = free_port()
+    with Understudy(redis_config(port, **options)) as understudy:
+        understudy.up()
+        understudy.wait_protected()
+        client = Client(port)
+        client.start()
+        client.wait_reply()
+        understudy.port = port
+        yield understudy, client
+        client.stop()
+        if client.wrong:
+            raise Failed("the client read something wrong: " + "; ".join(client.wrong[:3]))
+        understudy.check_table()
+        understudy.down()
+        understudy.check_nothing_left()
+
+
+def expect_takeover(understudy, client, strike, source, target):
+    """Strikes, and checks everything that is promised of a takeover from one guest to the other."""
+    before = understudy.check_table()
+    areas = sorted(r["id"] for r in before["rows"] if r["attached_to"] == source and r["id"].startswith("area-"))
+    if not areas:
+        raise Failed(f"{source} has no areas before the fault")
+    run_before = understudy.guest(source)["run"]
+    epoch_before = understudy.app()["epoch"]
+    client.reset()
+    client.wait_reply()
+    began = now_ms()
+    strike()
+    understudy.wait_for(lambda _: understudy.app()["active"] == target and understudy.app()["state"] == "serving",
+                        f"Redis serving on {target}")
+    client.wait_reply()
+    if client.outage_since(began) <= 0:
+        raise Failed("the client noticed nothing: the fault was not real")
+    after = understudy.check_table()
+    moved = sorted(r["id"] for r in after["rows"] if r["attached_to"] == target and r["id"].startswith("area-"))
+    if moved != areas:
+        raise Failed(f"not the same areas moved: {areas} were {source}'s, {target} has {moved}")
+    report = understudy.ask("report", "redis")
+    if (report["from"], report["to"], report["result"]) != (source, target, "serving"):
+        raise Failed(f"the report is of something else: {report}")
+    if report["bytes_moved"] != len(areas) * 128 * MIB or report["bytes_zeroed"] or report["bytes_copied"]:
+        raise Failed(f"the bytes of the move are wrong: {report}")
+    if [p["name"] for p in report["phases"]] != ["detect", "fence", "detach", "attach", "online", "start", "serving"]:
+        raise Failed(f"the phases are not those that scripts rely on: {report}")
+    understudy.wait_protected()
+    if understudy.guest(source)["run"] != run_before + 1:
+        raise Failed(f"{source} was not launched once again: {understudy.guest(source)}")
+    if understudy.app()["epoch"] != epoch_before + 1:
+        raise Failed(f"redis was not started exactly once: {understudy.app()}")
+    understudy.check_table()
+    return report
+
+
+def case_panic():
+    with pair() as (understudy, client):
+        load_keys(understudy.port, 20_000)
+        report = expect_takeover(understudy, client, lambda: understudy.run("fault", "alpha", "--kind", "os-panic"),
+                                 "alpha", "beta")
+        if "panic" not in report["cause"]:
+            raise Failed(f"the cause is not the panic: {report['cause']}")
+        # And the same way back, to the guest that has just been rebuilt.
+        expect_takeover(understudy, client, lambda: understudy.run("fault", "beta", "--kind", "os-panic"), "beta", "alpha")
+
+
+def case_qemu_killed():
+    with pair() as (understudy, client):
+        pid = understudy.qemu_pid("alpha")
+        expect_takeover(understudy, client, lambda: os.kill(pid, signal.SIGKILL), "alpha", "beta")
+
+
+def case_hang_of_qemu():
+    with pair() as (understudy, client):
+        pid = understudy.qemu_pid("alpha")
+        report = expect_takeover(understudy, client, lambda: os.kill(pid, signal.SIGSTOP), "alpha", "beta")
+        if "hang" not in report["cause"]:
+            raise Failed(f"the cause is not the hang: {report['cause']}")
+        kinds = [event["kind"] for event in understudy.events()]
+        if kinds.index("guest-suspected") > kinds.index("guest-hung"):
+            raise Failed("the hang was not suspected before it was confirmed")
+
+
+def case_silent_agent():
+    """An agent that stops beating while its kernel lives: suspected, asked, and left alone."""
+    with pair() as (understudy, client):
+        client.reset()
+        understudy.run("fault", "alpha", "--kind", "agent-silence")
+        seen = set()
+
+        def recovered(event):
+            if event and event.get("guest") == "alpha":
+                seen.add(event["kind"])
+            return "guest-answers" in seen
+
+        understudy.wait_for(recovered, "alpha's agent answering again")
+        if "agent-silent" not in seen and "guest-suspected" not in seen:
+            raise Failed(f"the silence was not noticed: {seen}")
+        kinds = {event["kind"] for event in understudy.events()}
+        if kinds & {"guest-fenced", "guest-hung", "takeover-begun"}:
+            raise Failed(f"a guest was fenced though its kernel lives: {kinds}")
+        status = understudy.app()
+        if status["active"] != "alpha" or status["epoch"] != 1:
+            raise Failed(f"redis was moved or restarted: {status}")
+        client.wait_reply()
+
+
+def case_standby_killed():
+    """The standby dies: the application never notices, and is shown as unprotected until it is back."""
+    with pair() as (understudy, client):
+        pid = understudy.qemu_pid("beta")
+        unprotected = []
+
+        def back(_):
+            status = understudy.app()
+            if not status["protected"]:
+                unprotected.append(status["why"])
+            return bool(unprotected) and status["protected"]
+
+        os.kill(pid, signal.SIGKILL)
+        understudy.wait_for(back, "beta back as the standby")
+        if not any("beta" in why for why in unprotected):
+            raise Failed(f"not shown as unprotected because of beta: {unprotected}")
+        if understudy.app()["epoch"] != 1:
+            raise Failed("redis was restarted")
+        client.wait_reply()
