@@ -1,0 +1,217 @@
+#include "sim/checkers.hpp"
+
+#include "sim/describe.hpp"
+
+namespace understudy::sim {
+
+using core::AppDurable;
+using core::AreaState;
+using core::GuestDurable;
+
+Checkers::Checkers(World& world, const MemoryJournal& journal) : world_(world), journal_(journal) {
+  world_.app_started = [this](core::AppId app, core::GuestRun run) { app_started(app, run); };
+  world_.area_mapped = [this](core::AreaId area, core::GuestRun run) { area_mapped(area, run); };
+}
+
+void Checkers::violated(const std::string& what) {
+  world_.say("VIOLATION: " + what);
+  if (!violation_) violation_ = Violation{world_.now(), what};
+}
+
+std::string Checkers::name(core::GuestRun run) const {
+  return sim::name(world_.setup(), run);
+}
+
+bool Checkers::journalled_up(core::GuestRun run) const {
+  const core::GuestRecord& record = journal_.guest(run.guest);
+  return record.run == run.run && record.state == GuestDurable::up;
+}
+
+void Checkers::launching(core::GuestRun run) {
+  if (!journalled_up(run)) violated(name(run) + " is launched before the journal says so");
+  if (world_.vm(run.guest).process) {
+    violated(name(run) + " is launched while the process of its former run exists");
+  }
+}
+
+void Checkers::plugging(core::GuestRun run, core::AreaId area) {
+  const core::AreaRecord& record = journal_.area(area);
+  if (record.state != AreaState::plugging || record.in != run) {
+    violated(name(area) + " is plugged into " + name(run) + " before the journal says so");
+  }
+}
+
+void Checkers::unplugging(core::GuestRun run, core::AreaId area) {
+  const core::AreaRecord& record = journal_.area(area);
+  if (record.state != AreaState::unplugging || record.in != run) {
+    violated(name(area) + " is unplugged from " + name(run) + " before the journal says so");
+  }
+}
+
+void Checkers::scrubbing(core::AreaId area) {
+  const core::AreaRecord& record = journal_.area(area);
+  if (record.state != AreaState::scrubbing || !record.user) {
+    violated(name(area) + " is zeroed before the journal says so");
+    return;
+  }
+  const AreaTruth& truth = world_.area(area);
+  if (truth.in && world_.may_execute(*truth.in)) {
+    violated(name(area) + " is zeroed while " + name(*truth.in) + " uses it");
+  }
+  // Zeroed once already, an area may be asked for again after a failure or a restart of the daemon.
+  const core::AppRecord& user = journal_.app(*record.user);
+  if (user.in && !truth.contents.empty() && truth.contents == world_.domain(user.in->guest)) {
+    violated(name(area) + " is zeroed inside trust domain " + truth.contents);
+  }
+}
+
+void Checkers::engaging(const core::action::AskEngage& request) {
+  for (const auto& area : request.areas) {
+    const AreaTruth& truth = world_.area(area.area);
+    if (world_.may_execute(request.run) && truth.in != request.run) {
+      violated(name(request.run) + " is asked to confirm " + name(area.area) + ", which it has not");
+    }
+  }
+}
+
+void Checkers::releasing(const core::action::AskRelease& request) {
+  for (const core::AreaId area : request.areas) {
+    const core::AreaRecord& record = journal_.area(area);
+    if (record.state != AreaState::releasing || record.in != request.run) {
+      violated(name(request.run) + " is asked to let go of " + name(area) + " before the journal says so");
+    }
+  }
+}
+
+void Checkers::starting(const core::action::AskStart& request) {
+  const core::AppRecord& record = journal_.app(request.app);
+  if (record.state != AppDurable::moving || record.in != request.run || record.epoch != request.epoch) {
+    violated(name(request.app) + " is started on " + name(request.run) + " before the journal says so");
+  }
+  if (!world_.may_execute(request.run)) return;
+  for (const core::AreaId area : request.areas) {
+    const AreaTruth& truth = world_.area(area);
+    if (truth.in != request.run || !truth.confirmed) {
+      violated(name(request.app) + " is started on " + name(request.run) + ", which has not confirmed " +
+               name(area));
+    }
+  }
+  for (const core::AreaRecord& area : journal_.areas()) {
+    if (area.user == request.app && area.in == request.run && area.state != AreaState::engaged) {
+      violated(name(request.app) + " is started while " + name(area.area) + " is " +
+               core::area_state_name(area.state));
+    }
+  }
+}
+
+void Checkers::growing(const core::action::AnswerGrowth& answer) {
+  if (!world_.may_execute(answer.run)) return;
+  for (const core::AreaId area : answer.areas) {
+    const AreaTruth& truth = world_.area(area);
+    if (truth.in != answer.run || !truth.confirmed) {
+      violated(name(answer.app) + " is given " + name(area) + ", which " + name(answer.run) +
+               " has not confirmed");
+    }
+    if (journal_.area(area).state != AreaState::engaged) {
+      violated(name(answer.app) + " is given " + name(area) + " before the journal says so");
+    }
+  }
+}
+
+void Checkers::routing(core::AppId app, core::GuestRun run) {
+  const core::AppRecord& record = journal_.app(app);
+  if (record.state != AppDurable::serving || record.in != run) {
+    violated("the address of " + name(app) + " leads to " + name(run) + " before the journal says so");
+  }
+  if (world_.may_execute(run) && !world_.vm(run.guest).apps[app.value].exists) {
+    // It may have failed a moment ago, and its agent's word be on its way; then nobody else has it either.
+    const AppInside& inside = world_.vm(run.guest).apps[app.value];
+    if (inside.epoch != record.epoch) {
+      violated("the address of " + name(app) + " leads to " + name(run) + ", where it was not started");
+    }
+  }
+}
+
+void Checkers::discarding(core::GuestRun run) {
+  const core::GuestRecord& record = journal_.guest(run.guest);
+  if (record.run != run.run || record.state != GuestDurable::fenced) {
+    violated(name(run) + " is removed before the journal says that it is fenced");
+  }
+  if (world_.may_execute(run)) violated(name(run) + " is removed while it may execute");
+}
+
+void Checkers::app_started(core::AppId app, core::GuestRun run) {
+  for (const Vm& other : world_.vms) {
+    if (other.run == run || !other.may_execute() || !other.apps[app.value].exists) continue;
+    violated(name(app) + " is started on " + name(run) + " while it runs on " + name(other.run));
+  }
+}
+
+void Checkers::area_mapped(core::AreaId area, core::GuestRun run) {
+  const AreaTruth& truth = world_.area(area);
+  if (truth.in && world_.may_execute(*truth.in)) {
+    violated(name(area) + " is plugged into " + name(run) + " while " + name(*truth.in) + " has it");
+  }
+  const std::string& domain = world_.domain(run.guest);
+  if (!truth.contents.empty() && truth.contents != domain) {
+    violated(name(area) + " goes to " + name(run) + " of trust domain " + domain + " with what " +
+             truth.contents + " wrote");
+  }
+}
+
+void Checkers::reported(const core::TakeoverReport& report) {
+  if (report.bytes_copied != 0) violated("a takeover copied memory");
+  for (const Duration phase : report.phases) {
+    if (phase < Duration{})
+      violated("a phase of a takeover of " + name(report.app) + " lasted less than nothing");
+  }
+}
+
+void Checkers::check(const core::State& state) {
+  check_areas(state);
+  check_apps();
+  check_budget();
+}
+
+// Whatever really is in a guest that may execute stands in the table as being there.
+void Checkers::check_areas(const core::State& state) {
+  if (state.table.areas().size() != world_.areas.size()) violated("the table has lost areas");
+  for (const core::Area& area : state.table.areas()) {
+    const AreaTruth& truth = world_.area(area.id);
+    if (!truth.in || area.in == truth.in || !world_.may_execute(*truth.in)) continue;
+    violated(name(area.id) + " is in " + name(*truth.in) + ", which the table does not know");
+  }
+}
+
+void Checkers::check_apps() {
+  for (std::uint32_t i = 0; i < world_.routes.size(); ++i) {
+    const core::AppId app{i};
+    const Vm* holder = nullptr;
+    for (const Vm& vm : world_.vms) {
+      if (!vm.apps[i].exists || !vm.may_execute()) continue;
+      if (holder != nullptr)
+        violated(name(app) + " runs on " + name(holder->run) + " and on " + name(vm.run));
+      holder = &vm;
+    }
+    const auto& route = world_.routes[i];
+    if (route && holder != nullptr && holder->run != *route) {
+      violated("clients of " + name(app) + " reach " + name(*route) + " while it runs on " +
+               name(holder->run));
+    }
+  }
+}
+
+void Checkers::check_budget() {
+  const core::PoolSetup& pool = world_.setup().pool;
+  Bytes bytes = pool.area_count * pool.area_bytes;
+  for (const Vm& vm : world_.vms) {
+    if (!vm.process) continue;
+    const core::GuestSetup& guest = world_.setup().guest(vm.run.guest);
+    bytes += guest.base_bytes + guest.overhead_bytes;
+  }
+  if (bytes > pool.budget_bytes) {
+    violated("guests and areas use " + format_size(bytes) + " of " + format_size(pool.budget_bytes));
+  }
+}
+
+}  // namespace understudy::sim

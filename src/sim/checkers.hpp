@@ -1,0 +1,64 @@
+#pragma once
+
+#include "core/core.hpp"
+#include "core/outputs.hpp"
+#include "sim/memory_journal.hpp"
+#include "sim/world.hpp"
+
+#include <optional>
+#include <string>
+
+namespace understudy::sim {
+
+struct Violation {
+  Time at{};
+  std::string what;
+};
+
+// The promises of the project, checked against the truth and against what was durable at the moment of each
+// request. What the core believes is looked at for one thing alone: that its table accounts for every area.
+// The first violation is kept.
+class Checkers {
+ public:
+  Checkers(World& world, const MemoryJournal& journal);
+  Checkers(const Checkers&) = delete;
+  Checkers& operator=(const Checkers&) = delete;
+
+  [[nodiscard]] const std::optional<Violation>& violation() const { return violation_; }
+  void violated(const std::string& what);
+
+  // ---- a request is about to be acted on ----
+  void launching(core::GuestRun run);
+  void plugging(core::GuestRun run, core::AreaId area);
+  void unplugging(core::GuestRun run, core::AreaId area);
+  void scrubbing(core::AreaId area);
+  void engaging(const core::action::AskEngage& request);
+  void starting(const core::action::AskStart& request);
+  void growing(const core::action::AnswerGrowth& answer);
+  void releasing(const core::action::AskRelease& request);
+  void routing(core::AppId app, core::GuestRun run);
+  void discarding(core::GuestRun run);
+
+  // ---- something became true ----
+  void app_started(core::AppId app, core::GuestRun run);
+  void area_mapped(core::AreaId area, core::GuestRun run);  // called before the truth changes
+  void reported(const core::TakeoverReport& report);
+
+  // After every event.
+  void check(const core::State& state);
+
+ private:
+  void check_areas(const core::State& state);
+  void check_apps();
+  void check_budget();
+  [[nodiscard]] bool journalled_up(core::GuestRun run) const;
+  [[nodiscard]] std::string name(core::GuestRun run) const;
+  [[nodiscard]] std::string name(core::AreaId area) const { return "area " + std::to_string(area.value); }
+  [[nodiscard]] const std::string& name(core::AppId app) const { return world_.setup().app(app).name; }
+
+  World& world_;
+  const MemoryJournal& journal_;
+  std::optional<Violation> violation_;
+};
+
+}  // namespace understudy::sim

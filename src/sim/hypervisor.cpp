@@ -1,0 +1,175 @@
+#include "sim/hypervisor.hpp"
+
+#include <algorithm>
+#include <memory>
+
+namespace understudy::sim {
+
+namespace {
+
+// How long the port waits for a guest that does not co-operate in an unplug.
+constexpr Duration kUnplugLimit = std::chrono::seconds(2);
+// How long it waits for the monitor of a process that it adopts.
+constexpr Duration kAdoptLimit = std::chrono::seconds(1);
+constexpr Span kSlowFence{std::chrono::milliseconds(500), std::chrono::seconds(4)};
+
+}  // namespace
+
+void SimHypervisor::launch(core::GuestRun run) {
+  world_.kill_point();
+  checkers_.launching(run);
+  Vm& vm = world_.vm(run.guest);
+  Vm fresh;
+  fresh.run = run;
+  fresh.process = true;
+  fresh.linked = world_.daemon;
+  fresh.apps.resize(vm.apps.size());
+  // Memory that a former run still had mapped went with its process.
+  vm = std::move(fresh);
+  const Duration taken = world_.takes(world_.shape.timing.launch);
+  if (world_.random.chance(world_.shape.odds.launch_fails)) {
+    world_.in_vmm(run, taken, [this, run] {
+      Vm& failed = world_.vm(run.guest);
+      failed.process = false;
+      world_.stopped_for_good(failed);
+      world_.from_monitor(run, core::event::LaunchFailed{run, "exit status 1: cannot set up guest memory"});
+    });
+    return;
+  }
+  world_.in_vmm(run, taken, [this, run] {
+    world_.vm(run.guest).launched = true;
+    world_.from_monitor(run, core::event::GuestLaunched{run});
+    world_.boot(run);
+  });
+}
+
+void SimHypervisor::adopt(core::GuestRun run) {
+  world_.kill_point();
+  const auto answered = std::make_shared<bool>(false);
+  const auto answer = [this, run, answered, life = world_.daemon](bool reached) {
+    if (*answered || life != world_.daemon) return;
+    *answered = true;
+    Vm* vm = world_.living(run);
+    if (vm == nullptr || !vm->process) {
+      world_.post(Duration{}, core::event::GuestExited{run, "there is no such process"});
+      return;
+    }
+    core::event::GuestAdopted adopted{run, reached && vm->executes(), {}};
+    for (std::uint32_t i = 0; reached && i < world_.areas.size(); ++i) {
+      if (world_.areas[i].in == run) adopted.areas.push_back({core::AreaId{i}, world_.areas[i].address});
+    }
+    vm->launched = true;
+    vm->linked = world_.daemon;
+    world_.from_monitor(run, adopted);
+    if (vm->booted) world_.greet(run);
+  };
+  const Vm* vm = world_.living(run);
+  const bool exists = vm != nullptr && vm->process;
+  if (exists) world_.in_monitor(run, world_.takes(world_.shape.timing.monitor), [answer] { answer(true); });
+  world_.timeline.after(exists ? kAdoptLimit : world_.takes(world_.shape.timing.monitor),
+                        [answer] { answer(false); });
+}
+
+void SimHypervisor::fence(core::GuestRun run) {
+  world_.kill_point();
+  const bool slow = world_.random.chance(world_.shape.odds.fence_slow);
+  const Duration taken = slow ? world_.random.within(kSlowFence) : world_.takes(world_.shape.timing.fence);
+  world_.timeline.after(taken, [this, run, life = world_.daemon] {
+    if (life != world_.daemon) return;
+    Vm* vm = world_.living(run);
+    if (vm == nullptr) {
+      world_.post(Duration{}, core::event::GuestFenced{run, "there is no such process"});
+      return;
+    }
+    if (vm->process) {
+      vm->fenced = true;
+      world_.stopped_for_good(*vm);
+    }
+    world_.from_monitor(run, core::event::GuestFenced{run, "every thread of its process is stopped"});
+  });
+}
+
+void SimHypervisor::probe(core::GuestRun run) {
+  world_.kill_point();
+  // The answer of a living kernel comes at once; silence takes the port's limit to be sure of.
+  const Vm* vm = world_.living(run);
+  const bool answers = vm != nullptr && vm->executes() && vm->booted;
+  const Duration taken =
+      answers ? world_.takes(world_.shape.timing.agent) : world_.takes(world_.shape.timing.probe);
+  world_.post(taken, core::event::ProbeAnswer{run, answers, answers ? "" : "no answer from the kernel"});
+}
+
+void SimHypervisor::plug(core::GuestRun run, std::span<const core::AreaId> areas) {
+  world_.kill_point();
+  Duration at{};
+  for (const core::AreaId area : areas) {
+    checkers_.plugging(run, area);
+    at += world_.takes(world_.shape.timing.plug);
+    if (world_.random.chance(world_.shape.odds.plug_silent)) continue;
+    world_.in_monitor(run, at, [this, run, area] { plug_one(run, area); });
+  }
+}
+
+void SimHypervisor::plug_one(core::GuestRun run, core::AreaId area) {
+  std::uint32_t used = 0;
+  std::uint64_t address = world_.setup().guest(run.guest).base_bytes + (1ULL << 32);
+  for (const AreaTruth& other : world_.areas) {
+    if (other.in != run) continue;
+    ++used;
+    address = std::max(address, other.address + world_.setup().pool.area_bytes);
+  }
+  if (used >= world_.setup().guest(run.guest).slots) {
+    world_.from_monitor(run, core::event::PlugFailed{run, area, "no free slot"});
+    return;
+  }
+  if (world_.random.chance(world_.shape.odds.plug_fails)) {
+    world_.from_monitor(run, core::event::PlugFailed{run, area, "the device was refused"});
+    return;
+  }
+  if (world_.area_mapped) world_.area_mapped(area, run);
+  world_.area(area) = AreaTruth{run, false, false, world_.domain(run.guest), address};
+  world_.from_monitor(run, core::event::AreaPlugged{run, area, address});
+}
+
+void SimHypervisor::unplug(core::GuestRun run, std::span<const core::AreaId> areas) {
+  world_.kill_point();
+  for (const core::AreaId area : areas) {
+    checkers_.unplugging(run, area);
+    world_.in_monitor(run, world_.takes(world_.shape.timing.unplug),
+                      [this, run, area] { unplug_one(run, area); });
+  }
+}
+
+void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
+  AreaTruth& truth = world_.area(area);
+  const Vm& vm = world_.vm(run.guest);
+  const auto fail = [&](Duration delay, const char* why) {
+    world_.in_vmm(run, delay, [this, run, area, why] {
+      world_.from_monitor(run, core::event::UnplugFailed{run, area, why});
+    });
+  };
+  if (truth.in != run) return fail({}, "there is no such device");
+  if (!vm.executes()) return fail(kUnplugLimit, "the guest does not answer the request");
+  if (truth.online) return fail({}, "the guest keeps it: it is in use");
+  if (world_.random.chance(world_.shape.odds.unplug_fails)) return fail(kUnplugLimit, "the guest refused");
+  truth.in.reset();
+  truth.confirmed = false;
+  world_.from_monitor(run, core::event::AreaUnplugged{run, area});
+}
+
+void SimHypervisor::discard(core::GuestRun run) {
+  world_.kill_point();
+  checkers_.discarding(run);
+  world_.timeline.after(world_.takes(world_.shape.timing.discard), [this, run] {
+    if (Vm* vm = world_.living(run)) {
+      vm->process = false;
+      world_.stopped_for_good(*vm);
+      for (AreaTruth& area : world_.areas) {
+        if (area.in == run) area = AreaTruth{{}, false, false, area.contents, 0};
+      }
+    }
+    world_.post(Duration{}, core::event::GuestGone{run});
+  });
+}
+
+}  // namespace understudy::sim

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "engine/ports.hpp"
+#include "sim/checkers.hpp"
+#include "sim/world.hpp"
+
+namespace understudy::sim {
+
+// QEMU as it behaves: requests to a stopped process wait, a dead one never answers, an unplug needs a guest
+// that co-operates, and some of everything fails.
+class SimHypervisor final : public engine::Hypervisor {
+ public:
+  SimHypervisor(World& world, Checkers& checkers) : world_(world), checkers_(checkers) {}
+
+  void launch(core::GuestRun run) override;
+  void adopt(core::GuestRun run) override;
+  void fence(core::GuestRun run) override;
+  void probe(core::GuestRun run) override;
+  void plug(core::GuestRun run, std::span<const core::AreaId> areas) override;
+  void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override;
+  void discard(core::GuestRun run) override;
+
+ private:
+  void plug_one(core::GuestRun run, core::AreaId area);
+  void unplug_one(core::GuestRun run, core::AreaId area);
+
+  World& world_;
+  Checkers& checkers_;
+};
+
+}  // namespace understudy::sim

@@ -1,0 +1,239 @@
+#include "sim/nemesis.hpp"
+
+#include <algorithm>
+
+namespace understudy::sim {
+
+namespace {
+
+namespace event = core::event;
+
+constexpr Span kShort{std::chrono::milliseconds(20), std::chrono::milliseconds(2500)};
+constexpr Span kJournalOutage{std::chrono::milliseconds(20), std::chrono::milliseconds(3000)};
+constexpr Span kPanicSeen{std::chrono::milliseconds(3), std::chrono::milliseconds(8)};
+constexpr Span kFollowUp{std::chrono::milliseconds(0), std::chrono::milliseconds(500)};
+constexpr Span kDownFor{std::chrono::milliseconds(100), std::chrono::milliseconds(4000)};
+
+}  // namespace
+
+const char* fault_name(FaultName fault) {
+  switch (fault) {
+    case FaultName::panic: return "panic";
+    case FaultName::panic_unseen: return "panic-unseen";
+    case FaultName::hang: return "hang";
+    case FaultName::hang_short: return "hang-short";
+    case FaultName::vmm_stop: return "vmm-stop";
+    case FaultName::vmm_stop_short: return "vmm-stop-short";
+    case FaultName::vmm_kill: return "vmm-kill";
+    case FaultName::agent_silent: return "agent-silent";
+    case FaultName::agent_silent_short: return "agent-silent-short";
+    case FaultName::agent_lost: return "agent-lost";
+    case FaultName::app_exit: return "app-exit";
+    case FaultName::app_failed: return "app-failed";
+    case FaultName::app_hang: return "app-hang";
+    case FaultName::app_wants: return "app-wants-memory";
+    case FaultName::app_oom: return "app-out-of-memory";
+    case FaultName::journal: return "journal-refuses";
+    case FaultName::lie: return "agent-lies";
+    case FaultName::switchover: return "switchover";
+    case FaultName::down_and_up: return "down-and-up";
+    case FaultName::daemon_death: return "daemon-death";
+  }
+  return "?";
+}
+
+void Nemesis::begin() {
+  active_ = true;
+  next();
+}
+
+void Nemesis::call_off() {
+  active_ = false;
+  journal_.refusing = false;
+  for (Vm& vm : world_.vms) {
+    // What hangs for good stays so: it is to be found and fenced. A silent agent may have been left alone.
+    if (!vm.agent_silent) continue;
+    vm.agent_silent = false;
+    world_.go_on(vm);
+  }
+}
+
+void Nemesis::next() {
+  world_.timeline.after(world_.random.within(world_.shape.fault_gap), [this] {
+    if (!active_) return;
+    strike();
+    if (world_.random.chance(world_.shape.follow_up)) {
+      world_.timeline.after(world_.random.within(kFollowUp), [this] {
+        if (active_) strike();
+      });
+    }
+    next();
+  });
+}
+
+void Nemesis::strike() {
+  double sum = 0;
+  for (const double weight : world_.shape.weights) sum += weight;
+  if (sum <= 0) return;
+  double drawn = world_.random.fraction(0, sum);
+  std::size_t chosen = 0;
+  while (chosen + 1 < kFaultNames && drawn >= world_.shape.weights[chosen])
+    drawn -= world_.shape.weights[chosen++];
+  const core::GuestId guest{static_cast<std::uint32_t>(world_.random.below(world_.vms.size()))};
+  const core::AppId app{static_cast<std::uint32_t>(world_.random.below(world_.routes.size()))};
+  cause(static_cast<FaultName>(chosen), guest, app);
+}
+
+bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
+  Vm& vm = world_.vm(guest);
+  if (world_.trace) {
+    world_.say(std::string("FAULT ") + fault_name(fault) + " " + world_.setup().guest(guest).name + " " +
+               world_.setup().app(app).name);
+  }
+  bool done = true;
+  switch (fault) {
+    case FaultName::panic:
+    case FaultName::panic_unseen:
+    case FaultName::hang:
+    case FaultName::hang_short:
+    case FaultName::vmm_stop:
+    case FaultName::vmm_stop_short:
+    case FaultName::vmm_kill:
+    case FaultName::agent_silent:
+    case FaultName::agent_silent_short:
+    case FaultName::agent_lost: done = cause_in_guest(fault, vm); break;
+    case FaultName::app_exit:
+    case FaultName::app_failed:
+    case FaultName::app_hang:
+    case FaultName::app_wants:
+    case FaultName::app_oom: done = cause_in_app(fault, app); break;
+    case FaultName::lie: done = lie(app, vm); break;
+    case FaultName::journal:
+      journal_.refusing = true;
+      world_.timeline.after(world_.random.within(kJournalOutage), [this] { journal_.refusing = false; });
+      break;
+    case FaultName::switchover:
+      hands_.command(world_.random.chance(0.5) ? event::Switchover{app, guest} : event::Switchover{app, {}});
+      break;
+    case FaultName::down_and_up:
+      hands_.command(event::BringDown{});
+      world_.timeline.after(world_.random.within(kDownFor), [this] { hands_.command(event::BringUp{}); });
+      break;
+    case FaultName::daemon_death: hands_.kill_daemon(); break;
+  }
+  if (done) ++caused[static_cast<std::size_t>(fault)];
+  return done;
+}
+
+void Nemesis::recover_later(core::GuestRun run, bool Vm::*flag, Span when) {
+  world_.timeline.after(world_.random.within(when), [this, run, flag] {
+    Vm* vm = world_.living(run);
+    if (vm == nullptr || !vm->may_execute()) return;
+    vm->*flag = false;
+    world_.go_on(*vm);
+  });
+}
+
+bool Nemesis::cause_in_guest(FaultName fault, Vm& vm) {
+  if (!vm.may_execute() || vm.panicked) return false;
+  const core::GuestRun run = vm.run;
+  switch (fault) {
+    case FaultName::panic:
+      if (!vm.executes() || !vm.launched) return false;
+      vm.panicked = true;
+      world_.timeline.after(world_.random.within(kPanicSeen), [this, run] {
+        if (world_.may_execute(run)) world_.from_monitor(run, event::GuestPanicked{run});
+      });
+      return true;
+    case FaultName::panic_unseen:
+      if (!vm.executes()) return false;
+      vm.panicked = true;
+      return true;
+    case FaultName::hang: return vm.hung = true;
+    case FaultName::hang_short:
+      vm.hung = true;
+      recover_later(run, &Vm::hung, kShort);
+      return true;
+    case FaultName::vmm_stop: return vm.vmm_stopped = true;
+    case FaultName::vmm_stop_short:
+      vm.vmm_stopped = true;
+      recover_later(run, &Vm::vmm_stopped, kShort);
+      return true;
+    case FaultName::vmm_kill: world_.kill_vmm(run.guest, "killed by signal 9 (SIGKILL)"); return true;
+    case FaultName::agent_silent: return vm.agent_silent = true;
+    case FaultName::agent_silent_short:
+      vm.agent_silent = true;
+      recover_later(run, &Vm::agent_silent, kShort);
+      return true;
+    case FaultName::agent_lost:
+      if (!vm.agent_runs() || vm.linked != world_.daemon) return false;
+      // The channel closes; the daemon connects again and greets.
+      world_.post({}, event::AgentLost{run, "the channel was closed"});
+      world_.timeline.after(world_.random.within(kShort), [this, run, life = world_.daemon] {
+        if (life == world_.daemon && world_.daemon_up && world_.may_execute(run)) world_.greet(run);
+      });
+      return true;
+    default: return false;
+  }
+}
+
+bool Nemesis::cause_in_app(FaultName fault, core::AppId app) {
+  const auto found = std::find_if(world_.vms.begin(), world_.vms.end(), [&](const Vm& vm) {
+    return vm.agent_runs() && vm.apps[app.value].exists && vm.apps[app.value].serving &&
+           !vm.apps[app.value].wants_memory;
+  });
+  if (found == world_.vms.end()) return false;
+  const core::GuestRun run = found->run;
+  AppInside& inside = found->apps[app.value];
+  const core::Epoch epoch = inside.epoch;
+  if (fault == FaultName::app_wants) {
+    inside.wants_memory = true;
+    world_.from_agent(
+        run,
+        event::AppWantsMemory{run, app, epoch, world_.setup().pool.area_bytes * world_.random.between(1, 3)});
+    return true;
+  }
+  if (fault == FaultName::app_exit && ++inside.restarts <= world_.shape.most_restarts) {
+    world_.from_agent(run, event::AppRestarting{run, app, epoch, "exit status 1", inside.restarts});
+    world_.in_agent(run, world_.takes(world_.shape.timing.start), [this, run, app, epoch] {
+      const AppInside& now = world_.vm(run.guest).apps[app.value];
+      if (!now.exists || now.wants_memory || now.epoch != epoch) return;
+      world_.from_agent(run, event::AppServing{run, app, epoch, 4_MiB, now.areas});
+    });
+    return true;
+  }
+  inside.exists = inside.serving = false;
+  inside.fault = fault == FaultName::app_hang  ? "its health check failed three times"
+                 : fault == FaultName::app_oom ? "out of memory"
+                                               : "killed by signal 11 (SIGSEGV), restarts used up";
+  world_.from_agent(run, event::AppFaulted{run, app, epoch, inside.fault, "last words"});
+  return true;
+}
+
+// Words that no agent of ours says. What it could make the daemon believe of an application that really is
+// with it is not among them: about that a guest is its own witness.
+bool Nemesis::lie(core::AppId app, Vm& vm) {
+  if (!vm.agent_runs() || vm.linked != world_.daemon) return false;
+  const core::GuestRun run = vm.run;
+  const core::AppRecord& record = journal_.app(app);
+  core::Epoch epoch = record.epoch;
+  if (record.in && record.in->guest == run.guest) epoch += world_.random.chance(0.5) ? 1 : -1;
+  std::vector<core::AreaId> areas;
+  for (std::uint32_t i = 0; i < world_.areas.size() + 3; ++i) areas.push_back(core::AreaId{i});
+  switch (world_.random.below(11)) {
+    case 0: world_.from_agent(run, event::NeedStated{run, app, epoch, ~0ULL}); break;
+    case 1: world_.from_agent(run, event::AreasEngaged{run, app, epoch, {1_GiB, 1_GiB}}); break;
+    case 2: world_.from_agent(run, event::EngageFailed{run, app, epoch, "made up"}); break;
+    case 3: world_.from_agent(run, event::AppServing{run, app, epoch, ~0ULL, areas}); break;
+    case 4: world_.from_agent(run, event::AppStartFailed{run, app, epoch, "made up"}); break;
+    case 5: world_.from_agent(run, event::AppFaulted{run, app, epoch, "made up", ""}); break;
+    case 6: world_.from_agent(run, event::AppStopped{run, app, epoch}); break;
+    case 7: world_.from_agent(run, event::AreasReleased{run, app, epoch, areas, ""}); break;
+    case 8: world_.from_agent(run, event::AppWantsMemory{run, app, epoch, ~0ULL}); break;
+    case 9: world_.from_agent(run, event::AppsStated{run, {{app, epoch, true, false, ""}}}); break;
+    default: world_.from_agent(run, event::AgentMisbehaved{run, "a line of 20 KiB"}); break;
+  }
+  return true;
+}
+
+}  // namespace understudy::sim

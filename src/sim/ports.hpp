@@ -1,0 +1,141 @@
+#pragma once
+
+#include "engine/ports.hpp"
+#include "sim/checkers.hpp"
+#include "sim/describe.hpp"
+#include "sim/world.hpp"
+
+#include <array>
+#include <map>
+#include <string>
+
+// The simulated ports that are too small for a file each.
+namespace understudy::sim {
+
+class SimClock final : public engine::Clock {
+ public:
+  SimClock(World& world, std::function<void()> tick) : world_(world), tick_(std::move(tick)) {}
+
+  [[nodiscard]] Time now() const override { return world_.now(); }
+
+  // Deadlines move with every beat. One entry in the timeline is kept; it looks again when its time has come.
+  void wake_at(Time at) override {
+    wanted_ = at;
+    if (!scheduled_ || *scheduled_ > at) schedule();
+  }
+  void forget() { wanted_.reset(); }
+
+ private:
+  void schedule() {
+    const Time at = std::max(*wanted_, world_.now() + std::chrono::microseconds(1));
+    scheduled_ = at;
+    world_.timeline.at(at, [this, at, life = world_.daemon] {
+      if (scheduled_ == at) scheduled_.reset();
+      if (life != world_.daemon || !wanted_) return;
+      if (*wanted_ > world_.now()) {
+        if (!scheduled_) schedule();
+        return;
+      }
+      wanted_.reset();
+      tick_();
+    });
+  }
+
+  World& world_;
+  std::function<void()> tick_;
+  std::optional<Time> wanted_;
+  std::optional<Time> scheduled_;
+};
+
+// The journal on its medium, with the death of the daemon before and after an append.
+class SimJournal final : public engine::Journal {
+ public:
+  SimJournal(World& world, MemoryJournal& medium) : world_(world), medium_(medium) {}
+
+  [[nodiscard]] Result<void> append(std::span<const core::Record> records) override {
+    world_.kill_point();  // torn: the line is incomplete, so none of it counts
+    if (world_.trace) {
+      for (const core::Record& record : records) {
+        world_.say(std::string("  journal") + (medium_.refusing ? " refuses: " : ": ") +
+                   describe(world_.setup(), record));
+      }
+    }
+    Result<void> done = medium_.append(records);
+    world_.kill_point();
+    return done;
+  }
+
+ private:
+  World& world_;
+  MemoryJournal& medium_;
+};
+
+class SimGate final : public engine::AddressGate {
+ public:
+  SimGate(World& world, Checkers& checkers) : world_(world), checkers_(checkers) {}
+
+  void withdraw(core::AppId app) override {
+    world_.kill_point();
+    world_.routes[app.value].reset();
+  }
+  void route(core::AppId app, core::GuestRun run) override {
+    world_.kill_point();
+    checkers_.routing(app, run);
+    world_.routes[app.value] = run;
+    const Time at = channel_.arrival(world_.now() + world_.takes(world_.shape.timing.route));
+    world_.post(at - world_.now(), core::event::AddressRouted{app, run});
+  }
+
+ private:
+  World& world_;
+  Checkers& checkers_;
+  Channel channel_;
+};
+
+class SimPool final : public engine::Pool {
+ public:
+  SimPool(World& world, Checkers& checkers) : world_(world), checkers_(checkers) {}
+
+  void scrub(core::AreaId area) override {
+    world_.kill_point();
+    checkers_.scrubbing(area);
+    world_.timeline.after(world_.takes(world_.shape.timing.scrub), [this, area, life = world_.daemon] {
+      if (life != world_.daemon) return;
+      if (world_.random.chance(world_.shape.odds.scrub_fails)) {
+        world_.post({}, core::event::ScrubFailed{area, "input/output error"});
+        return;
+      }
+      world_.area(area).contents.clear();
+      world_.post({}, core::event::AreaScrubbed{area});
+    });
+  }
+
+ private:
+  World& world_;
+  Checkers& checkers_;
+};
+
+class SimObserver final : public engine::Observer {
+ public:
+  SimObserver(World& world, Checkers& checkers) : world_(world), checkers_(checkers) {}
+
+  void notice(Time, const core::Notice& notice) override {
+    if (world_.trace) world_.say("  [" + notice.kind + "] " + notice.text);
+  }
+  void report(Time, const core::TakeoverReport& report) override {
+    checkers_.reported(report);
+    if (report.result != "serving" || !report.to) return;
+    ++(report.from ? takeovers : first_starts);
+    last = report;
+  }
+
+  std::uint64_t takeovers = 0;
+  std::uint64_t first_starts = 0;
+  std::optional<core::TakeoverReport> last;
+
+ private:
+  World& world_;
+  Checkers& checkers_;
+};
+
+}  // namespace understudy::sim

@@ -1,0 +1,195 @@
+#include "sim/simulation.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace understudy::sim {
+
+namespace {
+
+namespace event = core::event;
+
+// More wake-ups than this in a second of virtual time: a deadline is waited for that does not move.
+constexpr std::uint32_t kMostTicksPerSecond = 5000;
+constexpr Span kDaemonAway{std::chrono::milliseconds(1), std::chrono::milliseconds(800)};
+
+}  // namespace
+
+Simulation::Simulation(Shape shape, std::uint64_t seed, Wrap wrap)
+    : world(std::move(shape), seed),
+      journal(world.setup()),
+      checkers(world, journal),
+      observer(world, checkers),
+      nemesis(world, journal,
+              {[this] {
+                 // In the middle of one of the next steps, which is where it hurts.
+                 if (world.die_at <= world.points) world.die_at = world.points + 1 + world.random.below(30);
+               },
+               [this](const core::Event& event) { command(event); }}),
+      hypervisor_(world, checkers),
+      agents_(world, checkers),
+      journal_port_(world, journal),
+      gate_(world, checkers),
+      pool_(world, checkers),
+      clock_(world, [this] { deliver(event::Tick{}); }),
+      ports_(wrap ? wrap({clock_, journal_port_, gate_, hypervisor_, agents_, pool_, observer})
+                  : engine::Ports{clock_, journal_port_, gate_, hypervisor_, agents_, pool_, observer}) {
+  world.deliver = [this](const core::Event& event) { deliver(event); };
+}
+
+void Simulation::start_daemon() {
+  ++world.daemon;
+  world.daemon_up = true;
+  world.say("the daemon starts");
+  daemon_ = std::make_unique<Daemon>(world.setup(), ports_);
+  if (journal.written() == 0) return;
+  const Result<void> restored = daemon_->core.restore(journal.records());
+  if (!restored) {
+    checkers.violated("the daemon does not start again: " + restored.error().message);
+    return;
+  }
+  deliver(event::Resume{});
+}
+
+void Simulation::kill_daemon() {
+  world.say("the daemon dies");
+  daemon_.reset();
+  world.daemon_up = false;
+  ++world.daemon;
+  clock_.forget();
+  // Its connections to clients end with it.
+  for (auto& route : world.routes) route.reset();
+}
+
+void Simulation::restart_daemon_after(Duration delay) {
+  world.timeline.after(delay, [this] {
+    if (!daemon_) start_daemon();
+  });
+}
+
+void Simulation::command(const core::Event& event) {
+  deliver(event);
+}
+
+// A message of a former life of a guest, or of a former start of an application.
+bool Simulation::stale(const core::Event& event) const {
+  return std::visit(
+      [this](const auto& e) {
+        using E = std::decay_t<decltype(e)>;
+        bool old = false;
+        if constexpr (requires { e.run; }) {
+          old = e.run.run < journal.guest(e.run.guest).run;
+        }
+        if constexpr (requires {
+                        e.app;
+                        e.epoch;
+                      } &&
+                      !std::is_same_v<E, event::StartApp>) {
+          old = old || e.epoch < journal.app(e.app).epoch;
+        }
+        return old;
+      },
+      event);
+}
+
+void Simulation::deliver(const core::Event& event) {
+  if (!daemon_) return;
+  if (world.trace) world.say(describe(world.setup(), event));
+  if (!journal.refusing && stale(event)) {
+    // What is due anyway first, so that whatever happens now is the stale message's doing.
+    perform(event::Tick{});
+    if (!daemon_) return;
+    const std::uint64_t points = world.points;
+    perform(event);
+    if (world.points != points)
+      checkers.violated("a stale message had an effect: " + describe(world.setup(), event));
+    return;
+  }
+  if (std::holds_alternative<event::Tick>(event)) {
+    if (world.now() - tick_second_ >= std::chrono::seconds(1)) {
+      tick_second_ = world.now();
+      ticks_in_second_ = 0;
+    }
+    if (++ticks_in_second_ > kMostTicksPerSecond)
+      checkers.violated("the core waits for a time that has passed");
+  }
+  perform(event);
+}
+
+void Simulation::perform(const core::Event& event) {
+  ++steps_;
+  try {
+    daemon_->engine.deliver(event);
+  } catch (const DaemonDied&) {
+    kill_daemon();
+    restart_daemon_after(world.takes(kDaemonAway));
+  }
+}
+
+bool Simulation::step() {
+  if (violation() || !world.timeline.step()) return false;
+  if (daemon_) checkers.check(daemon_->core.state());
+  return !violation();
+}
+
+bool Simulation::run_until(const std::function<bool()>& done, Duration limit) {
+  const Time end = world.now() + limit;
+  while (!done()) {
+    if (world.timeline.next() > end || !step()) return false;
+  }
+  return true;
+}
+
+bool Simulation::run_for(Duration time) {
+  const Time end = world.now() + time;
+  world.timeline.at(end, [] {});
+  while (world.now() < end) {
+    if (!step()) return false;
+  }
+  return true;
+}
+
+void Simulation::run(const Limits& limits) {
+  start_daemon();
+  command(event::BringUp{});
+  nemesis.begin();
+  if (!run_for(limits.weather)) return;
+  nemesis.call_off();
+  world.shape.odds = Odds{};
+  world.say("the weather is calm");
+  if (!daemon_) run_until([this] { return daemon_ != nullptr; }, limits.calm);
+  if (!daemon_) return;
+  command(event::BringUp{});
+  const Time since = world.now();
+  std::string why = not_whole();
+  while (!why.empty()) {
+    if (!run_for(std::chrono::milliseconds(500))) return;
+    revive_failed_apps();
+    why = not_whole();
+    if (world.now() - since > limits.calm) {
+      checkers.violated("the system does not recover: " + why);
+      return;
+    }
+  }
+  world.say("everything is whole");
+  command(event::BringDown{});
+  const Time down_since = world.now();
+  while (!not_down().empty()) {
+    if (!run_for(std::chrono::milliseconds(500))) return;
+    if (world.now() - down_since > limits.down) {
+      checkers.violated("the system does not go down: " + not_down());
+      return;
+    }
+  }
+}
+
+// The operator's daily work.
+void Simulation::revive_failed_apps() {
+  for (const core::AppRecord& app : journal.apps()) {
+    if (app.state == core::AppDurable::failed || app.state == core::AppDurable::idle) {
+      command(event::StartApp{app.app});
+    }
+  }
+}
+
+}  // namespace understudy::sim

@@ -1,0 +1,95 @@
+#pragma once
+
+#include "core/core.hpp"
+#include "engine/engine.hpp"
+#include "sim/agents.hpp"
+#include "sim/checkers.hpp"
+#include "sim/hypervisor.hpp"
+#include "sim/memory_journal.hpp"
+#include "sim/nemesis.hpp"
+#include "sim/ports.hpp"
+#include "sim/world.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace understudy::sim {
+
+// The shipped core and engine over a simulated world, with the checkers after every event.
+class Simulation {
+ public:
+  // Puts something between the engine and the simulated ports, as tests of the checkers do.
+  using Wrap = std::function<engine::Ports(engine::Ports)>;
+
+  Simulation(Shape shape, std::uint64_t seed, Wrap wrap = {});
+  Simulation(const Simulation&) = delete;
+  Simulation& operator=(const Simulation&) = delete;
+
+  World world;
+  MemoryJournal journal;
+  Checkers checkers;
+  SimObserver observer;
+  Nemesis nemesis;
+
+  // The daemon starts: for the first time, or again over its journal.
+  void start_daemon();
+  void kill_daemon();  // now; it does not start again by itself
+  void restart_daemon_after(Duration delay);
+  [[nodiscard]] bool daemon_up() const { return daemon_ != nullptr; }
+  // A command of the operator, now.
+  void command(const core::Event& event);
+
+  // One event; false when there is none, or a promise was broken.
+  bool step();
+  // Until `done` says so; false when that takes longer than `limit`, or a promise was broken.
+  bool run_until(const std::function<bool()>& done, Duration limit);
+  bool run_for(Duration time);
+
+  // The liveness promise: what keeps the system from being whole, and empty when it is. Every guest is back,
+  // every application serves that some guest could carry, every hot standby application that could be
+  // protected is.
+  [[nodiscard]] std::string not_whole() const;
+  // Everything is down: no process, no application, every area unused.
+  [[nodiscard]] std::string not_down() const;
+
+  // A whole swarm run: up, `weather` of faults, calm until it is whole, down.
+  struct Limits {
+    Duration weather = std::chrono::seconds(60);
+    Duration calm = std::chrono::seconds(400);
+    Duration down = std::chrono::seconds(300);
+  };
+  void run(const Limits& limits);
+
+  [[nodiscard]] const core::State* state() const { return daemon_ ? &daemon_->core.state() : nullptr; }
+  [[nodiscard]] const std::optional<Violation>& violation() const { return checkers.violation(); }
+
+ private:
+  struct Daemon {
+    Daemon(const core::Setup& setup, engine::Ports ports) : core(setup), engine(core, ports) {}
+    core::Core core;
+    engine::Engine engine;
+  };
+
+  void deliver(const core::Event& event);
+  void perform(const core::Event& event);
+  [[nodiscard]] bool stale(const core::Event& event) const;
+  [[nodiscard]] std::string app_not_whole(core::AppId app) const;
+  [[nodiscard]] bool could_carry(core::GuestId guest, core::AppId app, std::uint32_t free_areas) const;
+  void revive_failed_apps();
+
+  SimHypervisor hypervisor_;
+  SimAgents agents_;
+  SimJournal journal_port_;
+  SimGate gate_;
+  SimPool pool_;
+  SimClock clock_;
+  engine::Ports ports_;
+  std::unique_ptr<Daemon> daemon_;
+  std::uint64_t steps_ = 0;
+  Time tick_second_{};
+  std::uint32_t ticks_in_second_ = 0;
+};
+
+}  // namespace understudy::sim

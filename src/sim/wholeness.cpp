@@ -1,0 +1,112 @@
+// What "everything is well" means, said of the truth and of the journal.
+#include "sim/describe.hpp"
+#include "sim/simulation.hpp"
+
+#include <algorithm>
+
+namespace understudy::sim {
+
+namespace {
+
+constexpr Bytes kMemmapDivisor = 64;
+
+}  // namespace
+
+// Whether this guest, which is well, could carry the application with the areas that are free or its own.
+bool Simulation::could_carry(core::GuestId guest, core::AppId app, std::uint32_t free_areas) const {
+  const core::GuestSetup& guest_setup = world.setup().guest(guest);
+  const Bytes area_bytes = world.setup().pool.area_bytes;
+  const Bytes usable = area_bytes - area_bytes / kMemmapDivisor;
+  const Vm& vm = world.vm(guest);
+  std::uint32_t used = 0;
+  for (const AreaTruth& area : world.areas) used += area.in == vm.run ? 1 : 0;
+  const std::uint32_t slots = guest_setup.slots - std::min(guest_setup.slots, used);
+  const Bytes spare = world.memory(guest).available_bytes;
+  const std::uint32_t areas = std::min(free_areas, slots);
+  if (areas * usable + spare < world.setup().app(app).minimum_bytes) return false;
+  // Areas larger than a memory block are paid for from the guest's own memory.
+  return area_bytes <= 128_MiB ||
+         world.setup().app(app).desired_bytes / kMemmapDivisor + area_bytes / kMemmapDivisor + 32_MiB <=
+             spare;
+}
+
+std::string Simulation::app_not_whole(core::AppId app) const {
+  const core::AppSetup& setup = world.setup().app(app);
+  std::uint32_t own = 0;
+  std::uint32_t free_areas = 0;
+  const Vm* holder = nullptr;
+  for (const Vm& vm : world.vms) {
+    if (vm.executes() && vm.apps[app.value].exists && vm.apps[app.value].serving) holder = &vm;
+  }
+  for (const core::AreaRecord& area : journal.areas()) {
+    if (area.user == app) {
+      ++own;
+      if (holder != nullptr && area.in != holder->run) {
+        return "area " + std::to_string(area.area.value) + " of " + setup.name + " is not where it serves";
+      }
+      if (holder != nullptr && area.state != core::AreaState::engaged) {
+        return "area " + std::to_string(area.area.value) + " of " + setup.name + " stays " +
+               core::area_state_name(area.state);
+      }
+    } else if (area.state == core::AreaState::unused) {
+      ++free_areas;
+    } else if (!area.user) {
+      return "area " + std::to_string(area.area.value) + " is nobody's and not unused";
+    }
+  }
+  if (holder == nullptr) {
+    const std::size_t candidates = setup.hot_standby ? setup.guests.size() : 1;
+    for (std::size_t i = 0; i < candidates; ++i) {
+      if (could_carry(setup.guests[i], app, own + free_areas)) {
+        return setup.name + " runs nowhere, and " + world.setup().guest(setup.guests[i]).name +
+               " could carry it";
+      }
+    }
+    return "";
+  }
+  if (setup.has_address && world.routes[app.value] != holder->run) {
+    return "clients of " + setup.name + " do not reach it";
+  }
+  const core::AppRecord& record = journal.app(app);
+  if (record.state != core::AppDurable::serving || record.in != holder->run) {
+    return setup.name + " serves and the journal does not say so";
+  }
+  return "";
+}
+
+std::string Simulation::not_whole() const {
+  if (!daemon_) return "the daemon is down";
+  for (const Vm& vm : world.vms) {
+    if (!vm.agent_runs() || vm.linked != world.daemon)
+      return world.setup().guest(vm.run.guest).name + " is not back";
+    if (journal.guest(vm.run.guest).run != vm.run.run) return "the journal does not know the guest's run";
+  }
+  for (std::uint32_t i = 0; i < world.setup().apps.size(); ++i) {
+    std::string why = app_not_whole(core::AppId{i});
+    if (!why.empty()) return why;
+  }
+  return "";
+}
+
+std::string Simulation::not_down() const {
+  if (!daemon_) return "the daemon is down";
+  for (const Vm& vm : world.vms) {
+    if (vm.process) return "the process of " + world.setup().guest(vm.run.guest).name + " is still there";
+  }
+  for (const core::AppRecord& app : journal.apps()) {
+    if (app.state != core::AppDurable::idle && app.state != core::AppDurable::failed) {
+      return world.setup().app(app.app).name + " is still " + core::app_durable_name(app.state);
+    }
+  }
+  for (const core::AreaRecord& area : journal.areas()) {
+    if (area.state != core::AreaState::unused) {
+      return "area " + std::to_string(area.area.value) + " is still " + core::area_state_name(area.state);
+    }
+  }
+  for (const auto& route : world.routes) {
+    if (route) return "an address still leads somewhere";
+  }
+  return daemon_->core.is_down() ? "" : "the core does not say that it is down";
+}
+
+}  // namespace understudy::sim

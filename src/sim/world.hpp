@@ -1,0 +1,140 @@
+#pragma once
+
+#include "core/events.hpp"
+#include "core/records.hpp"
+#include "sim/shape.hpp"
+#include "sim/timeline.hpp"
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+// The truth. It knows nothing of what the core believes.
+namespace understudy::sim {
+
+// An application inside one run of a guest.
+struct AppInside {
+  bool exists = false;  // processes of it are there, or its agent is about to start them again
+  bool serving = false;
+  bool wants_memory = false;  // killed for lack of memory, waiting for an answer
+  core::Epoch epoch = 0;      // newest that its agent has seen
+  Bytes limit_bytes = 0;
+  std::uint32_t restarts = 0;
+  std::vector<core::AreaId> areas;  // that it may count as its own
+  std::string fault;                // why its agent gave it up; empty: it did not
+};
+
+// One guest: its present or last run.
+struct Vm {
+  core::GuestRun run;
+  bool process = false;   // QEMU exists
+  bool launched = false;  // the launch was answered
+  bool fenced = false;    // stopped for good by the hypervisor
+  bool booted = false;    // its agent has greeted
+  bool panicked = false;
+  bool hung = false;          // vCPUs stuck
+  bool vmm_stopped = false;   // SIGSTOP of QEMU
+  bool agent_silent = false;  // the agent's loop is stuck; the kernel and applications go on
+  std::uint32_t linked = 0;   // the life of the daemon that its agent talks to
+  std::vector<AppInside> apps;
+  std::vector<std::function<void()>> for_vmm;    // waits until QEMU goes on
+  std::vector<std::function<void()>> for_cpu;    // waits until the vCPUs go on
+  std::vector<std::function<void()>> for_agent;  // waits until the agent goes on
+  Channel to_monitor;
+  Channel from_monitor;
+  Channel to_agent;
+  Channel from_agent;
+
+  // Whatever is in it might execute, now or later: only a fence or the end of the process rules that out.
+  [[nodiscard]] bool may_execute() const { return process && !fenced; }
+  [[nodiscard]] bool vmm_runs() const { return may_execute() && !vmm_stopped; }
+  [[nodiscard]] bool executes() const { return vmm_runs() && !panicked && !hung; }
+  [[nodiscard]] bool agent_runs() const { return executes() && booted && !agent_silent; }
+};
+
+struct AreaTruth {
+  std::optional<core::GuestRun> in;  // mapped there; also into a stopped run until its process ends
+  bool online = false;               // its OS uses it
+  bool confirmed = false;            // the host was told so
+  std::string contents;              // trust domain that wrote to it last; empty: all zeroes
+  std::uint64_t address = 0;
+};
+
+// Thrown out of a port: the daemon dies in the middle of a step.
+struct DaemonDied {};
+
+// Where the events go that the simulated ports and guests produce.
+using Deliver = std::function<void(const core::Event&)>;
+
+class World {
+ public:
+  World(Shape shape, std::uint64_t seed);
+
+  Shape shape;
+  Timeline timeline;
+  Random random;
+  std::vector<Vm> vms;
+  std::vector<AreaTruth> areas;
+  std::vector<std::optional<core::GuestRun>> routes;             // per application
+  Deliver deliver;                                               // set by whoever listens; empty: nobody does
+  std::function<void(const std::string&)> trace;                 // empty: not wanted
+  std::function<void(core::AppId, core::GuestRun)> app_started;  // for the checkers
+  std::function<void(core::AreaId, core::GuestRun)> area_mapped;
+
+  [[nodiscard]] Time now() const { return timeline.now(); }
+  [[nodiscard]] const core::Setup& setup() const { return shape.setup; }
+  [[nodiscard]] Vm& vm(core::GuestId id) { return vms[id.value]; }
+  [[nodiscard]] const Vm& vm(core::GuestId id) const { return vms[id.value]; }
+  // The machine of this run, if it is the guest's present one.
+  [[nodiscard]] Vm* living(core::GuestRun run);
+  [[nodiscard]] AreaTruth& area(core::AreaId id) { return areas[id.value]; }
+  // The former run of whatever memory or application may still execute.
+  [[nodiscard]] bool may_execute(core::GuestRun run) const;
+  [[nodiscard]] core::MemoryReport memory(core::GuestId id) const;
+  [[nodiscard]] const std::string& domain(core::GuestId id) const { return setup().guest(id).trust_domain; }
+
+  // A draw that is now and then ten times as long.
+  [[nodiscard]] Duration takes(Span span);
+  void say(const std::string& text) {
+    if (trace) trace(text);
+  }
+
+  // Runs `what` in QEMU, in the guest's OS or in its agent after `delay`: at once if that runs then, when it
+  // goes on if it is stopped or stuck, never if this run is over.
+  void in_vmm(core::GuestRun run, Duration delay, std::function<void()> what);
+  // The same, after everything that was sent to its monitor before.
+  void in_monitor(core::GuestRun run, Duration delay, std::function<void()> what);
+  void in_guest(core::GuestRun run, Duration delay, std::function<void()> what);
+  void in_agent(core::GuestRun run, Duration delay, std::function<void()> what);
+  // The event leaves the hypervisor (or the agent) now and reaches the daemon some time later.
+  void from_monitor(core::GuestRun run, core::Event event);
+  void from_agent(core::GuestRun run, core::Event event);
+  // To the daemon after `delay`, on no channel. Lost when the daemon that waits for it is gone.
+  void post(Duration delay, core::Event event);
+  void hand_over(const core::Event& event);
+
+  // ---- the life of machines; ports and faults use these ----
+  void boot(core::GuestRun run);
+  void stopped_for_good(Vm& vm);  // fenced or dead: nothing waits for it to go on
+  void kill_vmm(core::GuestId id, const std::string& how);
+  void go_on(Vm& vm);  // whatever was stuck and is not any more
+  void start_beating(core::GuestRun run);
+  // The daemon's end of the channel says hello; the agent says who it is and where each application stands.
+  void greet(core::GuestRun run);
+
+  // Counts the lives of the daemon: what was on its way to a former one is lost. None is up in between.
+  std::uint32_t daemon = 0;
+  bool daemon_up = false;
+  // Every request of the daemon passes here. At the chosen one (counted from 1) it dies.
+  void kill_point() {
+    if (++points == die_at) throw DaemonDied{};
+  }
+  std::uint64_t points = 0;
+  std::uint64_t die_at = 0;
+
+ private:
+  void beat(core::GuestRun run);
+};
+
+}  // namespace understudy::sim
