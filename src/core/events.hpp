@@ -136,7 +136,7 @@ struct NeedStated {  // what the guest's OS computed for the application
   GuestRun run;
   AppId app;
   Epoch epoch = 0;
-  Bytes missing_bytes = 0;  // 0: what the guest has is enough
+  Bytes missing_bytes = 0;  // of plugged memory, its struct pages included; 0: what the guest has is enough
 };
 struct AreasEngaged {  // blocks online, MemTotal grown
   GuestRun run;

@@ -95,13 +95,15 @@ std::vector<AreaId> grant(const State& state, const Application& app, GuestRun t
   std::vector<AreaId> areas = areas_for(state, app);
   if (areas.size() > free_slots(state, to)) areas.resize(free_slots(state, to));
   // A guest cannot ask for more than the application is entitled to, whatever it claims.
-  const Bytes missing = std::min(missing_bytes, setup.desired_bytes);
-  const std::size_t wanted = (missing + usable - 1) / usable;
+  const Bytes area_bytes = state.setup.pool.area_bytes;
+  const Bytes entitled = (setup.desired_bytes + usable - 1) / usable * area_bytes;
+  const Bytes missing = std::min(missing_bytes, entitled);
+  const std::size_t wanted = (missing + area_bytes - 1) / area_bytes;
   if (areas.size() >= wanted) {
     areas.resize(wanted);
     return areas;
   }
-  const Bytes in_base = setup.desired_bytes - missing;
+  const Bytes in_base = setup.desired_bytes - std::min(setup.desired_bytes, missing);
   if (areas.size() * usable + in_base < setup.minimum_bytes) areas.clear();
   return areas;
 }

@@ -170,7 +170,7 @@ class Understudy:
         self.close()
 
 
-def redis_config(port, *, guests=("alpha", "beta"), pool="1600 MiB", memory="1 GiB", minimum="512 MiB", extra="",
+def redis_config(port, *, guests=("alpha", "beta"), pool="1472 MiB", memory="1 GiB", minimum="512 MiB", extra="",
                  while_down="wait", start_extra=(), restart=None):
     names = ", ".join(f'"{name}"' for name in guests)
     more = "".join(f', "{arg}"' for arg in start_extra)
