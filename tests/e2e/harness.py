@@ -191,7 +191,8 @@ memory = "{memory}"
 minimum_memory = "{minimum}"
 hot_standby = {"true" if len(guests) > 1 else "false"}
 start = ["/usr/bin/redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--port", "6379", "--save", "",
-         "--appendonly", "no", "--maxmemory", "768mb"{more}]
+         "--appendonly", "no", "--maxmemory", "768mb", "--supervised", "systemd"{more}]
+ready = "notify"
 prepare = ["/usr/bin/redis-server", "--version"]
 address = {{ listen = "127.0.0.1:{port}", port = 6379, while_down = "{while_down}", wait_limit = "60 s" }}
 health = {{ kind = "tcp", port = 6379, interval = "500 ms", limit = "1 s", failures = 3 }}
