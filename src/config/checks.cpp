@@ -31,7 +31,9 @@ void resolve_guests(Draft& draft, ApplicationDraft& application, Report& report)
   for (const GuestDraft& guest : draft.guests) {
     if (guest.name_good) names.push_back(guest.guest.name);
   }
-  for (const auto& [name, at] : application.guests) {
+  for (const auto& entry : application.guests) {
+    const std::string& name = entry.first;
+    const Where at = entry.second;
     const auto found = std::find_if(draft.guests.begin(), draft.guests.end(), [&](const GuestDraft& guest) {
       return guest.name_good && guest.guest.name == name;
     });

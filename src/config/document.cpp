@@ -1,18 +1,13 @@
 #include "config/document.hpp"
 
+#include "config/limits.hpp"
+#include "config/toml_library.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cctype>
 #include <optional>
-
-#define TOML_EXCEPTIONS 0
-#define TOML_HEADER_ONLY 1
-#define TOML_ENABLE_FORMATTERS 0
-#define TOML_MAX_NESTED_VALUES 16
-#include "config/limits.hpp"
-
-#include <toml++/toml.h>
 
 // The TOML library stops at the first syntax error, and a person wants to see them all. So the broken
 // statement is blanked and the rest read again, until it is whole. Where a statement starts is found by
@@ -24,8 +19,8 @@ namespace understudy::config {
 namespace {
 
 constexpr int kDeepest = 6;  // [[application]] health.command needs 4
-constexpr std::size_t kMostDots =
-    256;  // in a line: every dot of a key nests a table, and the library recurses
+// In a line: every dot of a key nests a table, and the library recurses.
+constexpr std::size_t kMostDots = 256;
 constexpr std::size_t kMostPasses = 60;        // readings of the text, so that a hostile one ends soon
 constexpr std::size_t kLongestStatement = 64;  // lines looked back for the start of a statement
 
@@ -135,7 +130,7 @@ std::string remedy(std::string_view line, std::size_t number, std::size_t notice
            "[[application]]";
   line = trimmed(line.substr(0, line.find('#')));
   const std::size_t equals = line.find('=');
-  if (equals != std::string_view::npos && equals > 0) {
+  if (equals != std::string_view::npos && equals > 0 && starts_statement(line)) {
     const std::string_view key = trimmed(line.substr(0, equals));
     const std::string_view value = trimmed(line.substr(equals + 1));
     if (value.empty()) return fmt::format("write a value after {} =", key);
