@@ -1,6 +1,8 @@
 #include "engine/engine.hpp"
 
+#include <algorithm>
 #include <map>
+#include <utility>
 
 namespace understudy::engine {
 
@@ -14,11 +16,24 @@ void by_run(const std::vector<Action>& actions, Send send) {
   for (const auto& [run, ids] : areas) send(run, ids);
 }
 
+template <class T>
+void append(std::vector<T>& to, const std::vector<T>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+// A journal that refuses is tried again with every step, and this often when nothing happens.
+constexpr Duration kJournalRetry = std::chrono::milliseconds(200);
+
 }  // namespace
 
 void Engine::deliver(const core::Event& event) {
   perform(core_.step(ports_.clock.now(), event));
-  if (const auto at = core_.next_deadline()) ports_.clock.wake_at(*at);
+  std::optional<Time> wake = core_.next_deadline();
+  if (refused_) {
+    const Time retry = ports_.clock.now() + kJournalRetry;
+    wake = wake ? std::min(*wake, retry) : retry;
+  }
+  if (wake) ports_.clock.wake_at(*wake);
   if (after_step) after_step();
 }
 
@@ -28,15 +43,24 @@ bool Engine::journal(const std::vector<core::Record>& records) {
   const Result<void> written = ports_.journal.append(unwritten_);
   if (written) {
     unwritten_.clear();
-    core_.set_journal_trouble("");
+    if (std::exchange(refused_, false)) {
+      core_.set_journal_trouble("");
+      ports_.observer.notice(
+          ports_.clock.now(),
+          {core::Severity::info, "journal-works", "the journal can be written again", {}, {}});
+    }
     return true;
   }
   core_.set_journal_trouble("the journal cannot be written (" + written.error().message + ")");
-  ports_.observer.notice(ports_.clock.now(),
-                         {core::Severity::error, "journal-failed",
-                          "the journal cannot be written: " + written.error().message +
-                              "; running applications go on, nothing is moved until it can",
-                          {}, {}});
+  if (!std::exchange(refused_, true)) {
+    ports_.observer.notice(ports_.clock.now(),
+                           {core::Severity::error,
+                            "journal-failed",
+                            "the journal cannot be written: " + written.error().message +
+                                "; running applications go on, nothing is moved until it can",
+                            {},
+                            {}});
+  }
   return false;
 }
 
@@ -44,30 +68,83 @@ bool Engine::journal(const std::vector<core::Record>& records) {
 // worse to repeat it after a restart. What hands anything over or starts anything waits for the journal.
 void Engine::perform(const core::Outputs& out) {
   const bool durable = journal(out.journal);
-
-  for (const auto& action : out.withdraw) ports_.gate.withdraw(action.app);
-  for (const auto& action : out.adopt) ports_.hypervisor.adopt(action.run);
-  for (const auto& action : out.fence) ports_.hypervisor.fence(action.run);
-  for (const auto& action : out.state) ports_.agents.ask_state(action);
-  for (const auto& action : out.stop) ports_.agents.ask_stop(action);
+  drop_overtaken(out);
+  perform_at_once(out);
   if (durable) {
-    for (const auto& action : out.release) ports_.agents.ask_release(action);
-    by_run(out.unplug, [&](auto run, auto& areas) { ports_.hypervisor.unplug(run, areas); });
-    for (const auto& action : out.scrub) ports_.pool.scrub(action.area);
-    for (const auto& action : out.need) ports_.agents.ask_need(action);
-    by_run(out.plug, [&](auto run, auto& areas) { ports_.hypervisor.plug(run, areas); });
-    for (const auto& action : out.engage) ports_.agents.ask_engage(action);
-    for (const auto& action : out.growth) ports_.agents.answer_growth(action);
-    for (const auto& action : out.start) ports_.agents.ask_start(action);
-    for (const auto& action : out.route) ports_.gate.route(action.app, action.run);
-    for (const auto& action : out.discard) ports_.hypervisor.discard(action.run);
-    for (const auto& action : out.launch) ports_.hypervisor.launch(action.run);
+    if (something_withheld_) {
+      something_withheld_ = false;
+      perform_durable(std::exchange(withheld_, {}));
+    }
+    perform_durable(out);
+  } else {
+    withhold(out);
   }
   for (const auto& action : out.prepare) ports_.agents.ask_prepare(action);
   for (const auto& action : out.probe) ports_.hypervisor.probe(action.run);
 
   for (const auto& notice : out.notices) ports_.observer.notice(ports_.clock.now(), notice);
   for (const auto& report : out.reports) ports_.observer.report(ports_.clock.now(), report);
+}
+
+void Engine::perform_at_once(const core::Outputs& out) {
+  for (const auto& action : out.withdraw) ports_.gate.withdraw(action.app);
+  for (const auto& action : out.adopt) ports_.hypervisor.adopt(action.run);
+  for (const auto& action : out.fence) ports_.hypervisor.fence(action.run);
+  for (const auto& action : out.state) ports_.agents.ask_state(action);
+  for (const auto& action : out.stop) ports_.agents.ask_stop(action);
+}
+
+void Engine::perform_durable(const core::Outputs& out) {
+  for (const auto& action : out.release) ports_.agents.ask_release(action);
+  by_run(out.unplug, [&](auto run, auto& areas) { ports_.hypervisor.unplug(run, areas); });
+  for (const auto& action : out.scrub) ports_.pool.scrub(action.area);
+  for (const auto& action : out.need) ports_.agents.ask_need(action);
+  by_run(out.plug, [&](auto run, auto& areas) { ports_.hypervisor.plug(run, areas); });
+  for (const auto& action : out.engage) ports_.agents.ask_engage(action);
+  for (const auto& action : out.growth) ports_.agents.answer_growth(action);
+  for (const auto& action : out.start) ports_.agents.ask_start(action);
+  for (const auto& action : out.route) ports_.gate.route(action.app, action.run);
+  for (const auto& action : out.discard) ports_.hypervisor.discard(action.run);
+  for (const auto& action : out.launch) ports_.hypervisor.launch(action.run);
+}
+
+void Engine::withhold(const core::Outputs& out) {
+  append(withheld_.release, out.release);
+  append(withheld_.unplug, out.unplug);
+  append(withheld_.scrub, out.scrub);
+  append(withheld_.need, out.need);
+  append(withheld_.plug, out.plug);
+  append(withheld_.engage, out.engage);
+  append(withheld_.growth, out.growth);
+  append(withheld_.start, out.start);
+  append(withheld_.route, out.route);
+  append(withheld_.discard, out.discard);
+  append(withheld_.launch, out.launch);
+  something_withheld_ = true;
+}
+
+void Engine::drop_overtaken(const core::Outputs& out) {
+  if (!something_withheld_) return;
+  for (const auto& fence : out.fence) {
+    const auto there = [&](const auto& action) { return action.run == fence.run; };
+    std::erase_if(withheld_.release, there);
+    std::erase_if(withheld_.unplug, there);
+    std::erase_if(withheld_.need, there);
+    std::erase_if(withheld_.plug, there);
+    std::erase_if(withheld_.engage, there);
+    std::erase_if(withheld_.growth, there);
+    std::erase_if(withheld_.start, there);
+    std::erase_if(withheld_.route, there);
+    std::erase_if(withheld_.launch, there);
+  }
+  for (const auto& stop : out.stop) {
+    const auto of_it = [&](const auto& action) { return action.app == stop.app && action.run == stop.run; };
+    std::erase_if(withheld_.growth, of_it);
+    std::erase_if(withheld_.start, of_it);
+  }
+  for (const auto& withdraw : out.withdraw) {
+    std::erase_if(withheld_.route, [&](const auto& route) { return route.app == withdraw.app; });
+  }
 }
 
 }  // namespace understudy::engine

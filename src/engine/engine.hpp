@@ -17,11 +17,19 @@ class Engine {
 
  private:
   void perform(const core::Outputs& out);
+  void perform_at_once(const core::Outputs& out);  // what stops, withdraws or asks
+  void perform_durable(const core::Outputs& out);  // what hands over or starts
   [[nodiscard]] bool journal(const std::vector<core::Record>& records);
+  void withhold(const core::Outputs& out);
+  void drop_overtaken(const core::Outputs& out);
 
   core::Core& core_;
   Ports ports_;
   std::vector<core::Record> unwritten_;  // refused by the journal so far; written before anything newer
+  // What has to wait for those records. Whatever a later step stops or withdraws is taken out of it.
+  core::Outputs withheld_;
+  bool something_withheld_ = false;
+  bool refused_ = false;
 };
 
 }  // namespace understudy::engine
