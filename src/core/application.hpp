@@ -73,6 +73,7 @@ struct Move {
   std::string cause;
   std::optional<GuestId> from;       // where it ran before; for the report
   std::optional<GuestId> preferred;  // a switchover's wish
+  bool yields = false;               // its areas are wanted by an application of higher priority
   std::string give_up;               // not empty: once it has left, it is not started again, and this is why
   Time mark{};                       // end of the last phase
   TakeoverReport report;
@@ -118,6 +119,8 @@ struct Application {
     std::uint32_t times = 0;
   };
   std::map<GuestId, Avoid> avoid;
+  std::vector<Time> takeovers;            // unplanned ones within the flap window
+  std::optional<Time> maintenance_until;  // hands off until then
   AppRecord journalled;
 
   [[nodiscard]] app_state::Moving* moving() { return std::get_if<app_state::Moving>(&state); }

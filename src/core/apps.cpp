@@ -99,6 +99,7 @@ void handle(Step& step, const event::AppFaulted& event) {
     return;
   }
   Move& move = begin_move(step, app, cause, from.guest, fault_began(step, from), move_step::Choosing{});
+  count_takeover(step, app);
   if (!step.state.setup.app(app.id).hot_standby) move.give_up = event.cause;
   // The guest may be a candidate again, but not first of all.
   Application::Avoid& avoided = app.avoid[from.guest];

@@ -39,6 +39,8 @@ Core::Core(Setup setup) : state_(std::move(setup)) {}
 
 Outputs Core::step(Time now, const Event& event) {
   Outputs out;
+  // While the journal refuses, what was asked last may not have been asked of anybody: nobody is late.
+  if (!state_.journal_trouble.empty()) postpone_deadlines(state_, now - state_.now);
   state_.now = now;
   Step step{state_, now, out};
   std::visit([&](const auto& e) { handle(step, e); }, event);
@@ -84,6 +86,7 @@ std::optional<Time> Core::next_deadline() const {
   };
   for (const Guest& guest : state_.guests) take(deadline(state_, guest));
   for (const Application& app : state_.apps) take(deadline(state_, app));
+  take(maintenance_end(state_));
   return first;
 }
 

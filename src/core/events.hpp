@@ -35,6 +35,11 @@ struct Switchover {  // planned: stop cleanly and start on the other guest
   AppId app;
   std::optional<GuestId> to;  // none: the best standby
 };
+struct Maintenance {  // hands off a guest or an application for a while; it always ends by itself
+  std::optional<GuestId> guest;
+  std::optional<AppId> app;
+  Duration lasts{};  // 0: it is over
+};
 struct DrillStarted {  // a fault is about to be caused on purpose; only dates the fault's detection
   GuestId guest;
   FaultKind kind;
@@ -224,15 +229,14 @@ namespace understudy::core {
 
 using event::MemoryReport;
 
-using Event =
-    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover,
-                 event::DrillStarted, event::GuestLaunched, event::LaunchFailed, event::GuestPanicked,
-                 event::GuestExited, event::GuestFenced, event::GuestAdopted, event::GuestGone,
-                 event::ProbeAnswer, event::AreaPlugged, event::PlugFailed, event::AreaUnplugged,
-                 event::UnplugFailed, event::AreaScrubbed, event::ScrubFailed, event::AddressRouted,
-                 event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
-                 event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
-                 event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted,
-                 event::AppsStated, event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
+using Event = std::variant<
+    event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover, event::Maintenance,
+    event::DrillStarted, event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
+    event::GuestFenced, event::GuestAdopted, event::GuestGone, event::ProbeAnswer, event::AreaPlugged,
+    event::PlugFailed, event::AreaUnplugged, event::UnplugFailed, event::AreaScrubbed, event::ScrubFailed,
+    event::AddressRouted, event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
+    event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing, event::AppStartFailed,
+    event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated, event::AppStopped,
+    event::StopFailed, event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

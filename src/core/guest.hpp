@@ -75,9 +75,11 @@ struct Guest {
   std::uint32_t run = 0;
   GuestState state = guest_state::Off{};
   bool wanted = false;
-  std::uint32_t bad_starts = 0;  // launches in a row that never became ready
-  bool adopted = false;          // this run: its agent has to be asked which applications it has
-  std::optional<Drill> drill;    // a fault being caused on purpose, not yet seen
+  std::uint32_t bad_starts = 0;           // launches in a row that never became ready
+  bool adopted = false;                   // this run: its agent has to be asked which applications it has
+  std::vector<Time> misdeeds;             // of this run's agent, lately
+  std::optional<Time> maintenance_until;  // its failures move nothing until then
+  std::optional<Drill> drill;             // a fault being caused on purpose, not yet seen
   std::optional<Time>
       relaunched_at;  // of the run after a failure, until it is ready: how long the re-arm took
   GuestRecord journalled;

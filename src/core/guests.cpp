@@ -19,6 +19,11 @@ constexpr Duration kLongestBackoff = std::chrono::seconds(60);
 // Clearing up after a failed guest and booting it again wait for the takeover that it caused, but not longer.
 constexpr Duration kClearingDelayLimit = std::chrono::seconds(10);
 
+// An agent that misbehaves as often as this within the window is compromised or broken: its guest is fenced.
+// The link reports one kind of misdeed at most once a second.
+constexpr std::size_t kMostMisdeeds = 20;
+constexpr Duration kMisdeedWindow = std::chrono::seconds(60);
+
 Duration backoff(std::uint32_t times) {
   if (times == 0) return Duration{};
   return std::min<Duration>(kLongestBackoff, kFirstBackoff * (1LL << std::min(times - 1, 10U)));
@@ -42,6 +47,7 @@ bool takeover_under_way(const State& state) {
 void launch(Step& step, Guest& guest) {
   ++guest.run;
   guest.adopted = false;
+  guest.misdeeds.clear();
   guest.state = Launching{};
   step.out.launch.push_back({guest.current()});
   step.note(Severity::info, "guest-launching", step.state.name(guest.id) + " is being launched", guest.id);
@@ -86,7 +92,9 @@ void stopped(Step& step, Guest& guest, const std::string& how, bool process_left
 
 void advance_suspect(Step& step, Guest& guest, Suspect& suspicion) {
   const GuestSetup& setup = step.state.setup.guest(guest.id);
-  if (setup.silent_agent_limit > Duration{} && step.now - suspicion.last_beat >= setup.silent_agent_limit) {
+  const bool hands_off = guest.maintenance_until && step.now < *guest.maintenance_until;
+  if (!hands_off && setup.silent_agent_limit > Duration{} &&
+      step.now - suspicion.last_beat >= setup.silent_agent_limit) {
     condemn(step, guest,
             "agent of " + setup.name + " silent for " + format_duration(setup.silent_agent_limit),
             fault_began(guest, suspicion.last_beat));
@@ -146,6 +154,7 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
     if (app.serving() != nullptr) {
       step.out.withdraw.push_back({app.id});
       begin_move(step, app, why, guest.id, since, move_step::Fencing{run});
+      count_takeover(step, app);
     } else {
       enter_fencing(step, app, run);
     }
@@ -244,6 +253,11 @@ void handle(Step& step, const event::ProbeAnswer& event) {
   suspicion->kernel_answered = false;
   suspicion->next_probe = step.now;
   if (step.now - suspicion->kernel_silent_since < setup.hang_confirm) return;
+  if (guest->maintenance_until && step.now < *guest->maintenance_until) {
+    // Frozen, debugged, backed up: whoever asked for maintenance knows. Looked at again, at leisure.
+    suspicion->next_probe = step.now + setup.heartbeat_limit;
+    return;
+  }
   step.note(Severity::error, "guest-hung", setup.name + " hangs: " + event.evidence, guest->id);
   condemn(step, *guest, "hang of " + setup.name, fault_began(*guest, suspicion->last_beat));
 }
@@ -288,10 +302,15 @@ void handle(Step& step, const event::AgentLost& event) {
 
 void handle(Step& step, const event::AgentMisbehaved& event) {
   Guest* guest = step.state.living(event.run);
-  if (guest == nullptr) return;
+  if (guest == nullptr || !(guest->believed_up() || guest->coming_up())) return;
   step.note(Severity::error, "agent-misbehaved",
             step.state.name(guest->id) + "'s agent sent what no agent of ours sends: " + event.what,
             guest->id);
+  std::erase_if(guest->misdeeds, [&](Time at) { return step.now - at > kMisdeedWindow; });
+  guest->misdeeds.push_back(step.now);
+  if (guest->misdeeds.size() < kMostMisdeeds) return;
+  condemn(step, *guest, step.state.name(guest->id) + "'s agent cannot be trusted (" + event.what + ")",
+          step.now);
 }
 
 void advance(Step& step, Guest& guest) {

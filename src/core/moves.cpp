@@ -126,6 +126,12 @@ void finish(Step& step, Application& app, Move& move) {
   step.out.reports.push_back(move.report);
 }
 
+// Even all that could be given to it now would not do, whichever guest takes it.
+bool areas_short(const State& state, const Application& app) {
+  return areas_for(state, app).size() * usable_bytes(state.setup.pool.area_bytes) <
+         state.setup.app(app.id).minimum_bytes;
+}
+
 void advance_choosing(Step& step, Application& app, Choosing& choosing) {
   if (!app.wanted) {
     for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
@@ -137,9 +143,11 @@ void advance_choosing(Step& step, Application& app, Choosing& choosing) {
     return;
   }
   Move& move = app.moving()->move;
-  std::string why;
-  const Guest* to = choose(step.state, app, move, why);
+  std::string why = hands_off(step.state, app);
+  const bool may_move = why.empty();
+  const Guest* to = may_move ? choose(step.state, app, move, why) : nullptr;
   if (to == nullptr) {
+    if (may_move && areas_short(step.state, app)) preempt(step, app);
     if (choosing.why_not_yet != why && move.from) {
       step.note(Severity::warning, "takeover-waits", step.state.name(app.id) + " waits: " + why, std::nullopt,
                 app.id);
@@ -219,7 +227,7 @@ void enter_choosing(Step& step, Application& app) {
     app.state = app_state::Failed{move.give_up};
     return;
   }
-  if (!step.state.setup.app(app.id).hot_standby) {
+  if (!step.state.setup.app(app.id).hot_standby || move.yields) {
     for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
   }
   move.step = Choosing{};
@@ -426,6 +434,15 @@ void advance(Step& step, Application& app) {
   } else if (auto* releasing = app.in_step<Releasing>()) {
     if (step.now >= releasing->deadline)
       condemn_slow(step, app, releasing->from, " did not let go of the areas of ");
+  }
+}
+
+void postpone_deadlines(State& state, Duration by) {
+  const auto postpone = [by](auto& step) {
+    if constexpr (requires { step.deadline; }) step.deadline += by;
+  };
+  for (Application& app : state.apps) {
+    if (auto* moving = app.moving()) std::visit(postpone, moving->move.step);
   }
 }
 

@@ -31,6 +31,9 @@ struct GuestSetup {
 };
 
 enum class FirstResort { restart, takeover };
+// When a living OS does not let go of all areas in time: fence it, or go on with what it let go of, if that
+// reaches the minimum.
+enum class OnReleaseLimit { fence, take_part };
 
 struct AppSetup {
   std::string name;
@@ -44,6 +47,11 @@ struct AppSetup {
   Duration start_limit{};    // start request to its first passed health check
   Duration stop_limit{};     // polite end, before it is killed
   Duration release_limit{};  // areas detached from a living OS, before the guest is fenced
+  OnReleaseLimit on_release_limit = OnReleaseLimit::fence;
+  bool preempts = false;  // may take the areas of applications of lower priority when there is no other way
+  std::uint32_t flap_takeovers =
+      5;  // unplanned takeovers within flap_window after which it is given up; 0: never
+  Duration flap_window = std::chrono::minutes(10);
   bool has_address = false;
 };
 

@@ -86,6 +86,7 @@ void enter_choosing(Step&, Application&);
 void enter_sizing(Step&, Application&, GuestRun to);
 void enter_starting(Step&, Application&, GuestRun to, Bytes limit_bytes);
 void advance(Step&, Application&);  // choosing, deadlines
+void postpone_deadlines(State&, Duration by);
 [[nodiscard]] std::optional<Time> deadline(const State&, const Application&);
 
 // leaving.cpp
@@ -106,6 +107,7 @@ void handle(Step&, const event::BringUp&);
 void handle(Step&, const event::BringDown&);
 void handle(Step&, const event::StartApp&);
 void handle(Step&, const event::Switchover&);
+void handle(Step&, const event::Maintenance&);
 void handle(Step&, const event::AppRestarting&);
 void handle(Step&, const event::AppFaulted&);
 inline void handle(Step&, const event::Tick&) {}
@@ -114,6 +116,17 @@ inline void handle(Step&, const event::Tick&) {}
 void handle(Step&, const event::AppWantsMemory&);
 void growth_plugged(Step&, Application&);  // one more of its areas is in
 void growth_engaged(Step&, Application&, const event::AreasEngaged&);
+
+// policy.cpp
+// Why an application must not be moved now although it could: maintenance. Empty: it may.
+[[nodiscard]] std::string hands_off(const State&, const Application&);
+// Counts the unplanned move that has just begun. When there were too many lately, the application is given up
+// once it has left: something is wrong that moving does not mend.
+void count_takeover(Step&, Application&);
+// Asks an application of lower priority to give its areas up, when that lets this one reach its minimum.
+void preempt(Step&, Application&);
+// When the next maintenance ends.
+[[nodiscard]] std::optional<Time> maintenance_end(const State&);
 
 // candidates.cpp
 // What keeps this guest from taking the application over now; empty: nothing.
