@@ -120,6 +120,10 @@ core::Setup Config::setup() const {
     to.start_limit = application.start_limit;
     to.stop_limit = application.stop_limit;
     to.release_limit = application.release_limit;
+    to.on_release_limit = application.on_release_limit;
+    to.preempts = application.preempt;
+    to.flap_takeovers = application.flap_takeovers;
+    to.flap_window = application.flap_window;
     to.has_address = application.address.has_value();
     setup.apps.push_back(std::move(to));
   }

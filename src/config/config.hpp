@@ -129,6 +129,10 @@ struct Application {
   Duration start_limit = std::chrono::seconds(30);
   Duration stop_limit = std::chrono::seconds(10);
   Duration release_limit = std::chrono::seconds(3);
+  core::OnReleaseLimit on_release_limit = core::OnReleaseLimit::fence;
+  bool preempt = false;
+  std::uint32_t flap_takeovers = 5;  // per flap_window; 0: no limit
+  Duration flap_window = std::chrono::minutes(10);
 };
 
 struct Config {

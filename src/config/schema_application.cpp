@@ -171,6 +171,12 @@ void read_restart(TableReader& table, Restart& restart) {
   table.finish();
 }
 
+void read_flap(TableReader& table, Application& application) {
+  table.count("takeovers", application.flap_takeovers, 0, 1000);
+  table.duration("window", application.flap_window, seconds(1), hours(24));
+  table.finish();
+}
+
 void read_inner_tables(TableReader& table, ApplicationDraft& draft) {
   if (const Value* value = table.table("address")) {
     TableReader reader = table.inner(*value, "address");
@@ -184,6 +190,10 @@ void read_inner_tables(TableReader& table, ApplicationDraft& draft) {
     TableReader reader = table.inner(*value, "restart");
     read_restart(reader, draft.application.restart);
     draft.first_at = reader.at("first");
+  }
+  if (const Value* value = table.table("flap")) {
+    TableReader reader = table.inner(*value, "flap");
+    read_flap(reader, draft.application);
   }
 }
 
@@ -218,6 +228,10 @@ ApplicationDraft read_application(const Value& value, Report& report, bool damag
   table.duration("start_limit", application.start_limit, milliseconds(100), hours(24));
   table.duration("stop_limit", application.stop_limit, milliseconds(10), hours(24));
   table.duration("release_limit", application.release_limit, milliseconds(10), hours(24));
+  table.choice<core::OnReleaseLimit>(
+      "on_release_limit", application.on_release_limit,
+      {{"fence", core::OnReleaseLimit::fence}, {"take-part", core::OnReleaseLimit::take_part}});
+  table.flag("preempt", application.preempt);
   table.finish();
   return draft;
 }
