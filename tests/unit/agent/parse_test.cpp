@@ -1,0 +1,121 @@
+#include "agent/meminfo.hpp"
+#include "agent/need.hpp"
+#include "agent/notify_socket.hpp"
+#include "agent/output_tail.hpp"
+#include "agent/process_state.hpp"
+#include "agent/uevents.hpp"
+#include "agent/users.hpp"
+
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+namespace understudy::agent {
+namespace {
+
+TEST(Meminfo, ReadsTotalAndAvailable) {
+  const auto memory =
+      parse_meminfo("MemTotal:         131072 kB\nMemFree:  1 kB\nMemAvailable:   65536 kB\n");
+  ASSERT_TRUE(memory);
+  EXPECT_EQ(memory->total_bytes, 128_MiB);
+  EXPECT_EQ(memory->available_bytes, 64_MiB);
+}
+
+TEST(Meminfo, RefusesWhatIsNotMeminfo) {
+  EXPECT_FALSE(parse_meminfo(""));
+  EXPECT_FALSE(parse_meminfo("MemTotal: 1 kB\n"));
+  EXPECT_FALSE(parse_meminfo("MemTotal: 1\nMemAvailable: 1\n"));
+  EXPECT_FALSE(parse_meminfo("MemTotal: -1 kB\nMemAvailable: 1 kB\n"));
+  EXPECT_FALSE(parse_meminfo("NoMemTotal: 1 kB\nMemAvailable: 1 kB\n"));
+}
+
+TEST(Need, NothingIsMissingWhenTheGuestHasEnough) {
+  EXPECT_EQ(compute_need(100_MiB, 136_MiB).missing_bytes, 0u);
+  EXPECT_GT(compute_need(100_MiB, 136_MiB - 1).missing_bytes, 0u);
+}
+
+TEST(Need, AGuestWithLessThanTheReserveHasNothingToGive) {
+  const auto need = compute_need(512_MiB, 10_MiB);
+  EXPECT_EQ(need.required_bytes, 516_MiB);
+  EXPECT_EQ(need.available_bytes, 0u);
+  EXPECT_GT(need.missing_bytes, 516_MiB);
+}
+
+TEST(Need, WhatIsPluggedIsEnoughAfterItsMemmap) {
+  EXPECT_TRUE(rc::check([] {
+    const Bytes memory = *rc::gen::inRange<Bytes>(0, 1ULL << 45);
+    const Bytes available = *rc::gen::inRange<Bytes>(0, 1ULL << 40);
+    const auto need = compute_need(memory, available);
+    const Bytes usable = need.missing_bytes - (need.missing_bytes + 63) / 64;
+    RC_ASSERT(need.available_bytes + usable + 1 >= need.required_bytes);
+  }));
+}
+
+TEST(ProcessState, ReadsNamesWithSpacesAndParentheses) {
+  const auto state = parse_process_state("212 (a) b (c)) T 1 212 300 0 -1 4194304");
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->name, "a) b (c)");
+  EXPECT_TRUE(state->stopped());
+  EXPECT_EQ(state->session, 300);
+}
+
+TEST(ProcessState, RefusesGarbage) {
+  for (const char* text : {"", "(", ")", ")(", "1 (a)", "1 (a) S", "1 (a) S 1 2", "1 (a) S 1 2 x 4"}) {
+    EXPECT_FALSE(parse_process_state(text)) << text;
+  }
+}
+
+TEST(Users, FindsByNameAndByNumber) {
+  const char* passwd =
+      "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/var/app:/bin/sh\nbad:x:y:1:::\nnohome:x:5:5:::\n";
+  EXPECT_EQ(find_user("app", passwd)->uid, 1000u);
+  EXPECT_EQ(find_user("app", passwd)->gid, 1001u);
+  EXPECT_EQ(find_user("app", passwd)->home, "/var/app");
+  EXPECT_EQ(find_user("nohome", passwd)->home, "/");
+  EXPECT_EQ(find_user("1234", passwd)->gid, 1234u);
+  EXPECT_EQ(find_user("1234:99", passwd)->gid, 99u);
+  for (const char* wanted : {"ap", "", "bad", "4294967295", "-1", "1:", "app:x"}) {
+    EXPECT_FALSE(find_user(wanted, passwd)) << wanted;
+  }
+}
+
+TEST(Uevents, ReadsTheKernelsForm) {
+  constexpr char kText[] =
+      "online@/devices/system/memory/memory36\0ACTION=online\0DEVPATH=/devices/system/memory/memory36\0"
+      "SUBSYSTEM=memory\0SEQNUM=900";
+  const auto event = parse_uevent({kText, sizeof kText});
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->action, "online");
+  EXPECT_EQ(event->name(), "memory36");
+  EXPECT_EQ(event->subsystem, "memory");
+  EXPECT_FALSE(parse_uevent("libudev\0garbage"));
+  EXPECT_TRUE(rc::check([](const std::string& bytes) { (void)parse_uevent(bytes); }));
+}
+
+TEST(NotifySocket, OnlyAWholeLineSaysReady) {
+  EXPECT_TRUE(says_ready("READY=1"));
+  EXPECT_TRUE(says_ready("STATUS=loading\nREADY=1\n"));
+  EXPECT_FALSE(says_ready("READY=10"));
+  EXPECT_FALSE(says_ready("XREADY=1"));
+  EXPECT_FALSE(says_ready(""));
+}
+
+TEST(OutputTail, KeepsTheLastWholeLines) {
+  OutputTail tail;
+  tail.add("first\n");
+  EXPECT_EQ(tail.text(), "first\n");
+  for (int i = 0; i < 2000; ++i) tail.add("line " + std::to_string(i) + "\n");
+  EXPECT_LE(tail.text().size(), OutputTail::kMaxBytes);
+  EXPECT_TRUE(tail.text().starts_with("line "));
+  EXPECT_TRUE(tail.text().ends_with("line 1999\n"));
+}
+
+TEST(OutputTail, OneEndlessLineIsCut) {
+  OutputTail tail;
+  tail.add(std::string(100'000, 'x'));
+  tail.add("end");
+  EXPECT_EQ(tail.text().size(), OutputTail::kMaxBytes);
+  EXPECT_TRUE(tail.text().ends_with("xend"));
+}
+
+}  // namespace
+}  // namespace understudy::agent
