@@ -31,6 +31,7 @@ struct Stopping {  // the application is being ended in a living OS
 struct Releasing {  // its areas are leaving a living OS
   GuestRun from;
   Time deadline{};
+  bool take_part = false;  // what the OS would not let go of stays there until its guest is stopped
 };
 struct Fencing {
   GuestRun from;

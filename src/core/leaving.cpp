@@ -22,6 +22,28 @@ Application* expect(Step& step, const Answer& answer) {
   return at != nullptr && at->from == answer.run && app.epoch == answer.epoch ? &app : nullptr;
 }
 
+// With on_release_limit = take-part: would it reach its minimum without what its guest keeps?
+bool part_suffices(Step& step, const Application& app) {
+  const AppSetup& setup = step.state.setup.app(app.id);
+  if (setup.on_release_limit != OnReleaseLimit::take_part || !setup.hot_standby) return false;
+  std::size_t areas = areas_for(step.state, app).size();
+  for (const Area& area : step.state.table.areas()) {
+    areas += area.user == app.id && area.state == AreaState::unplugging ? 1 : 0;
+  }
+  return areas * usable_bytes(step.state.setup.pool.area_bytes) >= setup.minimum_bytes;
+}
+
+// Done when nothing is left in the guest, or nothing but what it keeps.
+void finish_release_if_done(Step& step, Application& app) {
+  const auto* releasing = app.in_step<Releasing>();
+  if (releasing == nullptr) return;
+  for (const AreaId id : step.state.table.in_use_by(app.id, releasing->from)) {
+    const bool kept = releasing->take_part && step.state.table.area(id).state == AreaState::releasing;
+    if (!kept) return;
+  }
+  release_finished(step, app);
+}
+
 }  // namespace
 
 std::optional<GuestRun> Application::place() const {
@@ -89,7 +111,8 @@ void guest_stopped(Step& step, Application& app, GuestRun run) {
   if (fencing != nullptr && fencing->from == run) {
     app.moving()->move.lap(Phase::fence, step.now);
     enter_choosing(step, app);
-  } else if (std::holds_alternative<app_state::Idle>(app.state)) {
+  } else if (app.moving() == nullptr) {
+    // What this guest had kept of an application that went on without it, or that is stopped.
     for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
   }
 }
@@ -130,6 +153,15 @@ void handle(Step& step, const event::AreasReleased& event) {
     step.out.unplug.push_back({event.run, id});
   }
   if (event.why_not_all.empty()) return;
+  if (part_suffices(step, *app)) {
+    app->in_step<Releasing>()->take_part = true;
+    step.note(Severity::warning, "released-in-part",
+              step.state.name(event.run.guest) + " keeps part of the memory of " + step.state.name(app->id) +
+                  " until it is restarted: " + event.why_not_all,
+              event.run.guest, app->id);
+    finish_release_if_done(step, *app);
+    return;
+  }
   // The rest is still in a living OS. Only its end gives it back.
   condemn(step, step.state.guest(event.run.guest),
           step.state.name(event.run.guest) + " could not let go of the memory of " +
@@ -143,9 +175,7 @@ void handle(Step& step, const event::AreaUnplugged& event) {
   if (area.state != AreaState::unplugging || area.in != event.run) return;
   step.state.table.unplugged(event.area);
   Application& app = step.state.app(*area.user);
-  const auto* releasing = app.in_step<Releasing>();
-  if (releasing != nullptr && step.state.table.in_use_by(app.id, event.run).empty())
-    release_finished(step, app);
+  finish_release_if_done(step, app);
 }
 
 void handle(Step& step, const event::UnplugFailed& event) {

@@ -378,6 +378,8 @@ void handle(Step& step, const event::AppServing& event) {
   }
   const AppSetup& setup = step.state.setup.app(app->id);
   app->avoid.clear();
+  // What a former guest kept until it was stopped came back too late to be of use.
+  for (const AreaId id : step.state.table.held_by(app->id)) step.state.table.free(id);
   app_state::Serving serving{
       .on = event.run,
       .since = step.now,
