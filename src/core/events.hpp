@@ -64,6 +64,11 @@ struct GuestFenced {  // answer to Fence: verified, no instruction of this run c
   GuestRun run;
   std::string how;
 };
+struct DumpDone {  // answer to Dump
+  GuestRun run;
+  std::string file;  // where the guest's base memory was written; empty: nowhere
+  std::string why_not;
+};
 struct PluggedArea {
   AreaId area;
   std::uint64_t guest_address = 0;
@@ -232,11 +237,11 @@ using event::MemoryReport;
 using Event = std::variant<
     event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover, event::Maintenance,
     event::DrillStarted, event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
-    event::GuestFenced, event::GuestAdopted, event::GuestGone, event::ProbeAnswer, event::AreaPlugged,
-    event::PlugFailed, event::AreaUnplugged, event::UnplugFailed, event::AreaScrubbed, event::ScrubFailed,
-    event::AddressRouted, event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
-    event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing, event::AppStartFailed,
-    event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated, event::AppStopped,
-    event::StopFailed, event::AreasReleased, event::Tick>;
+    event::GuestFenced, event::GuestAdopted, event::DumpDone, event::GuestGone, event::ProbeAnswer,
+    event::AreaPlugged, event::PlugFailed, event::AreaUnplugged, event::UnplugFailed, event::AreaScrubbed,
+    event::ScrubFailed, event::AddressRouted, event::AgentGreeted, event::AgentBeat, event::AgentLost,
+    event::AgentMisbehaved, event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
+    event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated,
+    event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

@@ -54,6 +54,7 @@ struct Fenced {
   std::string why;
   Time since{};
   bool process_left = true;
+  enum class Dump { wanted, under_way, done } dump = Dump::done;
 };
 struct Discarding {};
 

@@ -83,7 +83,8 @@ void stopped(Step& step, Guest& guest, const std::string& how, bool process_left
   const GuestRun run = guest.current();
   std::string why = how;
   if (const auto* fencing = std::get_if<Fencing>(&guest.state)) why = fencing->why;
-  guest.state = Fenced{why, step.now, process_left};
+  const bool dump = process_left && guest.wanted && step.state.setup.guest(guest.id).dump;
+  guest.state = Fenced{why, step.now, process_left, dump ? Fenced::Dump::wanted : Fenced::Dump::done};
   step.state.table.guest_stopped(run);
   step.note(Severity::info, "guest-fenced", step.state.name(guest.id) + " is verified stopped: " + how,
             guest.id);
@@ -206,6 +207,7 @@ void handle(Step& step, const event::GuestExited& event) {
   }
   if (auto* fenced = std::get_if<Fenced>(&guest->state)) {
     fenced->process_left = false;
+    fenced->dump = Fenced::Dump::done;
     return;
   }
   if (guest->coming_up()) ++guest->bad_starts;
@@ -231,6 +233,21 @@ void handle(Step& step, const event::GuestGone& event) {
   if (guest == nullptr || !std::holds_alternative<Discarding>(guest->state)) return;
   guest->state = Off{step.now + backoff(guest->bad_starts)};
   guest->relaunched_at = step.now;
+}
+
+void handle(Step& step, const event::DumpDone& event) {
+  Guest* guest = step.state.living(event.run);
+  auto* fenced = guest != nullptr ? std::get_if<Fenced>(&guest->state) : nullptr;
+  if (fenced == nullptr || fenced->dump != Fenced::Dump::under_way) return;
+  fenced->dump = Fenced::Dump::done;
+  const std::string& name = step.state.name(guest->id);
+  if (event.file.empty()) {
+    step.note(Severity::warning, "no-dump", "the memory of " + name + " was not written: " + event.why_not,
+              guest->id);
+  } else {
+    step.note(Severity::info, "dump", "the base memory of " + name + " was written to " + event.file,
+              guest->id);
+  }
 }
 
 void handle(Step& step, const event::ProbeAnswer& event) {
@@ -331,6 +348,11 @@ void advance(Step& step, Guest& guest) {
     advance_suspect(step, guest, *suspicion);
   } else if (auto* fenced = std::get_if<Fenced>(&guest.state)) {
     if (takeover_under_way(step.state) && step.now - fenced->since < kClearingDelayLimit) return;
+    if (fenced->dump == Fenced::Dump::wanted && fenced->process_left) {
+      fenced->dump = Fenced::Dump::under_way;
+      step.out.dump.push_back({guest.current()});
+    }
+    if (fenced->dump == Fenced::Dump::under_way) return;
     // Also when the process has ended: its sockets and files are still there.
     guest.state = Discarding{};
     step.out.discard.push_back({guest.current()});

@@ -89,7 +89,8 @@ std::size_t free_slots(const State& state, GuestRun run) {
 
 // The application's areas for a stated need: as many as wanted, or as many as there are if they reach the
 // minimum, or none.
-std::vector<AreaId> grant(const State& state, const Application& app, GuestRun to, Bytes missing_bytes) {
+std::optional<std::vector<AreaId>> grant(const State& state, const Application& app, GuestRun to,
+                                         Bytes missing_bytes) {
   const AppSetup& setup = state.setup.app(app.id);
   const Bytes usable = usable_bytes(state.setup.pool.area_bytes);
   std::vector<AreaId> areas = areas_for(state, app);
@@ -98,13 +99,16 @@ std::vector<AreaId> grant(const State& state, const Application& app, GuestRun t
   const Bytes area_bytes = state.setup.pool.area_bytes;
   const Bytes entitled = (setup.desired_bytes + usable - 1) / usable * area_bytes;
   const Bytes missing = std::min(missing_bytes, entitled);
-  const std::size_t wanted = (missing + area_bytes - 1) / area_bytes;
+  const std::size_t needed = (missing + area_bytes - 1) / area_bytes;
+  // Plugged by a daemon that died before they were all there: its OS does not count them yet.
+  const std::size_t there = state.table.in_use_by(app.id, to).size();
+  const std::size_t wanted = needed - std::min(needed, there);
   if (areas.size() >= wanted) {
     areas.resize(wanted);
     return areas;
   }
   const Bytes in_base = setup.desired_bytes - std::min(setup.desired_bytes, missing);
-  if (areas.size() * usable + in_base < setup.minimum_bytes) areas.clear();
+  if ((areas.size() + there) * usable + in_base < setup.minimum_bytes) return std::nullopt;
   return areas;
 }
 
@@ -238,16 +242,17 @@ void handle(Step& step, const event::NeedStated& event) {
   if (app == nullptr) return;
   const GuestRun to = event.run;
   Table& table = step.state.table;
-  const std::vector<AreaId> granted = grant(step.state, *app, to, event.missing_bytes);
-  if (granted.empty() && event.missing_bytes > 0) {
+  const std::optional<std::vector<AreaId>> grantable = grant(step.state, *app, to, event.missing_bytes);
+  if (!grantable) {
     avoid(step, *app, to.guest);
     step.note(Severity::error, "no-memory",
               step.state.name(app->id) + " needs " + format_size(event.missing_bytes) + " more on " +
                   step.state.name(to.guest) + " than the pool has left",
               to.guest, app->id);
-    enter_choosing(step, *app);
+    enter_releasing(step, *app, to);  // of what was plugged before a restart of the daemon, if anything
     return;
   }
+  const std::vector<AreaId>& granted = *grantable;
   Move& move = app->moving()->move;
   for (const AreaId id : granted) {
     if (table.area(id).state == AreaState::unused) {

@@ -95,6 +95,9 @@ struct Route {  // the address leads to this guest from now on
   AppId app;
   GuestRun run;
 };
+struct Dump {  // write the base memory of a fenced run to a file; answered by DumpDone, always
+  GuestRun run;
+};
 struct Discard {  // end the process of a fenced run and remove its files; answered by GuestGone
   GuestRun run;
 };
@@ -133,6 +136,7 @@ struct Outputs {
   std::vector<action::Route> route;     // 7. clients last
   std::vector<action::AskPrepare> prepare;
   std::vector<action::Probe> probe;
+  std::vector<action::Dump> dump;
   std::vector<action::Discard> discard;  // 8. clearing up and coming back never delay a takeover
   std::vector<action::Launch> launch;
   std::vector<Notice> notices;

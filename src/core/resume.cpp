@@ -201,16 +201,17 @@ void handle(Step& step, const event::GuestAdopted& event) {
   const Adopting was = *adopting;
   const std::string& name = step.state.name(guest->id);
   if (was.was == GuestDurable::fenced) {
-    guest->state = guest_state::Fenced{was.why, step.now, true};
+    guest->state = guest_state::Fenced{was.why, step.now, true, guest_state::Fenced::Dump::done};
     return;
   }
-  const bool agrees = settle_areas(step, event);
   guest->state = guest_state::Booting{step.now + step.state.setup.guest(guest->id).boot_limit};
+  // What a monitor says of a guest that does not execute is not waited for: its areas stay with it until it is
+  // verified stopped.
   if (was.was == GuestDurable::fencing) {
     condemn(step, *guest, was.why, step.now);
   } else if (!event.executing) {
     condemn(step, *guest, name + " failed while the daemon was away", step.now);
-  } else if (!agrees) {
+  } else if (!settle_areas(step, event)) {
     condemn(step, *guest, name + " holds areas that the journal does not give it", step.now);
   } else {
     step.note(Severity::info, "guest-adopted", name + " lives; waiting for its agent", guest->id);

@@ -24,9 +24,10 @@ struct GuestSetup {
   Bytes overhead_bytes = 0;  // what QEMU itself is expected to need beside the guest's memory
   std::uint32_t slots = 0;   // areas that can be plugged at once
   std::string trust_domain = "default";
-  Duration boot_limit{};          // launch to the agent's greeting
-  Duration heartbeat_limit{};     // silence until the guest is suspected (and only suspected)
-  Duration hang_confirm{};        // how long every probe of a suspected guest must fail to call it hung
+  Duration boot_limit{};       // launch to the agent's greeting
+  Duration heartbeat_limit{};  // silence until the guest is suspected (and only suspected)
+  Duration hang_confirm{};     // how long every probe of a suspected guest must fail to call it hung
+  bool dump = false;  // its base memory is written to a file after a fault, when the takeover is over
   Duration silent_agent_limit{};  // how long an agent may be silent while its kernel answers; 0 is for ever
 };
 

@@ -52,6 +52,7 @@ void handle(Step&, const event::GuestPanicked&);
 void handle(Step&, const event::GuestExited&);
 void handle(Step&, const event::GuestFenced&);
 void handle(Step&, const event::GuestGone&);
+void handle(Step&, const event::DumpDone&);
 void handle(Step&, const event::ProbeAnswer&);
 void handle(Step&, const event::AgentGreeted&);
 void handle(Step&, const event::AgentBeat&);
