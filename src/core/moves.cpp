@@ -55,7 +55,9 @@ void engage_if_complete(Step& step, Application& app, GuestRun to) {
   action::AskEngage ask{to, app.id, app.epoch, {}};
   for (const Area& area : step.state.table.areas()) {
     if (area.user != app.id) continue;
-    if (area.state == AreaState::scrubbing || area.state == AreaState::plugging) return;
+    if (area.state == AreaState::scrubbing) return;
+    if (area.in != to) continue;  // kept by a guest that it has left
+    if (area.state == AreaState::plugging) return;
     ask.areas.push_back({area.id, area.guest_address, step.state.setup.pool.area_bytes});
   }
   Move& move = app.moving()->move;
