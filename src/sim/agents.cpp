@@ -32,8 +32,8 @@ void SimAgents::ask_need(const core::action::AskNeed& request) {
   send(request.run, [this, request] {
     if (world_.random.chance(world_.shape.odds.need_silent)) return;
     const core::MemoryReport memory = world_.memory(request.run.guest);
-    const Bytes missing =
-        request.memory_bytes > memory.available_bytes ? request.memory_bytes - memory.available_bytes : 0;
+    const Bytes lacks = request.memory_bytes - std::min(request.memory_bytes, memory.available_bytes);
+    const Bytes missing = lacks * 64 / 63;  // in plugged memory: 64 B of each 4 KiB page are its struct page
     world_.from_agent(request.run, event::NeedStated{request.run, request.app, request.epoch, missing});
   });
 }

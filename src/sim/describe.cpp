@@ -36,6 +36,11 @@ struct EventText {
   std::string operator()(const core::event::Switchover& e) const {
     return "the operator moves " + n(e.app) + (e.to ? " to " + n(*e.to) : " to its best standby");
   }
+  std::string operator()(const core::event::Maintenance& e) const {
+    const std::string what = e.guest ? n(*e.guest) : e.app ? n(*e.app) : std::string("everything");
+    return e.lasts > Duration{} ? "hands off " + what + " for " + format_duration(e.lasts)
+                                : "maintenance of " + what + " is over";
+  }
   std::string operator()(const core::event::DrillStarted& e) const {
     return "a drill begins in " + n(e.guest);
   }
@@ -54,6 +59,9 @@ struct EventText {
     std::vector<AreaId> areas;
     for (const auto& plugged : e.areas) areas.push_back(plugged.area);
     return n(e.run) + " is found, " + (e.executing ? "executing" : "not executing") + ", with " + name(areas);
+  }
+  std::string operator()(const core::event::DumpDone& e) const {
+    return "the memory of " + n(e.run) + (e.file.empty() ? " was not written: " + e.why_not : " was written");
   }
   std::string operator()(const core::event::GuestGone& e) const { return n(e.run) + " is cleared up"; }
   std::string operator()(const core::event::ProbeAnswer& e) const {
@@ -235,6 +243,7 @@ std::vector<std::string> describe(const core::Setup& setup, const core::Outputs&
                     " and a limit of " + format_size(a.memory_limit_bytes));
   }
   for (const auto& a : out.route) lines.push_back("lead the address of " + n(a.app) + " to " + n(a.run));
+  for (const auto& a : out.dump) lines.push_back("write the base memory of " + n(a.run) + " to a file");
   for (const auto& a : out.discard) lines.push_back("clear up after " + n(a.run));
   for (const auto& a : out.launch) lines.push_back("launch " + n(a.run));
   for (const auto& a : out.prepare) lines.push_back("let " + n(a.run) + " read the files of " + n(a.app));

@@ -12,6 +12,7 @@ constexpr Span kShort{std::chrono::milliseconds(20), std::chrono::milliseconds(2
 constexpr Span kJournalOutage{std::chrono::milliseconds(20), std::chrono::milliseconds(3000)};
 constexpr Span kPanicSeen{std::chrono::milliseconds(3), std::chrono::milliseconds(8)};
 constexpr Span kFollowUp{std::chrono::milliseconds(0), std::chrono::milliseconds(500)};
+constexpr Span kMaintenance{std::chrono::milliseconds(0), std::chrono::milliseconds(8000)};
 constexpr Span kDownFor{std::chrono::milliseconds(100), std::chrono::milliseconds(4000)};
 
 }  // namespace
@@ -37,6 +38,7 @@ const char* fault_name(FaultName fault) {
     case FaultName::lie: return "agent-lies";
     case FaultName::switchover: return "switchover";
     case FaultName::down_and_up: return "down-and-up";
+    case FaultName::maintenance: return "maintenance";
     case FaultName::daemon_death: return "daemon-death";
   }
   return "?";
@@ -118,6 +120,11 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
     case FaultName::down_and_up:
       hands_.command(event::BringDown{});
       world_.timeline.after(world_.random.within(kDownFor), [this] { hands_.command(event::BringUp{}); });
+      break;
+    case FaultName::maintenance:
+      hands_.command(world_.random.chance(0.5)
+                         ? event::Maintenance{guest, {}, world_.random.within(kMaintenance)}
+                         : event::Maintenance{{}, app, world_.random.within(kMaintenance)});
       break;
     case FaultName::daemon_death: hands_.kill_daemon(); break;
   }

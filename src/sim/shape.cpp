@@ -12,30 +12,30 @@ const std::vector<std::string> kAppNames = {"db", "web", "queue", "cache", "voic
 constexpr Bytes kAreaBytes = 128_MiB;
 
 core::GuestSetup plain_guest(const std::string& name) {
-  return {.name = name,
-          .base_bytes = 128_MiB,
-          .overhead_bytes = 96_MiB,
-          .slots = 32,
-          .trust_domain = "default",
-          .boot_limit = std::chrono::seconds(20),
-          .heartbeat_limit = std::chrono::milliseconds(500),
-          .hang_confirm = std::chrono::milliseconds(300),
-          .silent_agent_limit = std::chrono::seconds(15)};
+  core::GuestSetup guest;
+  guest.name = name;
+  guest.base_bytes = 128_MiB;
+  guest.overhead_bytes = 96_MiB;
+  guest.slots = 32;
+  guest.boot_limit = std::chrono::seconds(20);
+  guest.heartbeat_limit = std::chrono::milliseconds(500);
+  guest.hang_confirm = std::chrono::milliseconds(300);
+  guest.silent_agent_limit = std::chrono::seconds(15);
+  return guest;
 }
 
 core::AppSetup plain_app(const std::string& name, const std::vector<core::GuestId>& guests) {
-  return {.name = name,
-          .guests = guests,
-          .desired_bytes = 500_MiB,
-          .minimum_bytes = 500_MiB,
-          .maximum_bytes = 500_MiB,
-          .hot_standby = guests.size() > 1,
-          .priority = 0,
-          .vcpus = 0,
-          .start_limit = std::chrono::seconds(10),
-          .stop_limit = std::chrono::seconds(5),
-          .release_limit = std::chrono::seconds(3),
-          .has_address = true};
+  core::AppSetup app;
+  app.name = name;
+  app.guests = guests;
+  app.desired_bytes = app.minimum_bytes = app.maximum_bytes = 500_MiB;
+  app.hot_standby = guests.size() > 1;
+  app.start_limit = std::chrono::seconds(10);
+  app.stop_limit = std::chrono::seconds(5);
+  app.release_limit = std::chrono::seconds(3);
+  app.has_address = true;
+  app.flap_takeovers = 0;
+  return app;
 }
 
 void set_budget(core::Setup& setup) {
@@ -76,6 +76,9 @@ core::AppSetup draw_app(Random& random, const std::string& name, std::size_t gue
   app.stop_limit = std::chrono::milliseconds(random.between(300, 5000));
   app.release_limit = std::chrono::milliseconds(random.between(300, 3000));
   app.has_address = random.chance(0.8);
+  app.on_release_limit = random.chance(0.2) ? core::OnReleaseLimit::take_part : core::OnReleaseLimit::fence;
+  app.preempts = random.chance(0.2);
+  app.flap_takeovers = random.chance(0.2) ? static_cast<std::uint32_t>(random.between(1, 10)) : 0;
   return app;
 }
 
@@ -104,6 +107,7 @@ void draw_weather(Random& random, Shape& shape) {
   maybe(FaultName::lie, 0.4, 2);
   maybe(FaultName::switchover, 0.6, 3);
   maybe(FaultName::down_and_up, 0.15, 0.2);
+  maybe(FaultName::maintenance, 0.2, 1);
   maybe(FaultName::daemon_death, 0.5, 2);
 
   const auto odds = [&](double probability, double highest) {

@@ -76,9 +76,10 @@ enum class FaultName {
   lie,         // an agent says what is not so
   switchover,
   down_and_up,
+  maintenance,
   daemon_death,
 };
-inline constexpr std::size_t kFaultNames = 20;
+inline constexpr std::size_t kFaultNames = 21;
 [[nodiscard]] const char* fault_name(FaultName fault);
 
 // One system and the weather it lives in.

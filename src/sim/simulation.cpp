@@ -167,7 +167,7 @@ void Simulation::run(const Limits& limits) {
     revive_failed_apps();
     why = not_whole();
     if (world.now() - since > limits.calm) {
-      checkers.violated("the system does not recover: " + why);
+      checkers.violated("the system does not recover: " + why + beliefs());
       return;
     }
   }
@@ -181,6 +181,19 @@ void Simulation::run(const Limits& limits) {
       return;
     }
   }
+}
+
+// For a person who looks for the reason: why the core thinks that it has to wait.
+std::string Simulation::beliefs() const {
+  std::string text;
+  if (!daemon_) return text;
+  for (const core::Application& app : daemon_->core.state().apps) {
+    if (const auto* moving = app.moving()) {
+      text += "; " + world.setup().app(app.id).name + " " + core::move_step_name(moving->move.step);
+      if (const auto* choosing = app.in_step<core::move_step::Choosing>()) text += ": " + choosing->why_not_yet;
+    }
+  }
+  return text;
 }
 
 // The operator's daily work.

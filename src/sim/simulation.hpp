@@ -78,6 +78,7 @@ class Simulation {
   [[nodiscard]] std::string app_not_whole(core::AppId app) const;
   [[nodiscard]] bool could_carry(core::GuestId guest, core::AppId app, std::uint32_t free_areas) const;
   void revive_failed_apps();
+  [[nodiscard]] std::string beliefs() const;
 
   SimHypervisor hypervisor_;
   SimAgents agents_;
