@@ -1,0 +1,40 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+
+namespace understudy::gateway {
+
+using std::chrono::milliseconds;
+
+inline constexpr std::size_t kMostServices = 256;  // applications with an address
+inline constexpr std::size_t kMostWaiting = 1024;  // connections held per application while it is down
+inline constexpr std::size_t kChunkBytes = 128
+                                           << 10;  // most that is read at once, and most that is kept unsent
+inline constexpr int kBacklog = 1024;       // connections that the kernel holds before they are accepted
+inline constexpr int kAcceptsPerWake = 16;  // then others have their turn
+inline constexpr std::size_t kReservedDescriptors =
+    64;  // for listening, control and whatever the libraries open
+inline constexpr std::size_t kDescriptorsPerConnection = 2;
+inline constexpr milliseconds kAcceptPause{100};  // when no descriptor was left
+inline constexpr milliseconds kSayAgain{10'000};  // the same complaint in the log
+
+// A connection attempt to the application. The first is short: an application, or the forwarder before it,
+// whose backlog is full drops the attempt without a word, and the kernel would only repeat it after a second.
+inline constexpr milliseconds kFirstAttempt{5};
+inline constexpr milliseconds kLongestAttempt{1000};
+inline constexpr milliseconds kRetryPause{3};
+
+inline constexpr std::size_t kMostSessions = 16;            // on the control socket
+inline constexpr std::size_t kLongestRequest = 16 << 10;    // bytes of a line
+inline constexpr std::size_t kLongestAnswer = 512 << 10;    // bytes of a line, status with the most services
+inline constexpr std::size_t kMostUnsentAnswers = 1 << 20;  // bytes for a session that does not read
+
+// How long the daemon waits for its gateway.
+inline constexpr milliseconds kStartLimit{10'000};
+inline constexpr milliseconds kAnswerLimit{5'000};  // at the start, when nothing else is urgent
+inline constexpr milliseconds kWithdrawLimit{100};  // in the middle of a takeover
+inline constexpr milliseconds kQuitLimit{2'000};
+inline constexpr milliseconds kRestartPause{1'000};  // between attempts to start a gateway that ended
+
+}  // namespace understudy::gateway

@@ -1,0 +1,82 @@
+#pragma once
+
+#include "base/error.hpp"
+#include "config/config.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+// The lines on the gateway's control socket; docs/gateway.md describes them. Both sides use these functions.
+namespace understudy::gateway {
+
+inline constexpr std::int64_t kProtocolVersion = 1;
+
+namespace request {
+
+struct Listen {  // also changes an application that is listened for already
+  std::string app;
+  std::string host;  // numeric
+  std::uint16_t port = 0;
+  config::WhileDown while_down = config::WhileDown::wait;
+  std::uint32_t wait_limit_ms = 0;
+};
+struct Route {
+  std::string app;
+  std::string host;  // numeric
+  std::uint16_t port = 0;
+};
+struct Withdraw {
+  std::string app;
+};
+struct Forget {  // no longer listens
+  std::string app;
+};
+struct Status {};
+struct Quit {};
+
+}  // namespace request
+
+using Request = std::variant<request::Listen, request::Route, request::Withdraw, request::Forget,
+                             request::Status, request::Quit>;
+
+struct ServiceStatus {
+  std::string app;
+  std::string address;
+  bool listening = false;
+  std::optional<std::string> upstream;  // none: withdrawn
+  std::uint64_t connections = 0;        // being relayed
+  std::uint64_t waiting = 0;            // accepted, and not connected yet
+  std::uint64_t served = 0;             // relayed since the start
+  std::uint64_t cut = 0;                // reset since the start
+  std::string paused;                   // why nothing is accepted now; empty: it is
+};
+
+struct Answer {
+  std::uint64_t id = 0;  // of its request; 0 when that could not be read
+  bool ok = false;
+  std::string error;                    // when not ok
+  std::vector<ServiceStatus> services;  // of status
+  std::int64_t pid = 0;                 // of status
+};
+
+struct NumberedRequest {
+  std::uint64_t id = 0;
+  Request request;
+};
+// A line that is no request; `id` is its number where it has one.
+struct BadRequest {
+  std::uint64_t id = 0;
+  std::string why;
+};
+
+// Lines are without their end.
+[[nodiscard]] std::string request_line(std::uint64_t id, const Request& request);
+[[nodiscard]] tl::expected<NumberedRequest, BadRequest> parse_request(std::string_view line);
+[[nodiscard]] std::string answer_line(const Answer& answer);
+[[nodiscard]] Result<Answer> parse_answer(std::string_view line);
+
+}  // namespace understudy::gateway

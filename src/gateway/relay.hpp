@@ -1,0 +1,57 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include <boost/asio/ip/tcp.hpp>
+
+namespace understudy::gateway {
+
+// Ends a connection so that its peer notices at once: a reset instead of an orderly end, and what was not
+// sent yet is not sent any more.
+void cut(boost::asio::ip::tcp::socket& socket);
+
+// One client's connection and one to the application, bytes handed on in both directions. What was read is
+// sent on at once; only what the receiver does not take is kept, and then nothing more is read until it went.
+// An end in one direction is passed on and the other direction lives on.
+class Relay : public std::enable_shared_from_this<Relay> {
+ public:
+  using Socket = boost::asio::ip::tcp::socket;
+  // Reading borrows one buffer, because only what stays unsent outlives a handler: an idle connection holds
+  // none.
+  using Scratch = std::vector<std::byte>;
+  // `ended` is called once, when both directions are at their end or the connection broke; not after stop().
+  using Ended = std::function<void(const std::shared_ptr<Relay>&, bool broke)>;
+
+  Relay(Socket client, Socket upstream, Scratch& scratch, Ended ended);
+  void start();
+  void stop();  // cuts both connections now; no byte moves after it
+
+ private:
+  struct Direction {
+    Socket* from = nullptr;
+    Socket* to = nullptr;
+    std::vector<std::byte> unsent;
+    std::size_t sent = 0;  // of unsent
+    bool ended = false;
+  };
+
+  void wait_readable(Direction& direction);
+  void read(Direction& direction);
+  void wait_writable(Direction& direction);
+  void flush(Direction& direction);
+  void end(Direction& direction);
+  void broke();
+  void report(bool broke);
+
+  Socket client_;
+  Socket upstream_;
+  Scratch& scratch_;
+  Ended ended_;
+  std::array<Direction, 2> directions_;
+};
+
+}  // namespace understudy::gateway
