@@ -1,0 +1,125 @@
+#include "gateway/protocol.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+
+namespace understudy::gateway {
+namespace {
+
+using testing::HasSubstr;
+
+template <class T>
+T read_back(const Request& request) {
+  const auto numbered = parse_request(request_line(7, request));
+  if (!numbered) {
+    ADD_FAILURE() << numbered.error().why;
+    return {};
+  }
+  EXPECT_EQ(numbered->id, 7u);
+  return std::get<T>(numbered->request);
+}
+
+TEST(Protocol, RequestsAreReadAsTheyWereWritten) {
+  const auto listen =
+      read_back<request::Listen>(request::Listen{"redis", "::1", 6379, config::WhileDown::refuse, 1500});
+  EXPECT_EQ(listen.app, "redis");
+  EXPECT_EQ(listen.host, "::1");
+  EXPECT_EQ(listen.port, 6379);
+  EXPECT_EQ(listen.while_down, config::WhileDown::refuse);
+  EXPECT_EQ(listen.wait_limit_ms, 1500u);
+  const auto route = read_back<request::Route>(request::Route{"redis", "127.0.0.1", 40001});
+  EXPECT_EQ(route.app, "redis");
+  EXPECT_EQ(route.host, "127.0.0.1");
+  EXPECT_EQ(route.port, 40001);
+  EXPECT_EQ(read_back<request::Withdraw>(request::Withdraw{"a"}).app, "a");
+  EXPECT_EQ(read_back<request::Forget>(request::Forget{"b"}).app, "b");
+  (void)read_back<request::Status>(request::Status{});
+  (void)read_back<request::Quit>(request::Quit{});
+}
+
+TEST(Protocol, AnswersAreReadAsTheyWereWritten) {
+  Answer answer;
+  answer.id = 3;
+  answer.ok = true;
+  answer.pid = 42;
+  answer.services = {{"redis", "127.0.0.1:1", true, "127.0.0.1:2", 3, 4, 5, 6, ""},
+                     {"db", "[::1]:7", false, {}, 0, 0, 0, 0, "no descriptors"}};
+  const auto read = parse_answer(answer_line(answer));
+  ASSERT_TRUE(read.has_value()) << read.error().message;
+  EXPECT_EQ(read->id, 3u);
+  EXPECT_TRUE(read->ok);
+  EXPECT_EQ(read->pid, 42);
+  ASSERT_EQ(read->services.size(), 2u);
+  EXPECT_EQ(read->services[0].upstream, "127.0.0.1:2");
+  EXPECT_EQ(read->services[0].connections, 3u);
+  EXPECT_EQ(read->services[0].waiting, 4u);
+  EXPECT_EQ(read->services[0].served, 5u);
+  EXPECT_EQ(read->services[0].cut, 6u);
+  EXPECT_EQ(read->services[1].address, "[::1]:7");
+  EXPECT_FALSE(read->services[1].listening);
+  EXPECT_EQ(read->services[1].upstream, std::nullopt);
+  EXPECT_EQ(read->services[1].paused, "no descriptors");
+}
+
+std::string refusal(std::string_view line) {
+  const auto read = parse_request(line);
+  return read ? "accepted" : read.error().why;
+}
+
+TEST(Protocol, BadRequestsAreRefusedWithTheReason) {
+  EXPECT_EQ(refusal(""), "the line is not a JSON object");
+  EXPECT_EQ(refusal("garbage"), "the line is not a JSON object");
+  EXPECT_EQ(refusal("[1]"), "the line is not a JSON object");
+  EXPECT_EQ(refusal(std::string(1000, '[')), "the line is not a JSON object");
+  EXPECT_EQ(refusal("{}"), "\"id\" has to be a number from 0 to 9223372036854775807");
+  EXPECT_EQ(refusal(R"({"v":1,"id":-1,"op":"status"})"),
+            "\"id\" has to be a number from 0 to 9223372036854775807");
+  EXPECT_THAT(refusal(R"({"v":2,"id":1,"op":"status"})"), HasSubstr("speaks version 1, not 2"));
+  EXPECT_EQ(refusal(R"({"v":1,"id":1,"op":"dance"})"),
+            "\"op\" has to be listen, route, withdraw, forget, status or quit");
+  EXPECT_EQ(refusal(R"({"v":1,"id":1,"op":"withdraw"})"), "\"app\" has to be a string");
+  EXPECT_EQ(refusal(R"({"v":1,"id":1,"op":"withdraw","app":""})"),
+            "\"app\" has to be a name of at most 64 bytes");
+  EXPECT_THAT(refusal(R"({"v":1,"id":1,"op":"route","app":"a","host":"example.org","port":1})"),
+              HasSubstr("\"host\""));
+  EXPECT_THAT(refusal(R"({"v":1,"id":1,"op":"route","app":"a","host":"127.0.0.1","port":0})"),
+              HasSubstr("\"host\""));
+  EXPECT_THAT(refusal(R"({"v":1,"id":1,"op":"route","app":"a","host":"127.0.0.1","port":70000})"),
+              HasSubstr("\"port\""));
+  EXPECT_THAT(
+      refusal(
+          R"({"v":1,"id":1,"op":"listen","app":"a","address":"127.0.0.1:1","while_down":"x","wait_limit_ms":1})"),
+      HasSubstr("\"while_down\""));
+  EXPECT_THAT(
+      refusal(
+          R"({"v":1,"id":1,"op":"listen","app":"a","address":"nowhere","while_down":"wait","wait_limit_ms":1})"),
+      HasSubstr("\"address\""));
+}
+
+TEST(Protocol, ARefusedRequestKeepsItsNumber) {
+  const auto read = parse_request(R"({"v":1,"id":9,"op":"dance"})");
+  ASSERT_FALSE(read.has_value());
+  EXPECT_EQ(read.error().id, 9u);
+}
+
+TEST(Protocol, MutatedLinesComeBack) {
+  std::mt19937 random(815);
+  const std::string line =
+      request_line(1, request::Listen{"redis", "127.0.0.1", 6379, config::WhileDown::wait, 1});
+  ASSERT_TRUE(parse_request(line).has_value());
+  int refused = 0;
+  for (int round = 0; round < 5000; ++round) {
+    std::string mutated = line;
+    for (int change = 0; change < 3; ++change)
+      mutated[random() % mutated.size()] = static_cast<char>(random() % 256);
+    if (!parse_request(mutated)) ++refused;
+    (void)parse_answer(mutated);
+  }
+  EXPECT_GT(refused, 1000);
+}
+
+}  // namespace
+}  // namespace understudy::gateway
