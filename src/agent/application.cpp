@@ -6,6 +6,8 @@
 
 #include <signal.h>
 
+#include <algorithm>
+
 namespace understudy::agent {
 
 namespace {
@@ -93,13 +95,15 @@ void Application::stop(const protocol::to_agent::Stop& request) {
 void Application::grow_done(const protocol::to_agent::GrowDone& answer) {
   if (answer.epoch != epoch_ || !is<WantingMemory>()) return;
   memory_limit_bytes_ = answer.memory_limit_bytes;
+  for (const auto area : answer.areas) {
+    if (std::find(areas_.begin(), areas_.end(), area) == areas_.end()) areas_.push_back(area);
+  }
   clear_and_launch();
 }
 
 void Application::grow_refused(const protocol::to_agent::GrowRefused& answer) {
   if (answer.epoch != epoch_ || !is<WantingMemory>()) return;
   const std::string cause = "out of memory, and more was refused: " + answer.why;
-  if (!has_served_) return give_up({cause, protocol::FaultLevel::unrecoverable});
   act(policy_->memory_refused(answer.why, Loop::now()), cause);
 }
 
@@ -169,7 +173,7 @@ void Application::look() {
 void Application::ended() {
   const Fault fault = std::get<Ending>(state_).fault;
   // The first start of an epoch is answered; whether it is tried again, and where, is the daemon's to decide.
-  if (!has_served_ && fault.kind != FaultKind::out_of_memory) {
+  if (!has_served_) {
     return give_up({fault.text, protocol::FaultLevel::unrecoverable});
   }
   act(policy_->decide(fault, memory_limit_bytes_, Loop::now()), fault.text);

@@ -179,6 +179,7 @@ template <class Io, Is<to_agent::GrowDone> M>
 void fields(Io& io, M& m) {
   app_and_epoch(io, m);
   io.number("memory_limit_bytes", m.memory_limit_bytes, kMaxBytes);
+  io.numbers("areas", m.areas, kMaxAreas, kMaxNumber);
 }
 template <class Io, Is<to_agent::GrowRefused> M>
 void fields(Io& io, M& m) {

@@ -147,6 +147,7 @@ struct GrowDone {  // answers to wants_memory
   AppNumber app = 0;
   Epoch epoch = 0;
   std::uint64_t memory_limit_bytes = 0;
+  std::vector<AreaNumber> areas;  // added to those that it has
   bool operator==(const GrowDone&) const = default;
 };
 struct GrowRefused {

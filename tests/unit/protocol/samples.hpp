@@ -34,7 +34,7 @@ inline std::vector<ToAgent> all_to_agent() {
           to_agent::Release{1, 7, {{3, 1ULL << 32, 128ULL << 20}}, 2500},
           to_agent::Prepare{1},
           to_agent::Drill{DrillKind::silence, 1, 900},
-          to_agent::GrowDone{1, 7, 1ULL << 30},
+          to_agent::GrowDone{1, 7, 1ULL << 30, {5}},
           to_agent::GrowRefused{1, 7, "the pool is used up"},
           to_agent::Query{}};
 }

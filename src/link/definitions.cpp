@@ -1,0 +1,70 @@
+#include "link/definitions.hpp"
+
+#include <algorithm>
+
+namespace understudy::link {
+
+namespace {
+
+// Rounded up, and never 0 where something was asked for: a limit of 0 ms would be no limit.
+std::uint64_t milliseconds(Duration duration) {
+  return static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
+}
+
+protocol::Health health_of(const config::Health& health) {
+  protocol::Health out;
+  switch (health.kind) {
+    case config::HealthKind::process: out.kind = protocol::HealthKind::process; break;
+    case config::HealthKind::tcp: out.kind = protocol::HealthKind::tcp; break;
+    case config::HealthKind::exec: out.kind = protocol::HealthKind::exec; break;
+  }
+  out.port = health.port;
+  out.command = health.command;
+  out.interval_ms = std::max<std::uint64_t>(1, milliseconds(health.interval));
+  out.limit_ms = std::max<std::uint64_t>(1, milliseconds(health.limit));
+  out.failures = std::max<std::uint32_t>(1, health.failures);
+  return out;
+}
+
+protocol::Application definition_of(const config::Application& app, std::uint32_t number) {
+  protocol::Application out;
+  out.app = number;
+  out.name = app.name;
+  out.start = app.start;
+  out.prepare = app.prepare;
+  for (const auto& [name, value] : app.environment) out.environment.push_back({name, value});
+  out.user = app.user;
+  out.ready = app.ready_notify ? protocol::Ready::notify : protocol::Ready::health;
+  out.health = health_of(app.health);
+  const bool takeover = app.restart.first == core::FirstResort::takeover;
+  out.restart = {app.restart.attempts, milliseconds(app.restart.window), milliseconds(app.restart.delay),
+                 milliseconds(app.restart.maximum_delay),
+                 takeover ? protocol::FirstResort::takeover : protocol::FirstResort::restart};
+  out.start_limit_ms = std::max<std::uint64_t>(1, milliseconds(app.start_limit));
+  out.stop_limit_ms = milliseconds(app.stop_limit);
+  out.hot_standby = app.hot_standby;
+  return out;
+}
+
+}  // namespace
+
+bool listed(const config::Config& config, core::GuestId guest, std::uint32_t app) {
+  if (app >= config.applications.size()) return false;
+  const auto& guests = config.applications[app].guests;
+  return std::find(guests.begin(), guests.end(), guest) != guests.end();
+}
+
+protocol::to_agent::Welcome welcome_for(const config::Config& config, core::GuestRun run) {
+  const config::Guest& guest = config.guests.at(run.guest.value);
+  protocol::to_agent::Welcome welcome;
+  welcome.guest = guest.name;
+  welcome.run = run.run;
+  welcome.beat_interval_ms = std::max<std::uint64_t>(1, milliseconds(guest.heartbeat.interval));
+  for (std::uint32_t app = 0; app < config.applications.size(); ++app) {
+    if (listed(config, run.guest, app))
+      welcome.applications.push_back(definition_of(config.applications[app], app));
+  }
+  return welcome;
+}
+
+}  // namespace understudy::link
