@@ -13,6 +13,9 @@ constexpr Bytes kMemmapDivisor = 64;
 // A guest whose areas are larger than one memory block pays for their struct pages from its own free memory,
 // and hot-plug itself needs some: with less than this to spare, real guests leaked memory and hung.
 constexpr Bytes kHotplugSpareBytes = 32_MiB;
+// What agents add to the memory of an application when they state its need (docs/agent-protocol.md); for
+// their OS they keep the above.
+constexpr Bytes kMarginBytes = 4_MiB;
 // The size up to which an area carries its own struct pages (memmap_on_memory, one memory block).
 constexpr Bytes kSelfCarryingBytes = 128_MiB;
 
@@ -63,15 +66,18 @@ std::string why_not(const State& state, const Application& app, const Guest& gue
   const std::size_t own = place ? state.table.in_use_by(app.id, *place).size() : 0;
   const std::size_t available = own + areas_for(state, app).size();
   const Bytes spare = guest.ready()->memory.available_bytes;
-  const Bytes reachable = available * usable + spare;
-  if (reachable < setup.minimum_bytes) {
+  const Bytes in_base = spare - std::min(spare, kHotplugSpareBytes + kMarginBytes);
+  if (available * usable + in_base < setup.minimum_bytes) {
     return "only " + format_size(available * area_bytes) + " of the pool could be given to " + setup.name +
            ", which needs " + format_size(setup.minimum_bytes);
   }
-  const std::size_t wanted = std::min<std::size_t>(available, setup.desired_bytes / usable);
-  if (state.table.count_in(guest.current()) + wanted > state.setup.guest(guest.id).slots) {
-    return name + " has no memory slots left (" + std::to_string(state.setup.guest(guest.id).slots) + ")";
+  const std::uint32_t slots = state.setup.guest(guest.id).slots;
+  const std::uint32_t free_slots = slots - std::min(slots, state.table.count_in(guest.current()));
+  if (free_slots < available && free_slots * usable + in_base < setup.minimum_bytes) {
+    return name + " has too few memory slots left for " + setup.name + " (" + std::to_string(free_slots) +
+           " of " + std::to_string(slots) + ")";
   }
+  const std::size_t wanted = std::min<std::size_t>({available, free_slots, setup.desired_bytes / usable});
   if (area_bytes > kSelfCarryingBytes && wanted * area_bytes / kMemmapDivisor + kHotplugSpareBytes > spare) {
     return name + " has only " + format_size(spare) + " free, too little for the struct pages of " +
            format_size(wanted * area_bytes);

@@ -47,6 +47,7 @@ Outputs Core::step(Time now, const Event& event) {
   advance_all(step);
   state_.table.check();
   record_changes(out);
+  take_back(out, out);  // one event may lead to a request and, in the same step, to the end of its reason
   return out;
 }
 

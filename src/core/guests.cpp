@@ -125,7 +125,7 @@ const char* guest_state_name(const GuestState& state) {
 }
 
 GuestRecord Guest::record() const {
-  GuestRecord record{id, run, GuestDurable::up, ""};
+  GuestRecord record{id, run, GuestDurable::up, "", wanted};
   if (std::holds_alternative<Off>(state)) record.state = GuestDurable::off;
   if (const auto* fencing = std::get_if<Fencing>(&state)) {
     record.state = GuestDurable::fencing;
@@ -308,7 +308,14 @@ void handle(Step& step, const event::AgentGreeted& event) {
 }
 
 void handle(Step& step, const event::AgentBeat& event) {
-  if (Guest* guest = step.state.living(event.run)) heard(step, *guest, event.memory);
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr) return;
+  if (std::holds_alternative<Booting>(guest->state)) {
+    // Its greeting came while a restarted daemon was still looking for its process.
+    handle(step, event::AgentGreeted{event.run, event.memory});
+  } else {
+    heard(step, *guest, event.memory);
+  }
 }
 
 void handle(Step& step, const event::AgentLost& event) {
@@ -371,12 +378,13 @@ std::optional<Time> deadline(const State& state, const Guest& guest) {
     std::optional<Time> at;
     if (!suspicion->probing) at = suspicion->next_probe;
     if (setup.silent_agent_limit > Duration{}) {
-      const Time limit = suspicion->last_beat + setup.silent_agent_limit;
+      Time limit = suspicion->last_beat + setup.silent_agent_limit;
+      if (guest.maintenance_until) limit = std::max(limit, *guest.maintenance_until);
       at = at ? std::min(*at, limit) : limit;
     }
     return at;
   } else if (const auto* fenced = std::get_if<Fenced>(&guest.state)) {
-    return fenced->since + kClearingDelayLimit;
+    if (fenced->dump != Fenced::Dump::under_way) return fenced->since + kClearingDelayLimit;
   }
   return std::nullopt;
 }

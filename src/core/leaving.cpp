@@ -64,7 +64,10 @@ std::optional<GuestRun> Application::place() const {
 }
 
 AppRecord Application::record() const {
-  AppRecord record{id, AppDurable::idle, epoch, place(), "", {}};
+  AppRecord record;
+  record.app = id;
+  record.epoch = epoch;
+  record.in = place();
   if (serving() != nullptr) record.state = AppDurable::serving;
   if (const auto* failed = std::get_if<app_state::Failed>(&state)) {
     record.state = AppDurable::failed;
@@ -73,6 +76,8 @@ AppRecord Application::record() const {
   if (const auto* m = moving()) {
     record.cause = m->move.cause;
     record.from = m->move.from;
+    record.to = m->move.preferred;
+    record.give_up = m->move.give_up;
     const auto* resuming = in_step<Resuming>();
     const bool leaves = in_step<Stopping>() != nullptr || in_step<Releasing>() != nullptr ||
                         in_step<Fencing>() != nullptr || (resuming != nullptr && resuming->leaving);

@@ -103,13 +103,16 @@ std::optional<std::vector<AreaId>> grant(const State& state, const Application& 
   const Bytes missing = std::min(missing_bytes, entitled);
   const std::size_t needed = (missing + area_bytes - 1) / area_bytes;
   // Plugged by a daemon that died before they were all there: its OS does not count them yet.
-  const std::size_t there = state.table.in_use_by(app.id, to).size();
+  std::size_t there = 0;
+  for (const AreaId id : state.table.in_use_by(app.id, to)) {
+    there += state.table.area(id).state == AreaState::plugged ? 1 : 0;
+  }
   const std::size_t wanted = needed - std::min(needed, there);
   if (areas.size() >= wanted) {
     areas.resize(wanted);
     return areas;
   }
-  const Bytes in_base = setup.desired_bytes - std::min(setup.desired_bytes, missing);
+  const Bytes in_base = setup.desired_bytes - std::min(setup.desired_bytes, usable_bytes(missing));
   if ((areas.size() + there) * usable + in_base < setup.minimum_bytes) return std::nullopt;
   return areas;
 }
@@ -256,6 +259,10 @@ void handle(Step& step, const event::NeedStated& event) {
   }
   const std::vector<AreaId>& granted = *grantable;
   Move& move = app->moving()->move;
+  // What this guest had kept of it before is in use there, and counted as such in what it says it lacks.
+  for (const AreaId id : table.in_use_by(app->id, to)) {
+    if (table.area(id).state == AreaState::releasing) table.keep(id);
+  }
   for (const AreaId id : granted) {
     if (table.area(id).state == AreaState::unused) {
       table.hold(id, app->id);

@@ -143,4 +143,9 @@ struct Outputs {
   std::vector<TakeoverReport> reports;
 };
 
+// Takes out of `earlier`, which was not performed yet, what `later` overtakes: requests to a guest that is
+// fenced or has ended,
+// the start of an application that is ended, a route to one that is withdrawn.
+void take_back(Outputs& earlier, const Outputs& later);
+
 }  // namespace understudy::core

@@ -44,7 +44,8 @@ struct GuestRecord {
   GuestId guest;
   std::uint32_t run = 0;
   GuestDurable state = GuestDurable::off;
-  std::string why;  // of fencing and fenced
+  std::string why;      // of fencing and fenced
+  bool wanted = false;  // not: it is going down, or stays down
   bool operator==(const GuestRecord&) const = default;
 };
 
@@ -65,6 +66,8 @@ struct AppRecord {
   std::optional<GuestRun> in;   // where it runs or may run
   std::string cause;            // why it moves
   std::optional<GuestId> from;  // where it ran before the move
+  std::optional<GuestId> to;    // where the operator wants it
+  std::string give_up;          // once it has left, it is not started again, and this is why
   bool operator==(const AppRecord&) const = default;
 };
 

@@ -23,6 +23,7 @@ struct Restore {
       return failure("the journal names a guest that the configuration has not");
     Guest& guest = state.guest(record.guest);
     guest.run = record.run;
+    guest.wanted = record.wanted;
     if (record.state != GuestDurable::off) guest.state = Adopting{record.state, record.why};
     guest.adopted = record.state != GuestDurable::off;
     guest.journalled = guest.record();
@@ -56,6 +57,8 @@ struct Restore {
     Move move{};
     move.cause = record.cause;
     move.from = record.from;
+    move.preferred = record.to;
+    move.give_up = record.give_up;
     move.report.app = record.app;
     move.report.cause = record.cause;
     move.report.from = record.from;
@@ -167,11 +170,14 @@ Result<void> Core::restore(std::span<const Record> records) {
 }
 
 void handle(Step& step, const event::Resume&) {
+  // It died while everything was going down: that goes on.
+  const bool going_down = std::none_of(step.state.guests.begin(), step.state.guests.end(),
+                                       [](const Guest& g) { return g.wanted; });
   for (Guest& guest : step.state.guests) {
-    guest.wanted = true;
     if (std::holds_alternative<Adopting>(guest.state)) step.out.adopt.push_back({guest.current()});
   }
   for (Application& app : step.state.apps) {
+    if (going_down) app.wanted = false;
     if (app.serving() == nullptr) step.out.withdraw.push_back({app.id});
     if (auto* moving = app.moving()) moving->move.mark = step.now;
     const auto place = app.place();
@@ -205,8 +211,8 @@ void handle(Step& step, const event::GuestAdopted& event) {
     return;
   }
   guest->state = guest_state::Booting{step.now + step.state.setup.guest(guest->id).boot_limit};
-  // What a monitor says of a guest that does not execute is not waited for: its areas stay with it until it is
-  // verified stopped.
+  // What a monitor says of a guest that does not execute is not waited for: its areas stay with it until it
+  // is verified stopped.
   if (was.was == GuestDurable::fencing) {
     condemn(step, *guest, was.why, step.now);
   } else if (!event.executing) {

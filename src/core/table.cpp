@@ -94,6 +94,12 @@ void Table::begin_release(AreaId id) {
   changed(id);
 }
 
+void Table::keep(AreaId id) {
+  US_CHECK(at(id).state == AreaState::releasing);
+  at(id).state = AreaState::plugged;
+  changed(id);
+}
+
 void Table::begin_unplug(AreaId id) {
   const AreaState state = at(id).state;
   US_CHECK(state == AreaState::plugged || state == AreaState::engaged || state == AreaState::releasing);

@@ -42,6 +42,7 @@ class Table {
   void plug_failed(AreaId id);                                          // plugging -> held
   void engaged(AreaId id);                                              // plugged -> engaged
   void begin_release(AreaId id);                                        // plugged, engaged -> releasing
+  void keep(AreaId id);                    // releasing -> plugged: its guest did not let go of it
   void begin_unplug(AreaId id);            // plugged, engaged, releasing -> unplugging
   void unplugged(AreaId id);               // unplugging -> held
   void guest_stopped(GuestRun run);        // verified: everything in it -> held

@@ -68,7 +68,7 @@ bool Engine::journal(const std::vector<core::Record>& records) {
 // worse to repeat it after a restart. What hands anything over or starts anything waits for the journal.
 void Engine::perform(const core::Outputs& out) {
   const bool durable = journal(out.journal);
-  drop_overtaken(out);
+  if (something_withheld_) core::take_back(withheld_, out);
   perform_at_once(out);
   if (durable) {
     if (something_withheld_) {
@@ -121,30 +121,6 @@ void Engine::withhold(const core::Outputs& out) {
   append(withheld_.discard, out.discard);
   append(withheld_.launch, out.launch);
   something_withheld_ = true;
-}
-
-void Engine::drop_overtaken(const core::Outputs& out) {
-  if (!something_withheld_) return;
-  for (const auto& fence : out.fence) {
-    const auto there = [&](const auto& action) { return action.run == fence.run; };
-    std::erase_if(withheld_.release, there);
-    std::erase_if(withheld_.unplug, there);
-    std::erase_if(withheld_.need, there);
-    std::erase_if(withheld_.plug, there);
-    std::erase_if(withheld_.engage, there);
-    std::erase_if(withheld_.growth, there);
-    std::erase_if(withheld_.start, there);
-    std::erase_if(withheld_.route, there);
-    std::erase_if(withheld_.launch, there);
-  }
-  for (const auto& stop : out.stop) {
-    const auto of_it = [&](const auto& action) { return action.app == stop.app && action.run == stop.run; };
-    std::erase_if(withheld_.growth, of_it);
-    std::erase_if(withheld_.start, of_it);
-  }
-  for (const auto& withdraw : out.withdraw) {
-    std::erase_if(withheld_.route, [&](const auto& route) { return route.app == withdraw.app; });
-  }
 }
 
 }  // namespace understudy::engine

@@ -21,7 +21,6 @@ class Engine {
   void perform_durable(const core::Outputs& out);  // what hands over or starts
   [[nodiscard]] bool journal(const std::vector<core::Record>& records);
   void withhold(const core::Outputs& out);
-  void drop_overtaken(const core::Outputs& out);
 
   core::Core& core_;
   Ports ports_;

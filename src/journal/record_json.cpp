@@ -38,7 +38,8 @@ json::object to_json(const core::GuestRecord& record) {
   return {{"guest", record.guest.value},
           {"run", record.run},
           {"state", core::guest_durable_name(record.state)},
-          {"why", record.why}};
+          {"why", record.why},
+          {"wanted", record.wanted}};
 }
 
 json::object to_json(const core::AppRecord& record) {
@@ -47,7 +48,9 @@ json::object to_json(const core::AppRecord& record) {
           {"epoch", record.epoch},
           {"in", run_json(record.in)},
           {"cause", record.cause},
-          {"from", record.from ? json::value(record.from->value) : json::value(nullptr)}};
+          {"from", record.from ? json::value(record.from->value) : json::value(nullptr)},
+          {"to", record.to ? json::value(record.to->value) : json::value(nullptr)},
+          {"give_up", record.give_up}};
 }
 
 // Reads the fields of one record; the first that is missing or wrong makes the whole record wrong.
@@ -65,6 +68,12 @@ class Fields {
     const json::value* value = object_.if_contains(key);
     if (value == nullptr || !value->is_string()) return miss<std::string>(key);
     return std::string(value->get_string());
+  }
+
+  bool truth(std::string_view key) {
+    const json::value* value = object_.if_contains(key);
+    if (value == nullptr || !value->is_bool()) return miss<bool>(key);
+    return value->get_bool();
   }
 
   template <class States, class Name>
@@ -131,6 +140,7 @@ Result<core::Record> record_of(const json::object& object) {
     guest.run = fields.number<std::uint32_t>("run");
     guest.state = fields.state(kGuestStates, core::guest_durable_name);
     guest.why = fields.text("why");
+    guest.wanted = fields.truth("wanted");
     record = guest;
   } else if (object.contains("app")) {
     core::AppRecord app;
@@ -140,6 +150,8 @@ Result<core::Record> record_of(const json::object& object) {
     app.in = fields.run("in");
     app.cause = fields.text("cause");
     app.from = fields.id<core::GuestId>("from");
+    app.to = fields.id<core::GuestId>("to");
+    app.give_up = fields.text("give_up");
     record = app;
   } else {
     return failure("a record is of no known kind");

@@ -1,0 +1,41 @@
+#include "core/outputs.hpp"
+
+#include <algorithm>
+
+namespace understudy::core {
+
+namespace {
+
+void take_back_from(Outputs& earlier, GuestRun run) {
+  const auto there = [&](const auto& action) { return action.run == run; };
+  std::erase_if(earlier.release, there);
+  std::erase_if(earlier.unplug, there);
+  std::erase_if(earlier.need, there);
+  std::erase_if(earlier.plug, there);
+  std::erase_if(earlier.engage, there);
+  std::erase_if(earlier.growth, there);
+  std::erase_if(earlier.start, there);
+  std::erase_if(earlier.route, there);
+  std::erase_if(earlier.launch, there);
+}
+
+}  // namespace
+
+void take_back(Outputs& earlier, const Outputs& later) {
+  for (const action::Fence& fence : later.fence) take_back_from(earlier, fence.run);
+  for (const Record& record : later.journal) {
+    const auto* guest = std::get_if<GuestRecord>(&record);
+    if (guest != nullptr && guest->state != GuestDurable::up)
+      take_back_from(earlier, {guest->guest, guest->run});
+  }
+  for (const action::AskStop& stop : later.stop) {
+    const auto of_it = [&](const auto& action) { return action.app == stop.app && action.run == stop.run; };
+    std::erase_if(earlier.growth, of_it);
+    std::erase_if(earlier.start, of_it);
+  }
+  for (const action::Withdraw& withdraw : later.withdraw) {
+    std::erase_if(earlier.route, [&](const action::Route& route) { return route.app == withdraw.app; });
+  }
+}
+
+}  // namespace understudy::core
