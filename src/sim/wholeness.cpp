@@ -21,13 +21,13 @@ bool Simulation::could_carry(core::GuestId guest, core::AppId app, std::uint32_t
   std::uint32_t used = 0;
   for (const AreaTruth& area : world.areas) used += area.in == vm.run ? 1 : 0;
   const std::uint32_t slots = guest_setup.slots - std::min(guest_setup.slots, used);
-  const Bytes spare = world.memory(guest).available_bytes;
+  const Bytes available = world.memory(guest).available_bytes;
+  const Bytes spare = available - std::min(available, 36_MiB);  // reserve and margin of its agent
   const std::uint32_t areas = std::min(free_areas, slots);
   if (areas * usable + spare < world.setup().app(app).minimum_bytes) return false;
   // Areas larger than a memory block are paid for from the guest's own memory.
   return area_bytes <= 128_MiB ||
-         world.setup().app(app).desired_bytes / kMemmapDivisor + area_bytes / kMemmapDivisor + 32_MiB <=
-             spare;
+         world.setup().app(app).desired_bytes / kMemmapDivisor + area_bytes / kMemmapDivisor <= spare;
 }
 
 std::string Simulation::app_not_whole(core::AppId app) const {
