@@ -98,7 +98,8 @@ struct Serving {
   Bytes base_use_bytes = 0;      // of the guest's base memory, as its agent reports
   std::optional<Move> unrouted;  // until the address leads there
   bool unconfirmed = false;      // the daemon was started again; its agent has not said yet that it runs
-  bool growing = false;          // areas are being added to it where it is
+  std::optional<Time> growing;   // areas are being added to it where it is, and have to be confirmed by then
+  std::optional<Bytes> wants;    // more memory, asked for while the daemon was finding out where it stands
   std::string trouble;           // a recoverable fault being handled in the guest; empty: none
 };
 struct Failed {  // given up until the operator starts it again; no area is its own

@@ -7,10 +7,26 @@ namespace understudy::core {
 
 namespace {
 
+// The run that still has areas of an application that was stopped a moment ago, other than what a guest
+// keeps.
+std::optional<GuestRun> left_behind(const State& state, AppId app) {
+  for (const Area& area : state.table.areas()) {
+    if (area.user == app && area.in && area.state != AreaState::releasing) return area.in;
+  }
+  return std::nullopt;
+}
+
 void start(Step& step, Application& app, const std::string& cause) {
   app.wanted = true;
   app.avoid.clear();
   begin_move(step, app, cause, std::nullopt, step.now, move_step::Choosing{});
+  const auto left = left_behind(step.state, app.id);
+  if (!left) return;
+  if (step.state.guest(left->guest).believed_up()) {
+    enter_releasing(step, app, *left);
+  } else {
+    enter_fencing(step, app, *left);
+  }
 }
 
 Time fault_began(Step& step, GuestRun run) {
@@ -27,6 +43,7 @@ void handle(Step& step, const event::BringUp&) {
   for (Guest& guest : step.state.guests) guest.wanted = true;
   for (Application& app : step.state.apps) {
     if (std::holds_alternative<app_state::Idle>(app.state)) start(step, app, "first start");
+    if (app.moving() != nullptr) app.wanted = true;  // it was going down
   }
 }
 
@@ -85,7 +102,7 @@ void handle(Step& step, const event::AppFaulted& event) {
   Application& app = step.state.app(event.app);
   auto* serving = app.serving();
   if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch) return;
-  if (!app.wanted) return;
+  if (!app.wanted || serving->unconfirmed) return;  // its agent says it again when it is asked
   const GuestRun from = event.run;
   const std::string cause =
       step.state.name(app.id) + " failed on " + step.state.name(from.guest) + ": " + event.cause;

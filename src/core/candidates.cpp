@@ -51,6 +51,10 @@ std::vector<AreaId> areas_for(const State& state, const Application& app) {
 }
 
 std::string why_not(const State& state, const Application& app, const Guest& guest) {
+  return why_not_after(state, app, guest, nullptr);
+}
+
+std::string why_not_after(const State& state, const Application& app, const Guest& guest, const Gain* gain) {
   std::string why = not_ready(state, guest);
   if (!why.empty()) return why;
   const std::string& name = state.name(guest.id);
@@ -64,7 +68,8 @@ std::string why_not(const State& state, const Application& app, const Guest& gue
   // What it has where it runs now would come with it.
   const auto place = app.place();
   const std::size_t own = place ? state.table.in_use_by(app.id, *place).size() : 0;
-  const std::size_t available = own + areas_for(state, app).size();
+  const std::size_t gained = gain != nullptr ? state.table.in_use_by(gain->victim, gain->from).size() : 0;
+  const std::size_t available = own + gained + areas_for(state, app).size();
   const Bytes spare = guest.ready()->memory.available_bytes;
   const Bytes in_base = spare - std::min(spare, kHotplugSpareBytes + kMarginBytes);
   if (available * usable + in_base < setup.minimum_bytes) {
@@ -72,7 +77,10 @@ std::string why_not(const State& state, const Application& app, const Guest& gue
            ", which needs " + format_size(setup.minimum_bytes);
   }
   const std::uint32_t slots = state.setup.guest(guest.id).slots;
-  const std::uint32_t free_slots = slots - std::min(slots, state.table.count_in(guest.current()));
+  const std::uint32_t used =
+      state.table.count_in(guest.current()) -
+      (gain != nullptr && gain->from == guest.current() ? static_cast<std::uint32_t>(gained) : 0);
+  const std::uint32_t free_slots = slots - std::min(slots, used);
   if (free_slots < available && free_slots * usable + in_base < setup.minimum_bytes) {
     return name + " has too few memory slots left for " + setup.name + " (" + std::to_string(free_slots) +
            " of " + std::to_string(slots) + ")";

@@ -23,6 +23,10 @@ void handle(Step& step, const event::AppWantsMemory& event) {
   Application& app = step.state.app(event.app);
   auto* serving = app.serving();
   if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch || serving->growing) return;
+  if (serving->unconfirmed) {
+    serving->wants = event.more_bytes;
+    return;
+  }
   const AppSetup& setup = step.state.setup.app(app.id);
   serving->trouble = "out of memory";
   if (serving->limit_bytes >= setup.maximum_bytes) {
@@ -47,7 +51,7 @@ void handle(Step& step, const event::AppWantsMemory& event) {
     refuse(step, app, used >= slots ? "its guest has no memory slots left" : "no area of the pool is unused");
     return;
   }
-  serving->growing = true;
+  serving->growing = step.now + kGrowthLimit;
   for (const AreaId id : areas) {
     step.state.table.hold(id, app.id);
     step.state.table.begin_plug(id, event.run, domain);
@@ -72,7 +76,7 @@ void growth_plugged(Step& step, Application& app) {
 
 void growth_engaged(Step& step, Application& app, const event::AreasEngaged&) {
   auto* serving = app.serving();
-  serving->growing = false;
+  serving->growing.reset();
   serving->trouble.clear();
   std::vector<AreaId> added;
   for (const Area& area : step.state.table.areas()) {

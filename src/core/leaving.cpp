@@ -97,13 +97,23 @@ void enter_stopping(Step& step, Application& app, GuestRun from) {
 void enter_releasing(Step& step, Application& app, GuestRun from) {
   const AppSetup& setup = step.state.setup.app(app.id);
   app.moving()->move.step = Releasing{from, step.now + setup.release_limit + kAnswerGrace};
-  const std::vector<AreaId> areas = step.state.table.in_use_by(app.id, from);
+  std::vector<AreaId> areas = step.state.table.in_use_by(app.id, from);
   if (areas.empty()) {
     release_finished(step, app);
     return;
   }
-  for (const AreaId id : areas) step.state.table.begin_release(id);
-  step.out.release.push_back({from, app.id, app.epoch, areas, setup.release_limit});
+  for (const AreaId id : areas) {
+    const AreaState state = step.state.table.area(id).state;
+    if (state == AreaState::plugging) {
+      // Nobody can let go of what is still on its way in.
+      condemn(step, step.state.guest(from.guest),
+              step.state.name(from.guest) + " is left while areas are on their way into it", step.now);
+      return;
+    }
+    if (state == AreaState::plugged || state == AreaState::engaged) step.state.table.begin_release(id);
+  }
+  std::erase_if(areas, [&](AreaId id) { return step.state.table.area(id).state == AreaState::unplugging; });
+  if (!areas.empty()) step.out.release.push_back({from, app.id, app.epoch, areas, setup.release_limit});
 }
 
 void enter_fencing(Step& step, Application& app, GuestRun from) {

@@ -283,21 +283,26 @@ void handle(Step& step, const event::NeedStated& event) {
   if (granted.empty()) engage_if_complete(step, *app, to);  // all that it needs was plugged before a restart
 }
 
+// The area is held again, zeroed or not: on with it where it is wanted now.
+void scrub_ended(Step& step, AreaId id) {
+  Application& app = step.state.app(*step.state.table.area(id).user);
+  const bool not_placed_yet = app.in_step<Choosing>() != nullptr ||
+                              app.in_step<move_step::Fencing>() != nullptr ||
+                              app.in_step<Sizing>() != nullptr;
+  if (const auto* at = app.in_step<Plugging>()) {
+    plug_or_scrub(step, app, at->to, id);
+  } else if (!not_placed_yet) {
+    step.state.table.free(id);  // it came too late to be of use
+  }
+}
+
 void handle(Step& step, const event::AreaScrubbed& event) {
   if (!step.state.table.knows(event.area) ||
       step.state.table.area(event.area).state != AreaState::scrubbing) {
     return;
   }
   step.state.table.scrubbed(event.area);
-  Application& app = step.state.app(*step.state.table.area(event.area).user);
-  const bool not_placed_yet = app.in_step<Choosing>() != nullptr ||
-                              app.in_step<move_step::Fencing>() != nullptr ||
-                              app.in_step<Sizing>() != nullptr;
-  if (const auto* at = app.in_step<Plugging>()) {
-    plug_or_scrub(step, app, at->to, event.area);
-  } else if (!not_placed_yet) {
-    step.state.table.free(event.area);  // it came too late to be of use
-  }
+  scrub_ended(step, event.area);
 }
 
 void handle(Step& step, const event::ScrubFailed& event) {
@@ -309,7 +314,8 @@ void handle(Step& step, const event::ScrubFailed& event) {
       Severity::error, "scrub-failed",
       "area " + std::to_string(event.area.value) + " could not be zeroed: " + event.why + "; tried again",
       std::nullopt);
-  step.out.scrub.push_back({event.area});
+  step.state.table.scrub_failed(event.area);
+  scrub_ended(step, event.area);
 }
 
 void handle(Step& step, const event::AreaPlugged& event) {
@@ -368,6 +374,13 @@ void handle(Step& step, const event::AreasEngaged& event) {
 }
 
 void handle(Step& step, const event::EngageFailed& event) {
+  Application& known = step.state.app(event.app);
+  const auto* growing = known.serving();
+  if (growing != nullptr && growing->growing && growing->on == event.run && known.epoch == event.epoch) {
+    condemn(step, step.state.guest(event.run.guest),
+            step.state.name(event.run.guest) + " could not use more memory (" + event.why + ")", step.now);
+    return;
+  }
   Application* app = expect<Engaging>(step, event);
   if (app == nullptr) return;
   avoid(step, *app, event.run.guest);
@@ -400,7 +413,8 @@ void handle(Step& step, const event::AppServing& event) {
       .limit_bytes = limit_bytes,
       .base_use_bytes = std::min(event.base_use_bytes, step.state.setup.guest(event.run.guest).base_bytes),
       .unrouted = {},
-      .growing = false,
+      .growing = {},
+      .wants = {},
       .trouble = {}};
   if (setup.has_address) {
     step.out.route.push_back({app->id, event.run});
@@ -431,6 +445,11 @@ void handle(Step& step, const event::AppStartFailed& event) {
 }
 
 void advance(Step& step, Application& app) {
+  const auto* serving = app.serving();
+  if (serving != nullptr && serving->growing && step.now >= *serving->growing) {
+    condemn_slow(step, app, serving->on, " did not take more memory for ");
+    return;
+  }
   if (auto* choosing = app.in_step<Choosing>()) {
     advance_choosing(step, app, *choosing);
   } else if (auto* sizing = app.in_step<Sizing>()) {
@@ -459,6 +478,7 @@ void postpone_deadlines(State& state, Duration by) {
   };
   for (Application& app : state.apps) {
     if (auto* moving = app.moving()) std::visit(postpone, moving->move.step);
+    if (auto* serving = app.serving(); serving != nullptr && serving->growing) *serving->growing += by;
   }
 }
 
@@ -482,6 +502,7 @@ std::optional<Time> deadline(const State& state, const Application& app) {
     std::optional<Time> operator()(const Engaging& step) const { return step.deadline; }
     std::optional<Time> operator()(const Starting& step) const { return step.deadline; }
   };
+  if (const auto* serving = app.serving()) return serving->growing;
   const auto* moving = app.moving();
   return moving != nullptr ? std::visit(At{state, app}, moving->move.step) : std::nullopt;
 }

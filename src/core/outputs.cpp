@@ -24,6 +24,10 @@ void take_back_from(Outputs& earlier, GuestRun run) {
 void take_back(Outputs& earlier, const Outputs& later) {
   for (const action::Fence& fence : later.fence) take_back_from(earlier, fence.run);
   for (const Record& record : later.journal) {
+    if (const auto* app = std::get_if<AppRecord>(&record);
+        app != nullptr && app->state != AppDurable::moving) {
+      std::erase_if(earlier.start, [&](const action::AskStart& start) { return start.app == app->app; });
+    }
     const auto* guest = std::get_if<GuestRecord>(&record);
     if (guest != nullptr && guest->state != GuestDurable::up)
       take_back_from(earlier, {guest->guest, guest->run});

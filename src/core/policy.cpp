@@ -59,15 +59,19 @@ void preempt(Step& step, Application& app) {
   for (const Application& other : step.state.apps) {
     if (other.moving() != nullptr && other.moving()->move.yields && other.place()) return;
   }
-  const Bytes usable = usable_bytes(step.state.setup.pool.area_bytes);
+  // Would somebody then take it? Memory is not all that may be missing.
+  const auto helps = [&](const Gain& gain) {
+    const std::size_t candidates = setup.hot_standby ? setup.guests.size() : 1;
+    return std::any_of(
+        setup.guests.begin(), setup.guests.begin() + static_cast<std::ptrdiff_t>(candidates),
+        [&](GuestId id) { return why_not_after(step.state, app, step.state.guest(id), &gain).empty(); });
+  };
   Application* victim = nullptr;
   for (Application& other : step.state.apps) {
     const auto* serving = other.serving();
     const int priority = step.state.setup.app(other.id).priority;
     if (serving == nullptr || serving->growing || priority >= setup.priority) continue;
-    const std::size_t areas =
-        step.state.table.in_use_by(other.id, serving->on).size() + areas_for(step.state, app).size();
-    if (areas * usable < setup.minimum_bytes) continue;
+    if (!helps({other.id, serving->on})) continue;
     if (victim == nullptr || priority < step.state.setup.app(victim->id).priority) victim = &other;
   }
   if (victim == nullptr) return;

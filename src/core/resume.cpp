@@ -123,6 +123,8 @@ void resume_serving(Step& step, Application& app, const event::AppStated& stated
   }
   if (stated.restarting) serving->trouble = "being restarted in place";
   if (step.state.setup.app(app.id).has_address) step.out.route.push_back({app.id, serving->on});
+  // Of a growth of which nothing had reached the guest.
+  for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
   // Areas that a growth left half way: they are its own already, and go on from where they are.
   bool half_way = false;
   for (const Area& area : step.state.table.areas()) {
@@ -130,8 +132,10 @@ void resume_serving(Step& step, Application& app, const event::AppStated& stated
         half_way || (area.user == app.id && area.in == serving->on && area.state == AreaState::plugged);
   }
   if (half_way) {
-    serving->growing = true;
+    serving->growing = step.now + kGrowthLimit;
     growth_plugged(step, app);
+  } else if (serving->wants) {
+    handle(step, event::AppWantsMemory{serving->on, app.id, app.epoch, *serving->wants});
   }
 }
 

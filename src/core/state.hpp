@@ -114,6 +114,7 @@ void handle(Step&, const event::AppFaulted&);
 inline void handle(Step&, const event::Tick&) {}
 
 // growth.cpp
+inline constexpr Duration kGrowthLimit = std::chrono::seconds(20);  // until its guest has confirmed it
 void handle(Step&, const event::AppWantsMemory&);
 void growth_plugged(Step&, Application&);  // one more of its areas is in
 void growth_engaged(Step&, Application&, const event::AreasEngaged&);
@@ -132,6 +133,12 @@ void preempt(Step&, Application&);
 // candidates.cpp
 // What keeps this guest from taking the application over now; empty: nothing.
 [[nodiscard]] std::string why_not(const State&, const Application&, const Guest&);
+// The same if `victim` gave up what it has on `from`.
+struct Gain {
+  AppId victim;
+  GuestRun from;
+};
+[[nodiscard]] std::string why_not_after(const State&, const Application&, const Guest&, const Gain*);
 // The areas that could be given to the application now: its own first, then unused ones.
 [[nodiscard]] std::vector<AreaId> areas_for(const State&, const Application&);
 // What one area adds to a guest's usable memory: memmap_on_memory keeps 64 B of each 4 KiB page of it.

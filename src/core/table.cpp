@@ -58,6 +58,12 @@ void Table::scrubbed(AreaId id) {
   changed(id);
 }
 
+void Table::scrub_failed(AreaId id) {
+  US_CHECK(at(id).state == AreaState::scrubbing);
+  at(id).state = AreaState::held;
+  changed(id);
+}
+
 void Table::begin_plug(AreaId id, GuestRun run, const std::string& domain) {
   Area& area = at(id);
   US_CHECK(area.state == AreaState::held && !area.in);
@@ -142,7 +148,7 @@ void Table::found_plugged(AreaId id, std::uint64_t guest_address) {
   Area& area = at(id);
   US_CHECK(area.in.has_value());
   area.guest_address = guest_address;
-  if (area.state == AreaState::engaged) return;
+  if (area.state == AreaState::engaged || area.state == AreaState::releasing) return;
   area.state = AreaState::plugged;
   changed(id);
 }

@@ -37,6 +37,7 @@ class Table {
   void hold(AreaId id, AppId app);                                      // unused -> held
   void begin_scrub(AreaId id);                                          // held -> scrubbing
   void scrubbed(AreaId id);                                             // scrubbing -> held, all zeroes
+  void scrub_failed(AreaId id);                                         // scrubbing -> held, as it was
   void begin_plug(AreaId id, GuestRun run, const std::string& domain);  // held -> plugging
   void plugged(AreaId id, std::uint64_t guest_address);                 // plugging -> plugged
   void plug_failed(AreaId id);                                          // plugging -> held
@@ -49,10 +50,11 @@ class Table {
   void free(AreaId id);                    // held -> unused
   void restore(const AreaRecord& record);  // from the journal, at start only
   // A restarted daemon was told by the hypervisor whether an area that may be in a run really is.
-  void found_plugged(AreaId id,
-                     std::uint64_t guest_address);  // any in-run state -> plugged, or still engaged
-  void found_absent(AreaId id);                     // any in-run state -> held
-                                                    //  // from the journal, at start only
+  void found_plugged(
+      AreaId id,
+      std::uint64_t guest_address);  // any in-run state -> plugged, or still engaged or releasing
+  void found_absent(AreaId id);      // any in-run state -> held
+                                     //  // from the journal, at start only
 
   // Records of the areas that changed since the last call.
   [[nodiscard]] std::vector<AreaRecord> take_changes();

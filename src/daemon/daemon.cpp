@@ -47,7 +47,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const Options& options) {
   const Result<void> prepared = daemon->prepare();
   if (!prepared) {
     if (daemon->resumes_) return tl::unexpected(prepared.error());
-    const Result<void> removed = remove_all(options.run_dir);
+    const Result<void> removed = daemon::remove_all(options.run_dir);
     return failure(prepared.error().message + (removed ? "" : "\n" + removed.error().message));
   }
   return daemon;
@@ -55,11 +55,11 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const Options& options) {
 
 Result<void> Daemon::prepare() {
   log_ = std::make_unique<control::EventLog>(setup_, files_.events());
+  clock_ = std::make_unique<AsioClock>(loop_, sink());
   if (auto done = open_journal(); !done) return done;
   if (auto done = open_pool(); !done) return done;
   if (auto done = open_hypervisor(); !done) return done;
   if (auto done = open_gateway(); !done) return done;
-  clock_ = std::make_unique<AsioClock>(loop_, sink());
   engine_ = std::make_unique<engine::Engine>(
       *core_, engine::Ports{*clock_, *journal_, *gateway_, *hypervisor_, *links_, *pool_, *log_});
   engine_->after_step = [this] { finish_if_down(); };
@@ -106,11 +106,10 @@ Result<void> Daemon::open_hypervisor() {
   qemu::QemuHypervisor::Settings settings;
   settings.run_dir = options_.run_dir;
   settings.guests = qemu::guest_plans(config_);
-  auto wanted = config_.host.accelerator;
-  if (options_.accelerator == "kvm") wanted = config::Accelerator::kvm;
-  if (options_.accelerator == "tcg") wanted = config::Accelerator::tcg;
-  const auto choice =
-      qemu::choose_accelerator(*qemu, wanted, settings.guests.front().image, options_.run_dir);
+  auto wish = config_.host.accelerator;
+  if (options_.accelerator == "kvm") wish = config::Accelerator::kvm;
+  if (options_.accelerator == "tcg") wish = config::Accelerator::tcg;
+  const auto choice = qemu::choose_accelerator(*qemu, wish, settings.guests.front().image, options_.run_dir);
   if (!choice) return tl::unexpected(choice.error());
   accelerator_ = choice->name();
   accelerator_reason_ = choice->reason;
@@ -120,7 +119,15 @@ Result<void> Daemon::open_hypervisor() {
   auto hypervisor = qemu::QemuHypervisor::create(loop_, std::move(settings), *pool_, sink());
   if (!hypervisor) return tl::unexpected(hypervisor.error());
   hypervisor_ = std::move(*hypervisor);
-  links_ = std::make_unique<link::AgentLinks>(loop_, config_, sink());
+  auto links = link::AgentLinks::create(
+      loop_, config_, sink(),
+      {.state = {}, .prepared = {}, .log = [this](core::GuestRun run, const std::string& text) {
+         log_->notice(
+             clock_->now(),
+             {core::Severity::info, "agent-says", setup_.guest(run.guest).name + ": " + text, run.guest, {}});
+       }});
+  if (!links) return tl::unexpected(links.error());
+  links_ = std::move(*links);
   hypervisor_->set_listener({.available =
                                  [this](core::GuestRun run) {
                                    if (const auto socket = hypervisor_->agent_socket(run))
@@ -135,14 +142,23 @@ Result<void> Daemon::open_gateway() {
     const auto& address = config_.applications.at(app.value).address;
     return address ? hypervisor_->forwarded_port(run, address->guest_port) : std::nullopt;
   };
-  auto gateway = gateway::GatewayClient::start(loop_, config_, options_.run_dir, port_of, sink());
+  auto gateway = gateway::GatewayClient::start(
+      loop_, config_, options_.run_dir, port_of, sink(), {.problem = [this](const std::string& text) {
+        log_->notice(clock_->now(), {core::Severity::warning, "gateway", text, {}, {}});
+      }});
   if (!gateway) return tl::unexpected(gateway.error());
   gateway_ = std::move(*gateway);
   return {};
 }
 
 engine::EventSink Daemon::sink() {
-  return [this](core::Event event) { engine_->deliver(event); };
+  return [this](core::Event event) {
+    // A release needs to know where the areas are that a former daemon plugged.
+    if (const auto* adopted = std::get_if<core::event::GuestAdopted>(&event)) {
+      links_->remember_areas(adopted->run, adopted->areas);
+    }
+    engine_->deliver(event);
+  };
 }
 
 void Daemon::watch_signals() {
@@ -176,7 +192,7 @@ int Daemon::run() {
   engine_->deliver(core::event::BringUp{});
   loop_.run();
   if (!going_down_ || !core_->is_down()) return 0;
-  const Result<void> removed = remove_all(options_.run_dir);
+  const Result<void> removed = daemon::remove_all(options_.run_dir);
   if (!removed) fmt::print(stderr, "{}\n", removed.error().message);
   return removed ? 0 : 1;
 }

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 
@@ -16,6 +17,18 @@ Bytes process_bytes(pid_t pid) {
     if (word == "Pss:" && file >> kib) return kib * 1_KiB;
   }
   return 0;
+}
+
+Bytes qemu_overhead_bytes(pid_t pid, Bytes base_bytes) {
+  if (pid <= 0) return 0;
+  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+  Bytes bytes = 0;
+  std::string word;
+  while (file >> word) {
+    Bytes kib = 0;
+    if ((word == "RssAnon:" || word == "RssFile:") && file >> kib) bytes += kib * 1_KiB;
+  }
+  return bytes - std::min(bytes, base_bytes);
 }
 
 Bytes own_bytes() {

@@ -122,15 +122,17 @@ Result<json::value> Daemon::handle_fault(const control::command::Fault& command)
 
   engine_->deliver(core::event::DrillStarted{*guest, command.kind});
   Result<void> done;
+  const auto by_agent = [&]() -> Result<void> {
+    if (links_->drill(run, command.kind, app.value_or(core::AppId{}))) return {};
+    return failure(state.name(*guest) + "'s agent cannot be reached");
+  };
   switch (command.kind) {
     case FaultKind::os_hang: done = hypervisor_->sigstop(run); break;
     case FaultKind::vmm_kill: done = hypervisor_->sigkill(run); break;
     case FaultKind::os_panic:
     case FaultKind::app_exit:
     case FaultKind::app_hang:
-    case FaultKind::agent_silence:
-      done = links_->drill(run, command.kind, app.value_or(core::AppId{}));
-      break;
+    case FaultKind::agent_silence: done = by_agent(); break;
   }
   if (!done) return failure("could not cause the fault: " + done.error().message);
   return json::value(std::string(control::fault_name(command.kind)) + " caused in " + state.name(*guest));
@@ -145,7 +147,8 @@ control::HostView Daemon::host_view() {
   for (const core::Guest& guest : core_->state().guests) {
     const Bytes host_bytes = hypervisor_->host_bytes(guest.current()).value_or(0);
     view.guests.push_back({host_bytes});
-    const Bytes overhead = hypervisor_->overhead_bytes(guest.current()).value_or(0);
+    const Bytes overhead =
+        qemu_overhead_bytes(hypervisor_->pid(guest.current()), setup_.guest(guest.id).base_bytes);
     if (overhead > 0) view.vmm.push_back({"qemu-" + setup_.guest(guest.id).name, overhead});
   }
   return view;

@@ -1,0 +1,212 @@
+#include "qemu/accelerator.hpp"
+
+#include "base/unique_fd.hpp"
+#include "base/units.hpp"
+#include "qemu/guest_files.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace understudy::qemu {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kTrialGuest = "accelerator-trial";
+constexpr Bytes kTrialBytes = 256_MiB;
+// A QEMU that hangs in a broken KVM may not even die at once; the daemon does not wait for it longer.
+constexpr auto kEndLimit = std::chrono::seconds(1);
+constexpr auto kQuestionLimit = std::chrono::seconds(5);
+constexpr const char* kFirmware[] = {"/usr/share/qemu/qboot.rom", "/usr/share/qemu-kvm/qboot.rom",
+                                     "/usr/lib/qemu/qboot.rom"};
+
+int poll_timeout(Clock::time_point deadline) {
+  const auto rest = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+  return static_cast<int>(std::clamp<long long>(rest, 0, 1'000'000));
+}
+
+// A child process that is ended when this goes out of scope, however it is.
+class Child final {
+ public:
+  explicit Child(pid_t pid) : pid_(pid), pidfd_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))) {}
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  ~Child() {
+    if (!reaped_) ::kill(pid_, SIGKILL);  // not reaped: the pid is still its own
+    (void)await(Clock::now() + kEndLimit);
+  }
+
+  [[nodiscard]] int pidfd() const { return pidfd_.get(); }
+  // How it ended; nothing if it has not by then.
+  std::optional<std::string> await(Clock::time_point deadline) {
+    if (reaped_) return how_;
+    pollfd end{pidfd_.get(), POLLIN, 0};
+    while (::poll(&end, 1, poll_timeout(deadline)) < 0 && errno == EINTR) {
+    }
+    siginfo_t info{};
+    if (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG) != 0 || info.si_pid != pid_)
+      return std::nullopt;
+    reaped_ = true;
+    how_ = describe_exit(info.si_code, info.si_status);
+    return how_;
+  }
+
+ private:
+  pid_t pid_;
+  UniqueFd pidfd_;
+  bool reaped_ = false;
+  std::string how_;
+};
+
+Result<UniqueFd> connect_to(const fs::path& socket) {
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socket.native().copy(address.sun_path, sizeof address.sun_path - 1);
+  if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return failure("cannot connect to " + socket.string() + ": " + std::strerror(errno));
+  return fd;
+}
+
+// Reads until a line has come (true), or the process or the time is over.
+bool await_line(int agent, Child& child, Clock::time_point deadline) {
+  pollfd watched[2] = {{agent, POLLIN, 0}, {child.pidfd(), POLLIN, 0}};
+  while (Clock::now() < deadline) {
+    if (::poll(watched, 2, poll_timeout(deadline)) <= 0) continue;
+    if (watched[0].revents != 0) {
+      char bytes[4096];
+      const ssize_t count = ::read(agent, bytes, sizeof bytes);
+      if (count > 0 && std::memchr(bytes, '\n', static_cast<std::size_t>(count)) != nullptr) return true;
+      if (count == 0) watched[0].fd = -1;  // QEMU closed it: its end tells more
+      if (count < 0 && errno != EAGAIN && errno != EINTR) watched[0].fd = -1;
+    }
+    if (watched[1].revents != 0) return false;
+  }
+  return false;
+}
+
+// Why KVM is of no use; nothing if a guest booted on it.
+Result<void> boot_under_kvm(Qemu qemu, const config::Image& image, const fs::path& run_dir, Duration limit) {
+  const auto files = GuestFiles::at(run_dir, kTrialGuest);
+  if (!files) return failure(files.error().message);
+  struct Cleaning {
+    const GuestFiles& files;
+    ~Cleaning() { files.remove(false); }
+  } const cleaning{*files};
+  if (auto ok = files->prepare(); !ok) return ok;
+  const auto qmp = listen_on(files->qmp_socket);
+  const auto agent = listen_on(files->agent_socket);
+  if (!qmp) return failure(qmp.error().message);
+  if (!agent) return failure(agent.error().message);
+
+  qemu.accelerator = Accelerator::kvm;
+  GuestPlan plan;
+  plan.name = kTrialGuest;
+  plan.base_bytes = kTrialBytes;
+  plan.image = image;
+  const SpawnSpec spec{
+      command_line(qemu, plan, {run_dir, plan.name, 0}), files->log, {qmp->get(), agent->get()}};
+  const auto deadline = Clock::now() + limit;
+  const auto pid = spawn_process(spec);
+  if (!pid) return failure(pid.error().message);
+  Child child(*pid);
+  const auto socket = connect_to(files->agent_socket);
+  if (!socket) return failure(socket.error().message);
+  if (await_line(socket->get(), child, deadline)) return {};
+  if (const auto how = child.await(Clock::now())) {
+    const std::string words = files->last_log_line();
+    return failure("QEMU ended when it booted a guest on it (" + *how + (words.empty() ? "" : ": " + words) +
+                   ")");
+  }
+  return failure("a guest that was booted on it said nothing within " + format_duration(limit));
+}
+
+std::optional<std::string> why_not_openable(const fs::path& device) {
+  const UniqueFd fd(::open(device.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (fd) return std::nullopt;
+  if (errno == ENOENT) return "there is no " + device.string();
+  if (errno == EACCES || errno == EPERM)
+    return "this user may not open " + device.string() + " (join the group kvm to change that)";
+  return device.string() + " cannot be opened: " + std::strerror(errno);
+}
+
+bool has_sandbox(const std::string& program) {
+  const SpawnSpec spec{
+      {program, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+       "-machine", "none", "-device", "help"},
+      "/dev/null",
+      {}};
+  const auto pid = spawn_process(spec);
+  if (!pid) return false;
+  Child child(*pid);
+  return child.await(Clock::now() + kQuestionLimit) == "exit status 0";
+}
+
+std::optional<fs::path> in_path(const std::string& program) {
+  if (program.find('/') != std::string::npos)
+    return ::access(program.c_str(), X_OK) == 0 ? std::optional<fs::path>(program) : std::nullopt;
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path != nullptr ? path : "/usr/bin:/bin";
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    const fs::path candidate = fs::path(rest.substr(0, end)) / program;
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<AcceleratorChoice> choose_accelerator(const Qemu& qemu, config::Accelerator wish,
+                                             const config::Image& image, const fs::path& run_dir,
+                                             Duration limit, const fs::path& kvm_device) {
+  if (wish == config::Accelerator::tcg)
+    return AcceleratorChoice{Accelerator::tcg, "the configuration says so", {}};
+  const auto began = Clock::now();
+  const auto choice = [began](Accelerator accelerator, std::string reason) {
+    return AcceleratorChoice{accelerator, std::move(reason),
+                             std::chrono::duration_cast<Duration>(Clock::now() - began)};
+  };
+  const auto why_not = why_not_openable(kvm_device);
+  if (wish == config::Accelerator::kvm) {
+    if (why_not) return failure("accelerator = \"kvm\" is configured, but " + *why_not);
+    return choice(Accelerator::kvm, "the configuration says so");
+  }
+  if (why_not) return choice(Accelerator::tcg, *why_not);
+  if (auto booted = boot_under_kvm(qemu, image, run_dir, limit); !booted)
+    return choice(Accelerator::tcg, kvm_device.string() + " is there, but " + booted.error().message);
+  auto found = choice(Accelerator::kvm, "");
+  found.reason = fmt::format("a guest booted on it in {:.0f} ms", to_ms(found.took));
+  return found;
+}
+
+Result<Qemu> find_qemu(const std::string& program) {
+  if (!in_path(program))
+    return failure("QEMU (" + program + ") is not installed; Debian: apt install qemu-system-x86");
+  Qemu qemu;
+  qemu.program = program;
+  qemu.sandbox = has_sandbox(program);
+  for (const char* firmware : kFirmware) {
+    if (::access(firmware, R_OK) != 0) continue;
+    qemu.firmware = firmware;
+    break;
+  }
+  return qemu;
+}
+
+}  // namespace understudy::qemu

@@ -1,0 +1,36 @@
+#pragma once
+
+#include "base/error.hpp"
+#include "base/time.hpp"
+#include "config/config.hpp"
+#include "qemu/command_line.hpp"
+
+#include <filesystem>
+#include <string>
+
+namespace understudy::qemu {
+
+struct AcceleratorChoice {
+  Accelerator accelerator = Accelerator::tcg;
+  std::string reason;  // "a guest booted on it in 840 ms", "there is no /dev/kvm"
+  Duration took{};     // of finding out
+  [[nodiscard]] const char* name() const { return accelerator_name(accelerator); }
+};
+
+// Decides once how guests run. automatic: TCG when /dev/kvm is missing or may not be used; else a guest is
+// really booted under KVM, because a /dev/kvm that opens says little (nested virtualisation may hang or abort
+// at the first real kernel), and KVM is taken when its agent says anything within the limit. Blocks for at
+// most about the limit and a second, whatever happens. Asking for kvm where it cannot be opened is an error;
+// asking for kvm or tcg tries nothing.
+// `image`: what the guests run. `run_dir` exists; a guest "accelerator-trial" is made below it and removed
+// again.
+[[nodiscard]] Result<AcceleratorChoice> choose_accelerator(
+    const Qemu& qemu, config::Accelerator wish, const config::Image& image,
+    const std::filesystem::path& run_dir, Duration limit = std::chrono::seconds(5),
+    const std::filesystem::path& kvm_device = "/dev/kvm");
+
+// How QEMU is to be called here: `program` must be found; qboot when it is installed; the sandbox when this
+// QEMU has one, which it is asked (some 50 ms). The accelerator is left at TCG.
+[[nodiscard]] Result<Qemu> find_qemu(const std::string& program = "qemu-system-x86_64");
+
+}  // namespace understudy::qemu

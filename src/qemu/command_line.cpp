@@ -1,0 +1,118 @@
+#include "qemu/command_line.hpp"
+
+#include <charconv>
+#include <cstdio>
+#include <optional>
+
+namespace understudy::qemu {
+
+namespace {
+
+// TCG keeps the code that it translated in a buffer and throws all of it away when that is full, perhaps in
+// the middle of a takeover. Booting alone makes 42 MiB; only what is used counts as memory.
+constexpr const char* kTcg = "tcg,thread=multi,tb-size=128";
+// Without rdrand, the first process that wants random numbers waits a second for the kernel to collect some.
+constexpr const char* kTcgCpu = "qemu64,+rdrand";
+constexpr const char* kKvmCpu = "host";
+
+// spawn=deny and elevateprivileges=deny: a guest that breaks into QEMU cannot start or become anything else.
+constexpr const char* kSandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+constexpr const char* kKernelArguments =
+    // Areas come online as movable memory, so that they can be taken away again, and carry their own memmap,
+    // so that a small standby can take many.
+    "quiet memhp_default_state=online_movable memory_hotplug.memmap_on_memory=1 "
+    // 64 MiB of bounce buffers are of no use here and half of a small guest's memory.
+    "swiotlb=512 "
+    // A kernel that is not sure of itself stops: an oops, and a panic that pvpanic cannot report yet.
+    "oops=panic panic=-1 unknown_nmi_panic=1 "
+    // Waiting for hardware that this machine does not have.
+    "tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests 8250.nr_uarts=1 audit=0 i8042.noaux "
+    "i8042.nokbd i8042.noprobe edd=off raid=noautodetect";
+
+std::string megabytes(Bytes bytes) {
+  return std::to_string(bytes >> 20) + "M";
+}
+
+std::string memory_option(const GuestPlan& plan) {
+  std::string option = megabytes(plan.base_bytes);
+  if (plan.slots > 0)
+    option += ",slots=" + std::to_string(plan.slots) +
+              ",maxmem=" + megabytes(plan.base_bytes + plan.slots * plan.area_bytes);
+  return option;
+}
+
+std::string network_option(const GuestPlan& plan) {
+  // Nothing in the guest reaches the host or the world; only these ports lead in, from the host alone. QEMU
+  // chooses free host ports.
+  std::string option = "user,id=net0,restrict=on";
+  for (const std::uint16_t port : plan.ports) option += ",hostfwd=tcp:127.0.0.1:0-:" + std::to_string(port);
+  return option + ",hostfwd=tcp:127.0.0.1:0-:" + std::to_string(plan.closed_port);
+}
+
+std::string id_of(const char* prefix, core::AreaId area) {
+  char id[32];
+  std::snprintf(id, sizeof id, "%s%04u", prefix, area.value);
+  return id;
+}
+
+}  // namespace
+
+const char* accelerator_name(Accelerator accelerator) {
+  switch (accelerator) {
+    case Accelerator::kvm: return "KVM";
+    case Accelerator::tcg: return "TCG";
+  }
+  return "?";
+}
+
+std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, const Marker& marker) {
+  const bool kvm = qemu.accelerator == Accelerator::kvm;
+  std::vector<std::string> argv{qemu.program, "-name", name_option(marker)};
+  const auto add = [&argv](std::initializer_list<std::string> arguments) {
+    argv.insert(argv.end(), arguments);
+  };
+  add({"-nodefaults", "-no-user-config", "-display", "none", "-msg", "timestamp=on"});
+  add({"-machine", "q35", "-accel", kvm ? "kvm" : kTcg, "-cpu", kvm ? kKvmCpu : kTcgCpu});
+  add({"-smp", std::to_string(plan.vcpus), "-m", memory_option(plan)});
+  if (!qemu.firmware.empty()) add({"-bios", qemu.firmware.string()});
+  add({"-kernel", plan.image.kernel.string(), "-initrd", plan.image.initramfs.string(), "-append",
+       kKernelArguments});
+  if (qemu.sandbox) add({"-sandbox", kSandbox});
+
+  add({"-chardev", "socket,id=qmp,server=on,wait=off,fd=" + std::to_string(kQmpFd), "-mon",
+       "chardev=qmp,mode=control"});
+  // A guest that stops by itself stays as it is, for the fence to verify and for a look at it.
+  add({"-device", "pvpanic-pci", "-device", "vmcoreinfo", "-action", "panic=pause", "-action",
+       "reboot=shutdown", "-action", "shutdown=pause"});
+  add({"-device", "virtio-serial-pci,max_ports=2", "-chardev",
+       "socket,id=agent,server=on,wait=off,fd=" + std::to_string(kAgentFd), "-device",
+       std::string("virtserialport,chardev=agent,name=") + kAgentPort});
+  if (!plan.image.disk.empty()) {
+    // The same file under every guest: nobody may write to it.
+    add({"-blockdev",
+         "driver=raw,node-name=apps,read-only=on,file.driver=file,file.read-only=on,file.filename=" +
+             escape_commas(plan.image.disk.string()),
+         "-device", "virtio-blk-pci,drive=apps"});
+  }
+  add({"-netdev", network_option(plan), "-device", "virtio-net-pci,netdev=net0,romfile="});
+  return argv;
+}
+
+std::string backend_id(core::AreaId area) {
+  return id_of("mem-", area);
+}
+std::string dimm_id(core::AreaId area) {
+  return id_of("dimm-", area);
+}
+
+std::optional<core::AreaId> area_of_id(std::string_view id, std::string_view prefix) {
+  if (!id.starts_with(prefix)) return std::nullopt;
+  id.remove_prefix(prefix.size());
+  core::AreaId area;
+  const auto [end, code] = std::from_chars(id.data(), id.data() + id.size(), area.value);
+  if (id.size() < 4 || code != std::errc() || end != id.data() + id.size()) return std::nullopt;
+  return area;
+}
+
+}  // namespace understudy::qemu

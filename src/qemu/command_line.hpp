@@ -1,0 +1,42 @@
+#pragma once
+
+#include "core/ids.hpp"
+#include "qemu/guest_plan.hpp"
+#include "qemu/marker.hpp"
+#include "qemu/qemu_process.hpp"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace understudy::qemu {
+
+enum class Accelerator { kvm, tcg };
+[[nodiscard]] const char* accelerator_name(Accelerator accelerator);
+
+// What is the same for every guest of this host.
+struct Qemu {
+  std::string program = "qemu-system-x86_64";
+  Accelerator accelerator = Accelerator::tcg;
+  bool sandbox = true;             // seccomp; off where this QEMU was built without it
+  std::filesystem::path firmware;  // qboot, which starts a kernel faster than SeaBIOS; empty: QEMU's default
+};
+
+// Descriptors that QEMU is given: sockets that listen already.
+inline constexpr int kQmpFd = kFirstPassedFd;
+inline constexpr int kAgentFd = kFirstPassedFd + 1;
+
+// The name of the agent's virtio-serial port; docs/agent-protocol.md.
+inline constexpr const char* kAgentPort = "org.understudy.agent.0";
+
+// The whole command line of a guest, program first.
+[[nodiscard]] std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan,
+                                                    const Marker& marker);
+
+// Names of an area's objects inside its guest's QEMU.
+[[nodiscard]] std::string backend_id(core::AreaId area);  // "mem-0007"
+[[nodiscard]] std::string dimm_id(core::AreaId area);     // "dimm-0007"
+// The area of a name with that prefix ("mem-" or "dimm-"), if it is one.
+[[nodiscard]] std::optional<core::AreaId> area_of_id(std::string_view id, std::string_view prefix);
+
+}  // namespace understudy::qemu

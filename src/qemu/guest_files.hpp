@@ -1,0 +1,40 @@
+#pragma once
+
+#include "base/error.hpp"
+#include "base/unique_fd.hpp"
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace understudy::qemu {
+
+// The files of one guest below the run directory; they are of its current run.
+struct GuestFiles {
+  std::filesystem::path directory;  // RUN_DIR/guests/NAME, mode 0700
+  std::filesystem::path qmp_socket;
+  std::filesystem::path agent_socket;
+  std::filesystem::path log;  // what QEMU prints
+  std::filesystem::path pid;  // a hint for a restarted daemon, proved by the marker
+
+  // Only names the files. Fails when a socket's path is too long for the kernel.
+  [[nodiscard]] static Result<GuestFiles> at(const std::filesystem::path& run_dir, const std::string& guest);
+
+  // Makes the directory and takes away what an earlier run left in it, except its log, which is kept as
+  // "qemu.log.old".
+  [[nodiscard]] Result<void> prepare() const;
+  [[nodiscard]] Result<void> write_pid(pid_t process) const;
+  [[nodiscard]] std::optional<pid_t> read_pid() const;
+  // The last line that QEMU printed, shortened and made harmless for a terminal; empty: none.
+  [[nodiscard]] std::string last_log_line() const;
+  // Removes the sockets and the pid file, then the directory unless the logs are to be kept.
+  void remove(bool keep_logs) const;
+};
+
+// A socket that already listens, made here and handed to QEMU, so that a connection can be made at once and
+// no moment exists in which the file is there but nobody listens.
+[[nodiscard]] Result<UniqueFd> listen_on(const std::filesystem::path& socket);
+
+}  // namespace understudy::qemu

@@ -1,0 +1,35 @@
+#include "qemu/guest_plan.hpp"
+
+#include <algorithm>
+
+namespace understudy::qemu {
+
+namespace {
+
+bool contains(const std::vector<std::uint16_t>& ports, std::uint16_t port) {
+  return std::find(ports.begin(), ports.end(), port) != ports.end();
+}
+
+}  // namespace
+
+std::vector<GuestPlan> guest_plans(const config::Config& config) {
+  std::vector<GuestPlan> plans;
+  for (std::uint32_t id = 0; id < config.guests.size(); ++id) {
+    const config::Guest& guest = config.guests[id];
+    GuestPlan plan{
+        guest.name, guest.base_bytes, config.pool.area_bytes, guest.slots, guest.vcpus, guest.image, {}, 1};
+    for (const config::Application& app : config.applications) {
+      const bool listed =
+          std::find(app.guests.begin(), app.guests.end(), core::GuestId{id}) != app.guests.end();
+      if (!listed || !app.address || contains(plan.ports, app.address->guest_port)) continue;
+      plan.ports.push_back(app.address->guest_port);
+    }
+    // Ports below 1024 are closed to applications, which do not run as root: the first that none is meant to
+    // use.
+    while (contains(plan.ports, plan.closed_port)) ++plan.closed_port;
+    plans.push_back(std::move(plan));
+  }
+  return plans;
+}
+
+}  // namespace understudy::qemu

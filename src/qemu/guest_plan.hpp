@@ -1,0 +1,28 @@
+#pragma once
+
+#include "config/config.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace understudy::qemu {
+
+// What QEMU has to know of one guest of the configuration.
+struct GuestPlan {
+  std::string name;
+  Bytes base_bytes = 0;
+  Bytes area_bytes = 0;
+  std::uint32_t slots = 0;
+  std::uint32_t vcpus = 1;
+  config::Image image;
+  std::vector<std::uint16_t> ports;  // of the applications that it may serve, without repetitions
+  // A port on which nothing in the guest listens. Its kernel answers a connection to it with a reset, all by
+  // itself, which tells whether the kernel lives.
+  std::uint16_t closed_port = 1;
+};
+
+// One for every guest, under the same ids.
+[[nodiscard]] std::vector<GuestPlan> guest_plans(const config::Config& config);
+
+}  // namespace understudy::qemu

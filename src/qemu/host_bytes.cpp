@@ -1,0 +1,56 @@
+#include "qemu/host_bytes.hpp"
+
+#include "qemu/proc.hpp"
+
+#include <csignal>
+
+namespace understudy::qemu {
+
+HostBytes::HostBytes() {
+  // Signals belong to the daemon's loop: a thread inherits the mask, so it is set around the start.
+  sigset_t all{};
+  sigset_t before{};
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+std::optional<Bytes> HostBytes::of(pid_t pid, bool may_measure) {
+  if (pid <= 0) return std::nullopt;
+  {
+    const std::lock_guard lock(mutex_);
+    Known& known = known_[pid];
+    const auto now = std::chrono::steady_clock::now();
+    if (may_measure && now - known.at >= kInterval) {
+      known.at = now;
+      wanted_.insert(pid);
+      changed_.notify_one();
+    }
+    if (known.bytes) return known.bytes;
+  }
+  return resident_bytes(pid);
+}
+
+void HostBytes::forget(pid_t pid) {
+  const std::lock_guard lock(mutex_);
+  known_.erase(pid);
+  wanted_.erase(pid);
+}
+
+void HostBytes::run(const std::stop_token& stop) {
+  while (true) {
+    pid_t pid = 0;
+    {
+      std::unique_lock lock(mutex_);
+      if (!changed_.wait(lock, stop, [this] { return !wanted_.empty(); }) || stop.stop_requested()) return;
+      pid = *wanted_.begin();
+      wanted_.erase(wanted_.begin());
+    }
+    const auto bytes = proportional_bytes(pid);
+    const std::lock_guard lock(mutex_);
+    if (const auto found = known_.find(pid); bytes && found != known_.end()) found->second.bytes = bytes;
+  }
+}
+
+}  // namespace understudy::qemu

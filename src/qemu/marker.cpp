@@ -1,0 +1,129 @@
+#include "qemu/marker.hpp"
+
+#include "base/unique_fd.hpp"
+#include "qemu/proc.hpp"
+
+#include <dirent.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+
+namespace understudy::qemu {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kPrefix = "guest=understudy:";
+
+// The value up to the first single comma, with doubled ones undone.
+std::string unescape_value(std::string_view text) {
+  std::string value;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == ',') {
+      if (i + 1 >= text.size() || text[i + 1] != ',') break;
+      ++i;
+    }
+    value += text[i];
+  }
+  return value;
+}
+
+bool belongs_to_us(pid_t pid) {
+  struct stat info {};
+  return ::stat(("/proc/" + std::to_string(pid)).c_str(), &info) == 0 && info.st_uid == ::geteuid();
+}
+
+std::vector<pid_t> all_processes() {
+  std::vector<pid_t> pids;
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir("/proc"), ::closedir);
+  if (!dir) return pids;
+  while (const dirent* entry = ::readdir(dir.get())) {
+    const std::string_view name = entry->d_name;
+    pid_t pid = 0;
+    const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (code == std::errc() && end == name.data() + name.size()) pids.push_back(pid);
+  }
+  return pids;
+}
+
+}  // namespace
+
+std::string escape_commas(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) escaped += c == ',' ? ",," : std::string(1, c);
+  return escaped;
+}
+
+std::string name_option(const Marker& marker) {
+  return std::string(kPrefix) + escape_commas(marker.run_dir.string()) + ":" + escape_commas(marker.guest) +
+         ":" + std::to_string(marker.run) + ",debug-threads=on";
+}
+
+std::optional<Marker> find_marker(const std::vector<std::string>& arguments) {
+  for (std::size_t i = 0; i + 1 < arguments.size(); ++i) {
+    if (arguments[i] != "-name" || !arguments[i + 1].starts_with(kPrefix)) continue;
+    const std::string value = unescape_value(std::string_view(arguments[i + 1]).substr(kPrefix.size()));
+    const std::size_t last = value.rfind(':');
+    if (last == std::string::npos || last == 0) return std::nullopt;
+    const std::size_t before = value.rfind(':', last - 1);
+    if (before == std::string::npos) return std::nullopt;
+    Marker marker{value.substr(0, before), value.substr(before + 1, last - before - 1), 0};
+    const char* const end = value.data() + value.size();
+    const auto [stop, code] = std::from_chars(value.data() + last + 1, end, marker.run);
+    if (code != std::errc() || stop != end) return std::nullopt;
+    return marker;
+  }
+  return std::nullopt;
+}
+
+std::vector<FoundProcess> find_processes(const fs::path& run_dir) {
+  std::vector<FoundProcess> found;
+  for (const pid_t pid : all_processes()) {
+    if (!belongs_to_us(pid)) continue;
+    auto marker = find_marker(arguments_of(pid));
+    if (marker && marker->run_dir == run_dir) found.push_back({pid, std::move(*marker)});
+  }
+  return found;
+}
+
+Result<std::size_t> end_all(const fs::path& run_dir, Duration limit) {
+  struct Ending {
+    FoundProcess process;
+    UniqueFd pidfd;
+  };
+  std::vector<Ending> ending;
+  for (FoundProcess& process : find_processes(run_dir)) {
+    UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+    // Only now is the pid held still: look again whose it is.
+    const auto marker = find_marker(arguments_of(process.pid));
+    if (!pidfd || !marker || *marker != process.marker) continue;
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+    ending.push_back({std::move(process), std::move(pidfd)});
+  }
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  std::string left;
+  for (const Ending& each : ending) {
+    const auto rest =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    pollfd end{each.pidfd.get(), POLLIN, 0};
+    if (::poll(&end, 1, std::max(0, static_cast<int>(rest.count()))) != 1)
+      left += (left.empty() ? "" : ", ") + each.process.marker.guest + " (pid " +
+              std::to_string(each.process.pid) + ")";
+  }
+  if (!left.empty())
+    return failure("these guests were killed but their QEMU does not end: " + left +
+                   "; the host's kernel holds them (see `dmesg`), try again later");
+  std::error_code error;
+  fs::remove_all(run_dir / "guests", error);
+  if (error) return failure("cannot remove " + (run_dir / "guests").string() + ": " + error.message());
+  return ending.size();
+}
+
+}  // namespace understudy::qemu

@@ -1,0 +1,48 @@
+#pragma once
+
+#include "base/error.hpp"
+#include "base/time.hpp"
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// How a QEMU of ours is known again by a daemon that did not start it. A pid alone proves nothing: it may
+// belong to somebody else by now. Every QEMU of ours carries its run directory, guest and run in its command
+// line, as the value of -name.
+namespace understudy::qemu {
+
+struct Marker {
+  std::filesystem::path run_dir;
+  std::string guest;
+  std::uint32_t run = 0;
+  bool operator==(const Marker&) const = default;
+};
+
+// The value of -name: "guest=understudy:RUN_DIR:GUEST:RUN,debug-threads=on". Threads get names as well, which
+// tell vCPUs from the rest.
+[[nodiscard]] std::string name_option(const Marker& marker);
+// The marker in a command line, if it is one of ours.
+[[nodiscard]] std::optional<Marker> find_marker(const std::vector<std::string>& arguments);
+
+struct FoundProcess {
+  pid_t pid = 0;
+  Marker marker;
+};
+// Every living QEMU of this run directory that belongs to this user, by a look through /proc.
+[[nodiscard]] std::vector<FoundProcess> find_processes(const std::filesystem::path& run_dir);
+
+// QEMU options are separated by commas; one that belongs to a value is doubled.
+[[nodiscard]] std::string escape_commas(std::string_view text);
+
+// Ends every QEMU of this run directory with SIGKILL, waits until they are gone, and removes the guests'
+// files. For `down` when the daemon is dead; blocks for at most `limit`. Returns how many there were; an
+// error names those that would not go.
+[[nodiscard]] Result<std::size_t> end_all(const std::filesystem::path& run_dir,
+                                          Duration limit = std::chrono::seconds(10));
+
+}  // namespace understudy::qemu

@@ -1,0 +1,71 @@
+#include "qemu/monitor_reply.hpp"
+
+#include "qemu/command_line.hpp"
+
+#include <optional>
+
+#include <boost/json/serialize.hpp>
+
+namespace understudy::qemu {
+
+namespace json = boost::json;
+
+namespace {
+
+const json::value* member(const json::value* value, std::string_view key) {
+  const json::object* object = value != nullptr ? value->if_object() : nullptr;
+  return object != nullptr ? object->if_contains(key) : nullptr;
+}
+
+std::optional<std::string_view> text(const json::value* value) {
+  if (value == nullptr || !value->is_string()) return std::nullopt;
+  return std::string_view(value->get_string());
+}
+
+std::optional<std::uint64_t> number(const json::value* value) {
+  if (value == nullptr) return std::nullopt;
+  if (value->is_uint64()) return value->get_uint64();
+  if (value->is_int64() && value->get_int64() >= 0) return static_cast<std::uint64_t>(value->get_int64());
+  return std::nullopt;
+}
+
+tl::unexpected<Error> strange(const char* command, const json::value& reply) {
+  return failure(std::string(command) + ": QEMU answered in a form that this program does not know: " +
+                 json::serialize(reply).substr(0, 200));
+}
+
+}  // namespace
+
+Result<RunStatus> read_status(const json::value& reply) {
+  const json::value* running = member(&reply, "running");
+  const auto name = text(member(&reply, "status"));
+  if (running == nullptr || !running->is_bool() || !name) return strange("query-status", reply);
+  return RunStatus{running->get_bool(), std::string(*name)};
+}
+
+Result<std::vector<PluggedArea>> read_memory_devices(const json::value& reply) {
+  if (!reply.is_array()) return strange("query-memory-devices", reply);
+  std::vector<PluggedArea> areas;
+  for (const json::value& device : reply.get_array()) {
+    const json::value* data = member(&device, "data");
+    const auto id = text(member(data, "id"));
+    const auto area = id ? area_of_id(*id, "dimm-") : std::nullopt;
+    if (!area) continue;
+    const auto address = number(member(data, "addr"));
+    if (!address) return strange("query-memory-devices", reply);
+    areas.push_back({*area, *address});
+  }
+  return areas;
+}
+
+Result<std::vector<core::AreaId>> read_backends(const json::value& reply) {
+  if (!reply.is_array()) return strange("qom-list", reply);
+  std::vector<core::AreaId> areas;
+  for (const json::value& object : reply.get_array()) {
+    const auto name = text(member(&object, "name"));
+    if (const auto area = name ? area_of_id(*name, "mem-") : std::nullopt) areas.push_back(*area);
+  }
+  return areas;
+}
+
+}  // namespace understudy::qemu

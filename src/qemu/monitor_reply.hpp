@@ -1,0 +1,31 @@
+#pragma once
+
+#include "base/error.hpp"
+#include "core/ids.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <boost/json/value.hpp>
+
+// Readers of QMP answers; each checks the form and says which answer was wrong.
+namespace understudy::qemu {
+
+struct RunStatus {
+  bool running = true;
+  std::string name;  // "running", "paused", "guest-panicked", "shutdown", "internal-error", ...
+};
+[[nodiscard]] Result<RunStatus> read_status(const boost::json::value& reply);  // query-status
+
+struct PluggedArea {
+  core::AreaId area;
+  std::uint64_t guest_address = 0;  // in the guest's physical address space, bytes
+};
+// Our DIMMs among query-memory-devices' answer.
+[[nodiscard]] Result<std::vector<PluggedArea>> read_memory_devices(const boost::json::value& reply);
+
+// The areas whose backing exists, with or without a device: qom-list of /objects.
+[[nodiscard]] Result<std::vector<core::AreaId>> read_backends(const boost::json::value& reply);
+
+}  // namespace understudy::qemu

@@ -1,0 +1,166 @@
+#include "qemu/proc.hpp"
+
+#include "base/unique_fd.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <memory>
+
+namespace understudy::qemu {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// include/linux/sched.h: "Getting shut down", set first thing in do_exit() and never taken back.
+constexpr std::uint64_t kPfExiting = 0x4;
+constexpr std::size_t kMostProcBytes = 1 << 20;
+
+fs::path process_path(pid_t pid) {
+  return fs::path("/proc") / std::to_string(pid);
+}
+
+std::uint64_t number(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  std::uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// The number after "KEY:" at the start of a line.
+std::optional<std::uint64_t> field(std::string_view text, std::string_view key) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = text.substr(at, end - at);
+    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == ':')
+      return number(line.substr(key.size() + 1));
+    at = end + 1;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool TaskStat::is_over() const {
+  return state == 'Z' || state == 'X' || (flags & kPfExiting) != 0;
+}
+
+std::optional<TaskStat> parse_task_stat(std::string_view text) {
+  const std::size_t open = text.find('(');
+  const std::size_t close = text.rfind(')');
+  if (open == std::string_view::npos || close == std::string_view::npos || close < open) return std::nullopt;
+  TaskStat stat;
+  stat.name = text.substr(open + 1, close - open - 1);
+  text.remove_prefix(close + 1);
+  std::vector<std::string_view> fields;  // from the third on: state, ppid, ...
+  while (!text.empty()) {
+    if (text.front() == ' ' || text.front() == '\n') {
+      text.remove_prefix(1);
+      continue;
+    }
+    const std::size_t end = std::min(text.find_first_of(" \n"), text.size());
+    fields.push_back(text.substr(0, end));
+    text.remove_prefix(end);
+  }
+  constexpr std::size_t kState = 0, kFlags = 6, kUtime = 11, kStime = 12;
+  if (fields.size() <= kStime || fields[kState].size() != 1) return std::nullopt;
+  stat.state = fields[kState].front();
+  stat.flags = number(fields[kFlags]);
+  stat.cpu_ticks = number(fields[kUtime]) + number(fields[kStime]);
+  return stat;
+}
+
+std::string read_proc_file(const fs::path& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text;
+  char buffer[8192];
+  while (fd && text.size() < kMostProcBytes) {
+    const ssize_t count = ::read(fd.get(), buffer, sizeof buffer);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    text.append(buffer, static_cast<std::size_t>(count));
+  }
+  return text;
+}
+
+std::optional<TaskStat> process_stat(pid_t pid) {
+  return parse_task_stat(read_proc_file(process_path(pid) / "stat"));
+}
+
+std::vector<pid_t> threads_of(pid_t pid) {
+  std::vector<pid_t> threads;
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir((process_path(pid) / "task").c_str()), ::closedir);
+  if (!dir) return threads;
+  while (const dirent* entry = ::readdir(dir.get())) {
+    if (const auto id = static_cast<pid_t>(number(entry->d_name)); id > 0) threads.push_back(id);
+  }
+  return threads;
+}
+
+std::vector<std::string> arguments_of(pid_t pid) {
+  return split_arguments(read_proc_file(process_path(pid) / "cmdline"));
+}
+
+std::vector<std::string> split_arguments(std::string_view text) {
+  std::vector<std::string> arguments;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\0'), text.size());
+    arguments.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return arguments;
+}
+
+bool all_threads_over(pid_t pid) {
+  // "Gone" must come from the kernel's own word: with no descriptor left to open /proc with (EMFILE), a
+  // running process would look just as absent.
+  const auto gone = [](int error) { return error == ENOENT || error == ESRCH; };
+  const fs::path tasks = process_path(pid) / "task";
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(tasks.c_str()), ::closedir);
+  if (!dir) return gone(errno);
+  while (true) {
+    errno = 0;
+    const dirent* entry = ::readdir(dir.get());
+    if (entry == nullptr) return errno == 0 || gone(errno);
+    if (entry->d_name[0] == '.') continue;
+    const UniqueFd fd(
+        ::openat(::dirfd(dir.get()), (std::string(entry->d_name) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+    char text[1024];
+    const ssize_t count = fd ? ::read(fd.get(), text, sizeof text) : -1;
+    if (count < 0 && gone(errno)) continue;
+    if (count <= 0) return false;
+    const auto stat = parse_task_stat(std::string_view(text, static_cast<std::size_t>(count)));
+    if (!stat || !stat->is_over()) return false;
+  }
+}
+
+VcpuProgress vcpu_progress(pid_t pid) {
+  VcpuProgress progress;
+  for (const pid_t thread : threads_of(pid)) {
+    const fs::path path = process_path(pid) / "task" / std::to_string(thread);
+    if (!read_proc_file(path / "comm").starts_with("CPU ")) continue;
+    progress.cpu_ns += number(read_proc_file(path / "schedstat"));
+    const std::string status = read_proc_file(path / "status");
+    progress.switches += field(status, "voluntary_ctxt_switches").value_or(0) +
+                         field(status, "nonvoluntary_ctxt_switches").value_or(0);
+  }
+  return progress;
+}
+
+std::optional<Bytes> proportional_bytes(pid_t pid) {
+  const auto kib = field(read_proc_file(process_path(pid) / "smaps_rollup"), "Pss");
+  if (!kib) return std::nullopt;
+  return *kib << 10;
+}
+
+std::optional<Bytes> resident_bytes(pid_t pid) {
+  const auto kib = field(read_proc_file(process_path(pid) / "status"), "VmRSS");
+  if (!kib) return std::nullopt;
+  return *kib << 10;
+}
+
+}  // namespace understudy::qemu

@@ -1,0 +1,183 @@
+#include "qemu/qemu_hypervisor.hpp"
+
+#include "base/check.hpp"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <utility>
+
+#include <boost/asio/post.hpp>
+
+namespace understudy::qemu {
+
+namespace fs = std::filesystem;
+using namespace core::event;
+
+QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings, const pool::AreaPool& pool,
+                               engine::EventSink sink)
+    : loop_(loop),
+      settings_(std::move(settings)),
+      pool_(pool),
+      sink_(std::make_shared<engine::EventSink>(std::move(sink))) {}
+
+QemuHypervisor::~QemuHypervisor() = default;
+
+Result<std::unique_ptr<QemuHypervisor>> QemuHypervisor::create(boost::asio::io_context& loop,
+                                                               Settings settings, const pool::AreaPool& pool,
+                                                               engine::EventSink sink) {
+  for (const GuestPlan& plan : settings.guests) {
+    if (auto files = GuestFiles::at(settings.run_dir, plan.name); !files)
+      return failure(files.error().message);
+    // It becomes a directory and a part of the marker.
+    const bool plain = !plan.name.empty() && plan.name.front() != '.' &&
+                       plan.name.find_first_of("/:\n") == std::string::npos;
+    if (!plain) return failure("\"" + plan.name + "\" cannot be a guest's name: no '/', ':' or leading '.'");
+  }
+  return std::unique_ptr<QemuHypervisor>(
+      new QemuHypervisor(loop, std::move(settings), pool, std::move(sink)));
+}
+
+void QemuHypervisor::post(std::function<void()> call) {
+  boost::asio::post(loop_, [weak = std::weak_ptr(sink_), call = std::move(call)] {
+    if (const auto alive = weak.lock()) call();
+  });
+}
+
+void QemuHypervisor::emit(core::Event event) {
+  post([this, event = std::move(event)]() mutable { (*sink_)(std::move(event)); });
+}
+
+Marker QemuHypervisor::marker(core::GuestRun run) const {
+  return {settings_.run_dir, settings_.guests.at(run.guest.value).name, run.run};
+}
+
+QemuRun* QemuHypervisor::find(core::GuestRun run) const {
+  const auto found = runs_.find(run);
+  return found == runs_.end() ? nullptr : found->second.get();
+}
+
+std::optional<std::string> QemuHypervisor::process_of_another_run(core::GuestRun run) const {
+  for (const auto& [id, other] : runs_) {
+    if (id.guest == run.guest && id != run && other->has_process())
+      return "the QEMU of its run " + std::to_string(id.run) + " (pid " + std::to_string(other->pid()) +
+             ") still exists";
+  }
+  return std::nullopt;
+}
+
+// Runs that are over, and former runs of this guest that have no process any more, make room.
+QemuRun& QemuHypervisor::make(core::GuestRun run) {
+  std::erase_if(runs_, [run](const auto& each) {
+    const QemuRun& other = *each.second;
+    return other.over() || (other.id().guest == run.guest && !other.has_process());
+  });
+  const GuestPlan& plan = settings_.guests.at(run.guest.value);
+  auto files = GuestFiles::at(settings_.run_dir, plan.name);
+  US_CHECK(files.has_value());  // as at create()
+  QemuRun::Context context{loop_,
+                           pool_,
+                           settings_.qemu,
+                           settings_.limits,
+                           [this](core::Event event) { emit(std::move(event)); },
+                           [this](core::GuestRun which) {
+                             post([this, which] {
+                               if (listener_.available) listener_.available(which);
+                             });
+                           },
+                           [this](core::GuestRun which) {
+                             post([this, which] {
+                               if (listener_.gone) listener_.gone(which);
+                             });
+                           }};
+  auto made = std::make_unique<QemuRun>(std::move(context), run, plan, std::move(*files), marker(run));
+  return *runs_.emplace(run, std::move(made)).first->second;
+}
+
+void QemuHypervisor::launch(core::GuestRun run) {
+  if (find(run) != nullptr) return;  // asked already; its answer comes or came
+  if (auto other = process_of_another_run(run)) return emit(LaunchFailed{run, *other});
+  make(run).launch();
+}
+
+void QemuHypervisor::adopt(core::GuestRun run) {
+  if (find(run) != nullptr) return;  // asked already; its answer comes or came
+  make(run).adopt();
+}
+
+// A run that this daemon does not know is proved stopped by the absence of its process, or taken and stopped.
+void QemuHypervisor::fence(core::GuestRun run) {
+  if (QemuRun* known = find(run)) return known->fence();
+  const auto processes = find_processes(settings_.run_dir);
+  const bool exists = std::any_of(processes.begin(), processes.end(),
+                                  [&](const FoundProcess& process) { return process.marker == marker(run); });
+  if (!exists) return emit(GuestFenced{run, "it has no process"});
+  QemuRun& found = make(run);
+  found.adopt();
+  found.fence();
+}
+
+void QemuHypervisor::probe(core::GuestRun run) {
+  if (QemuRun* known = find(run)) return known->probe();
+  emit(ProbeAnswer{run, false, "the guest has no process"});
+}
+
+void QemuHypervisor::plug(core::GuestRun run, std::span<const core::AreaId> areas) {
+  if (QemuRun* known = find(run)) return known->plug(areas);
+  for (const core::AreaId area : areas) emit(PlugFailed{run, area, "the guest has no process"});
+}
+
+void QemuHypervisor::unplug(core::GuestRun run, std::span<const core::AreaId> areas) {
+  if (QemuRun* known = find(run)) return known->unplug(areas);
+  for (const core::AreaId area : areas) emit(UnplugFailed{run, area, "the guest has no process"});
+}
+
+void QemuHypervisor::discard(core::GuestRun run) {
+  QemuRun* known = find(run);
+  if (known == nullptr) return emit(GuestGone{run});
+  host_bytes_.forget(known->pid());
+  known->discard();
+}
+
+std::optional<std::uint16_t> QemuHypervisor::forwarded_port(core::GuestRun run,
+                                                            std::uint16_t guest_port) const {
+  const QemuRun* known = find(run);
+  if (known == nullptr) return std::nullopt;
+  const auto found = known->ports().find(guest_port);
+  if (found == known->ports().end()) return std::nullopt;
+  return found->second;
+}
+
+std::optional<fs::path> QemuHypervisor::agent_socket(core::GuestRun run) const {
+  const QemuRun* known = find(run);
+  if (known == nullptr) return std::nullopt;
+  return known->files().agent_socket;
+}
+
+bool QemuHypervisor::busy() const {
+  return std::any_of(runs_.begin(), runs_.end(),
+                     [](const auto& each) { return each.second->has_process() && each.second->busy(); });
+}
+
+std::optional<Bytes> QemuHypervisor::host_bytes(core::GuestRun run) {
+  const QemuRun* known = find(run);
+  if (known == nullptr || !known->has_process()) return std::nullopt;
+  return host_bytes_.of(known->pid(), !busy());
+}
+
+pid_t QemuHypervisor::pid(core::GuestRun run) const {
+  const QemuRun* known = find(run);
+  return known != nullptr ? known->pid() : 0;
+}
+
+Result<void> QemuHypervisor::sigstop(core::GuestRun run) {
+  QemuRun* known = find(run);
+  return known == nullptr ? failure("the guest has no process") : known->signal(SIGSTOP);
+}
+
+Result<void> QemuHypervisor::sigkill(core::GuestRun run) {
+  QemuRun* known = find(run);
+  return known == nullptr ? failure("the guest has no process") : known->signal(SIGKILL);
+}
+
+}  // namespace understudy::qemu

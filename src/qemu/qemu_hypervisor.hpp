@@ -1,0 +1,95 @@
+#pragma once
+
+#include "engine/ports.hpp"
+#include "pool/area_pool.hpp"
+#include "qemu/host_bytes.hpp"
+#include "qemu/qemu_run.hpp"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+
+namespace understudy::qemu {
+
+// Guests as QEMU processes. Several runs of one guest can be known at a time (an old one being discarded);
+// whatever an old one still says is about its own run. QEMUs outlive this object and this process.
+class QemuHypervisor final : public engine::Hypervisor {
+ public:
+  struct Settings {
+    std::filesystem::path run_dir;  // absolute; exists
+    std::vector<GuestPlan> guests;  // under the core's ids, see guest_plans()
+    Qemu qemu;                      // see find_qemu() and choose_accelerator()
+    Limits limits;
+  };
+  // Called from the loop. available: the agent's socket and the forwarded ports of the run can be used
+  // (before its GuestLaunched); gone: no more (before its GuestFenced or GuestExited). At most once each per
+  // run.
+  struct Listener {
+    std::function<void(core::GuestRun)> available;
+    std::function<void(core::GuestRun)> gone;
+  };
+
+  // Checks names and socket paths; starts nothing. `pool` must outlive it. Events are posted to `loop`.
+  [[nodiscard]] static Result<std::unique_ptr<QemuHypervisor>> create(boost::asio::io_context& loop,
+                                                                      Settings settings,
+                                                                      const pool::AreaPool& pool,
+                                                                      engine::EventSink sink);
+  ~QemuHypervisor() override;
+  QemuHypervisor(const QemuHypervisor&) = delete;
+  QemuHypervisor& operator=(const QemuHypervisor&) = delete;
+
+  void set_listener(Listener listener) { listener_ = std::move(listener); }
+
+  // engine::Hypervisor. What each answers stands in core/events.hpp; GuestExited and GuestFenced of a run end
+  // whatever else was asked of it. The guest's OS powering off or restarting by itself is GuestExited: it is
+  // ended then, since nothing in it can be gone on with, and it was no panic.
+  void launch(core::GuestRun run) override;
+  void adopt(core::GuestRun run) override;
+  void fence(core::GuestRun run) override;
+  void probe(core::GuestRun run) override;
+  void plug(core::GuestRun run, std::span<const core::AreaId> areas) override;
+  void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override;
+  void discard(core::GuestRun run) override;
+
+  // The host port, on 127.0.0.1, that leads to this port of the guest.
+  [[nodiscard]] std::optional<std::uint16_t> forwarded_port(core::GuestRun run,
+                                                            std::uint16_t guest_port) const;
+  // The unix socket of the agent's virtio-serial port; listens from the launch on.
+  [[nodiscard]] std::optional<std::filesystem::path> agent_socket(core::GuestRun run) const;
+  // Host memory that the run's QEMU occupies (its share of what it has in common with others, areas
+  // included). Never blocks; exact after the first call, up to a few seconds old.
+  [[nodiscard]] std::optional<Bytes> host_bytes(core::GuestRun run);
+
+  // Its process; 0 when there is none.
+  [[nodiscard]] pid_t pid(core::GuestRun run) const;
+
+  // Drills: really cause the fault.
+  Result<void> sigstop(core::GuestRun run);  // a hang: nothing in it runs any more, not even QEMU
+  Result<void> sigkill(core::GuestRun run);  // the end of the virtual machine
+
+ private:
+  QemuHypervisor(boost::asio::io_context& loop, Settings settings, const pool::AreaPool& pool,
+                 engine::EventSink sink);
+  QemuRun* find(core::GuestRun run) const;
+  QemuRun& make(core::GuestRun run);
+  [[nodiscard]] std::optional<std::string> process_of_another_run(core::GuestRun run) const;
+  void emit(core::Event event);
+  void post(std::function<void()> call);
+  [[nodiscard]] Marker marker(core::GuestRun run) const;
+  [[nodiscard]] bool busy() const;
+
+  boost::asio::io_context& loop_;
+  Settings settings_;
+  const pool::AreaPool& pool_;
+  std::shared_ptr<engine::EventSink> sink_;  // posted calls happen only while it lives
+  Listener listener_;
+  HostBytes host_bytes_;
+  std::map<core::GuestRun, std::unique_ptr<QemuRun>> runs_;
+};
+
+}  // namespace understudy::qemu

@@ -1,0 +1,253 @@
+// Launch, adoption, and what QEMU says by itself. The ends of a run are in qemu_run_end.cpp.
+#include "qemu/qemu_run.hpp"
+
+#include "base/check.hpp"
+#include "base/units.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <utility>
+
+#include <boost/asio/post.hpp>
+
+namespace understudy::qemu {
+
+namespace json = boost::json;
+using namespace core::event;
+
+struct QemuRun::Opening {
+  Result<RunStatus> status = failure("query-status: no answer");
+  Result<std::vector<PluggedArea>> devices = failure("query-memory-devices: no answer");
+  Result<std::vector<core::AreaId>> backends = failure("qom-list: no answer");
+};
+
+QemuRun::QemuRun(Context context, core::GuestRun run, const GuestPlan& plan, GuestFiles files, Marker marker)
+    : context_(std::move(context)),
+      run_(run),
+      plan_(plan),
+      files_(std::move(files)),
+      marker_(std::move(marker)),
+      start_limit_(context_.loop),
+      lost_limit_(context_.loop),
+      self_(std::make_shared<QemuRun*>(this)) {}
+
+QemuRun::~QemuRun() {
+  *self_ = nullptr;
+  if (monitor_) monitor_->close();
+}
+
+// ---- launch ----
+// 1. a QEMU that an earlier run of this guest left is ended (there should be none)
+// 2. directory, listening sockets, process, pid file
+// 3. monitor: greeting, capabilities, state, forwarded ports
+// 4. GuestLaunched
+// A failure of any step ends the process, waits until it is gone and then says LaunchFailed; a fence or a
+// discard that comes meanwhile takes over and gives its own answer.
+void QemuRun::launch() {
+  launched_here_ = true;
+  if (!end_leftover()) after_leftover();
+}
+
+// By a look at every process, so that not even a QEMU whose pid was never written down runs beside this one.
+bool QemuRun::end_leftover() {
+  for (const FoundProcess& found : find_processes(marker_.run_dir)) {
+    if (found.marker.guest != marker_.guest) continue;
+    auto process = QemuProcess::adopt(context_.loop, found.pid, found.marker, [this](const std::string&) {
+      leftover_.reset();
+      if (phase_ == Phase::starting && !end_leftover()) after_leftover();
+    });
+    if (!process) continue;  // ended meanwhile
+    leftover_ = std::move(*process);
+    leftover_->kill([](const std::string&) {});
+    return true;
+  }
+  return false;
+}
+
+void QemuRun::after_leftover() {
+  if (discard_asked_) return finish_discard();
+  if (fence_asked_) return stopped("it was not started");
+  if (auto ok = start_process(); !ok) return fail_start(ok.error().message);
+  open_monitor(context_.limits.launch);
+}
+
+Result<void> QemuRun::start_process() {
+  if (auto ok = files_.prepare(); !ok) return ok;
+  const auto qmp = listen_on(files_.qmp_socket);
+  if (!qmp) return failure(qmp.error().message);
+  const auto agent = listen_on(files_.agent_socket);
+  if (!agent) return failure(agent.error().message);
+  const SpawnSpec spec{command_line(context_.qemu, plan_, marker_), files_.log, {qmp->get(), agent->get()}};
+  auto process =
+      QemuProcess::spawn(context_.loop, spec, [this](const std::string& how) { on_process_end(how); });
+  if (!process) return failure(process.error().message);
+  process_ = std::move(*process);
+  return files_.write_pid(process_->pid());
+}
+
+void QemuRun::open_monitor(Duration limit) {
+  start_limit_.expires_after(limit);
+  start_limit_.async_wait([weak = std::weak_ptr(self_), limit](auto error) {
+    const auto self = weak.lock();
+    if (error || !self || (*self)->phase_ != Phase::starting) return;
+    (*self)->fail_start("QEMU's monitor did not answer within " + format_duration(limit));
+  });
+  QmpClient::Handlers handlers;
+  handlers.ready = [this] { ask_for_state(); };
+  handlers.event = [this](const QmpEvent& event) { on_event(event); };
+  handlers.lost = [this](const std::string& why) { on_monitor_lost(why); };
+  auto monitor = QmpClient::connect(context_.loop, files_.qmp_socket, std::move(handlers));
+  if (!monitor) return fail_start(monitor.error().message);
+  monitor_ = std::move(*monitor);
+}
+
+void QemuRun::ask_for_state() {
+  // Pipelined; the last answer has all the others before it. An unanswered one is the start limit's business.
+  const auto opening = std::make_shared<Opening>();
+  const Duration limit = context_.limits.adopt + context_.limits.launch;
+  monitor_->execute("query-status", {}, limit, [opening](const QmpReply& reply) {
+    if (reply) opening->status = read_status(*reply);
+  });
+  monitor_->execute("human-monitor-command", {{"command-line", "info usernet"}}, limit,
+                    [this](const QmpReply& reply) {
+                      if (reply && reply->is_string()) ports_ = parse_usernet(reply->get_string());
+                    });
+  monitor_->execute("qom-list", {{"path", "/objects"}}, limit, [opening](const QmpReply& reply) {
+    if (reply) opening->backends = read_backends(*reply);
+  });
+  monitor_->execute("query-memory-devices", {}, limit, [this, opening](const QmpReply& reply) {
+    if (reply) opening->devices = read_memory_devices(*reply);
+    if (phase_ == Phase::starting && own_reason_.empty()) opened(*opening);
+  });
+}
+
+void QemuRun::opened(const Opening& opening) {
+  if (!opening.status) return fail_start(opening.status.error().message);
+  if (!opening.devices) return fail_start(opening.devices.error().message);
+  if (!opening.backends) return fail_start(opening.backends.error().message);
+  std::vector<std::uint16_t> wanted = plan_.ports;
+  wanted.push_back(plan_.closed_port);
+  for (const std::uint16_t port : wanted) {
+    if (ports_.count(port) == 0)
+      return fail_start("QEMU forwards no host port to the guest's port " + std::to_string(port));
+  }
+  start_limit_.cancel();
+  phase_ = Phase::running;
+  plugger_ = std::make_unique<AreaPlugger>(
+      context_.loop, monitor_, context_.pool, run_, context_.limits,
+      [this](core::Event event) {
+        if (phase_ == Phase::running) emit(std::move(event));  // the end of the run has answered it otherwise
+      },
+      [this](const std::string& why) { end_by_ourselves("its monitor failed: " + why); });
+  plugger_->adopt(*opening.devices, *opening.backends);
+  available_ = true;
+  context_.available(run_);
+  if (launched_here_) {
+    emit(GuestLaunched{run_});
+  } else {
+    GuestAdopted adopted{run_, opening.status->running, {}};
+    for (const PluggedArea& device : *opening.devices)
+      adopted.areas.push_back({device.area, device.guest_address});
+    emit(std::move(adopted));
+  }
+  // It may have stopped by itself before anybody listened; an adopted one says so in its event.
+  if (early_event_ || (launched_here_ && !opening.status->running)) check_unasked_stop();
+}
+
+void QemuRun::fail_start(const std::string& why) {
+  if (process_) return end_by_ourselves(why);
+  stopped(why);
+}
+
+// ---- adoption ----
+// 1. the process: by the pid file, else by a look at every process; proved by its marker, run included
+// 2. the monitor as at a launch, with what is plugged
+// 3. GuestAdopted; or, if there is no process, or a limit passes and it had to be ended, GuestExited
+void QemuRun::adopt() {
+  std::vector<pid_t> candidates;
+  if (const auto pid = files_.read_pid()) candidates.push_back(*pid);
+  for (const FoundProcess& found : find_processes(marker_.run_dir)) {
+    if (found.marker == marker_) candidates.push_back(found.pid);
+  }
+  for (const pid_t pid : candidates) {
+    auto process = QemuProcess::adopt(context_.loop, pid, marker_,
+                                      [this](const std::string& how) { on_process_end(how); });
+    if (!process) continue;
+    process_ = std::move(*process);
+    return open_monitor(context_.limits.adopt);
+  }
+  stopped("its process ended while no daemon watched it");
+}
+
+// ---- what QEMU says by itself ----
+void QemuRun::on_event(const QmpEvent& event) {
+  if (phase_ == Phase::starting) early_event_ = true;  // looked into when the monitor is open
+  if (phase_ != Phase::running) return;
+  if (event.name == "GUEST_PANICKED") {
+    if (!std::exchange(panicked_, true)) emit(GuestPanicked{run_});
+  } else if (event.name == "SHUTDOWN" || event.name == "RESET") {
+    on_shutdown(event);
+  } else if (event.name == "STOP") {
+    check_unasked_stop();
+  } else if (plugger_) {
+    plugger_->on_event(event);
+  }
+}
+
+// The guest's OS powered off or restarted by itself. QEMU keeps it paused, but nothing in it can be gone on
+// with, and it is no panic: it is ended, and its end reported under its true name.
+void QemuRun::on_shutdown(const QmpEvent& event) {
+  const json::value* reason = event.data.if_contains("reason");
+  const std::string why = reason != nullptr && reason->is_string() ? std::string(reason->get_string()) : "";
+  if (fence_asked_ || discard_asked_ || panicked_) return;
+  if (why.starts_with("host-")) return;  // QEMU itself is being ended from outside; its end is seen
+  if (why == "guest-panic") {
+    panicked_ = true;
+    return emit(GuestPanicked{run_});
+  }
+  panicked_ = true;
+  if (why == "guest-reset" || event.name == "RESET") return end_by_ourselves("its OS restarted itself");
+  end_by_ourselves("its OS powered itself off");
+}
+
+// QEMU stopped the vCPUs and we did not ask for it. A panic or a shutdown says so itself, before or after.
+void QemuRun::check_unasked_stop() {
+  if (fence_asked_ || discard_asked_ || panicked_ || phase_ != Phase::running) return;
+  monitor_->execute("query-status", {}, context_.limits.plug, [this](const QmpReply& reply) {
+    if (!reply || fence_asked_ || discard_asked_ || panicked_ || phase_ != Phase::running) return;
+    const auto status = read_status(*reply);
+    if (!status || status->running) return;
+    panicked_ = true;
+    if (status->name == "guest-panicked") return emit(GuestPanicked{run_});
+    end_by_ourselves("QEMU stopped it by itself (" + status->name + ")");
+  });
+}
+
+void QemuRun::on_monitor_lost(const std::string& why) {
+  if (phase_ == Phase::stopped || phase_ == Phase::gone || !has_process()) return;
+  if (fence_asked_) return fence_by_kill("its monitor is gone");
+  // Almost always QEMU is just dying, and its process says how in a moment.
+  lost_limit_.expires_after(context_.limits.monitor_lost);
+  lost_limit_.async_wait([weak = std::weak_ptr(self_), why](auto error) {
+    const auto self = weak.lock();
+    if (error || !self) return;
+    (*self)->end_by_ourselves("its monitor's connection was lost (" + why + ")");
+  });
+}
+
+void QemuRun::on_process_end(const std::string& how) {
+  if (monitor_) monitor_->close();
+  if (phase_ == Phase::starting || phase_ == Phase::running) {
+    const bool asked = fence_asked_ || discard_asked_;
+    stopped(own_reason_.empty() ? (asked ? how : with_log(how)) : own_reason_ + "; ended by us: " + how);
+  }
+  if (discard_asked_) finish_discard();
+}
+
+Result<void> QemuRun::signal(int number) {
+  if (!has_process()) return failure("guest " + plan_.name + " has no running QEMU");
+  return process_->signal(number);
+}
+
+}  // namespace understudy::qemu

@@ -1,0 +1,138 @@
+#pragma once
+
+#include "core/events.hpp"
+#include "pool/area_pool.hpp"
+#include "qemu/area_plugger.hpp"
+#include "qemu/command_line.hpp"
+#include "qemu/guest_files.hpp"
+#include "qemu/limits.hpp"
+#include "qemu/monitor_reply.hpp"
+#include "qemu/proc.hpp"
+#include "qemu/qemu_process.hpp"
+#include "qemu/qmp_client.hpp"
+#include "qemu/usernet.hpp"
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+namespace understudy::qemu {
+
+// One life of one guest: its QEMU from launch (or adoption) to the end of its process. Every request ends in
+// the one event that answers it, or in GuestExited or GuestFenced of this run, which answer whatever was
+// open.
+//
+// When a run counts as stopped (and only then GuestFenced or GuestExited is said):
+//   - its process has ended, or
+//   - QEMU says that its vCPUs do not run, after `stop` or after it stopped by itself (nobody else has its
+//     monitor), or
+//   - it was sent SIGKILL and the host's kernel shows no thread of it that could run again.
+class QemuRun final {
+ public:
+  using Emit = std::function<void(core::Event)>;
+  struct Context {
+    boost::asio::io_context& loop;
+    const pool::AreaPool& pool;
+    const Qemu& qemu;
+    const Limits& limits;
+    Emit emit;                                      // delivers later, in order
+    std::function<void(core::GuestRun)> available;  // sockets and ports can be used from now on
+    std::function<void(core::GuestRun)> gone;       // and from now on no more; once
+  };
+
+  QemuRun(Context context, core::GuestRun run, const GuestPlan& plan, GuestFiles files, Marker marker);
+  ~QemuRun();
+  QemuRun(const QemuRun&) = delete;
+  QemuRun& operator=(const QemuRun&) = delete;
+
+  void launch();
+  // Finds the process of this very run and takes it over: GuestAdopted, or GuestExited if there is none or it
+  // could not be managed and was ended.
+  void adopt();
+  void fence();
+  void probe();
+  void plug(std::span<const core::AreaId> areas);
+  void unplug(std::span<const core::AreaId> areas);
+  void discard();
+
+  [[nodiscard]] core::GuestRun id() const { return run_; }
+  [[nodiscard]] const GuestFiles& files() const { return files_; }
+  [[nodiscard]] const ForwardedPorts& ports() const { return ports_; }
+  [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
+  // A process that may use memory is there.
+  [[nodiscard]] bool has_process() const { return process_ && !process_->how_it_ended(); }
+  // Something that a takeover waits for is under way.
+  [[nodiscard]] bool busy() const { return fence_asked_ || (plugger_ && plugger_->busy()); }
+  // Its process and files are gone and nothing more will be said.
+  [[nodiscard]] bool over() const { return phase_ == Phase::gone; }
+
+  Result<void> signal(int number);  // drills
+
+ private:
+  enum class Phase {
+    starting,  // launched or being adopted; no working monitor yet
+    running,
+    stopped,  // verified; its process may still be there
+    gone,
+  };
+  struct Opening;  // answers collected while the monitor is opened
+
+  // launch and adopt
+  Result<void> start_process();
+  bool end_leftover();
+  void after_leftover();
+  void open_monitor(Duration limit);
+  void ask_for_state();
+  void opened(const Opening& opening);
+  void fail_start(const std::string& why);
+
+  // what QEMU says by itself
+  void on_event(const QmpEvent& event);
+  void on_shutdown(const QmpEvent& event);
+  void check_unasked_stop();
+  void on_monitor_lost(const std::string& why);
+  void on_process_end(const std::string& how);
+
+  // ends
+  void fence_by_monitor();
+  void fence_by_kill(const std::string& because);
+  void end_by_ourselves(const std::string& why);
+  void stopped(const std::string& how);
+  void finish_discard();
+  void answer_probe(bool answered, const std::string& text, const std::string& monitor);
+  void emit(core::Event event) { context_.emit(std::move(event)); }
+  [[nodiscard]] std::string with_log(const std::string& how) const;
+
+  Context context_;
+  core::GuestRun run_;
+  const GuestPlan& plan_;
+  GuestFiles files_;
+  Marker marker_;
+  Phase phase_ = Phase::starting;
+  std::unique_ptr<QemuProcess> process_;
+  std::unique_ptr<QemuProcess> leftover_;
+  std::shared_ptr<QmpClient> monitor_;
+  std::unique_ptr<AreaPlugger> plugger_;
+  ForwardedPorts ports_;
+  boost::asio::steady_timer start_limit_;
+  boost::asio::steady_timer lost_limit_;
+  bool launched_here_ = false;  // else adopted
+  bool available_ = false;
+  bool early_event_ = false;  // something happened while the monitor was being opened
+  bool panicked_ = false;     // said so, or about to be ended for another stop of its own
+  bool fence_asked_ = false;
+  bool discard_asked_ = false;
+  std::string own_reason_;  // why we ended it without being asked
+  std::string stopped_how_;
+  VcpuProgress last_progress_;
+  std::chrono::steady_clock::time_point last_progress_at_{};
+  std::shared_ptr<QemuRun*> self_;  // posted and timed calls reach this object only while it lives
+};
+
+}  // namespace understudy::qemu

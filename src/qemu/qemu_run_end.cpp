@@ -1,0 +1,178 @@
+// How a run is plugged into, probed, fenced and discarded.
+#include "base/units.hpp"
+#include "qemu/kernel_probe.hpp"
+#include "qemu/qemu_run.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <utility>
+
+#include <boost/asio/post.hpp>
+
+namespace understudy::qemu {
+
+using namespace core::event;
+
+void QemuRun::plug(std::span<const core::AreaId> areas) {
+  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) return plugger_->plug(areas);
+  if (phase_ == Phase::running) return;  // it is being ended; that answers
+  const char* why = phase_ == Phase::starting ? "the guest is still being launched" : "the guest is stopped";
+  for (const core::AreaId area : areas) emit(PlugFailed{run_, area, why});
+}
+
+void QemuRun::unplug(std::span<const core::AreaId> areas) {
+  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) return plugger_->unplug(areas);
+  if (phase_ == Phase::running) return;  // it is being ended; that answers
+  const char* why = phase_ == Phase::starting ? "the guest is still being launched" : "the guest is stopped";
+  for (const core::AreaId area : areas) emit(UnplugFailed{run_, area, why});
+}
+
+// ---- fence: stop, and know it ----
+// 1. stopped already: said again
+// 2. no monitor yet, or a QEMU that does not run itself (state T): 4
+// 3. by the monitor, which keeps the guest for a look at it: query-status if it said it panicked, else
+//    stop + query-status, both sent at once; "not running" within the limit: fenced
+// 4. SIGKILL through its pidfd, until no thread of it can run any more: fenced
+void QemuRun::fence() {
+  if (phase_ == Phase::stopped || phase_ == Phase::gone) return emit(GuestFenced{run_, stopped_how_});
+  if (std::exchange(fence_asked_, true)) return;
+  if (!process_) {
+    if (!leftover_) stopped("it was not started");
+    return;
+  }
+  if (phase_ != Phase::running || !monitor_->ready() || !own_reason_.empty())
+    return fence_by_kill("its monitor does not answer");
+  const auto state = process_stat(process_->pid());
+  if (state && (state->state == 'T' || state->state == 't'))
+    return fence_by_kill("QEMU itself is stopped (state T)");
+  fence_by_monitor();
+}
+
+void QemuRun::fence_by_monitor() {
+  const Duration limit = context_.limits.fence_monitor;
+  if (!panicked_) monitor_->execute("stop", {}, limit, [](const QmpReply&) {});
+  monitor_->execute("query-status", {}, limit, [this, asked_to_stop = !panicked_](const QmpReply& reply) {
+    if (phase_ != Phase::running) return;
+    if (!reply) return fence_by_kill(reply.error().message);
+    const auto status = read_status(*reply);
+    if (!status) return fence_by_kill(status.error().message);
+    if (!status->running) return stopped("its vCPUs are stopped (QEMU says \"" + status->name + "\")");
+    if (asked_to_stop) return fence_by_kill("QEMU was asked to stop it, but it still runs");
+    panicked_ = false;  // it is not what its event said: stop it after all
+    fence_by_monitor();
+  });
+}
+
+void QemuRun::fence_by_kill(const std::string& because) {
+  if (monitor_) monitor_->close();
+  process_->kill([this, because](const std::string& how) {
+    if (phase_ == Phase::starting || phase_ == Phase::running) stopped(how + " (" + because + ")");
+  });
+}
+
+// The guest cannot be managed, or its OS went away: kept alive it could only do harm.
+void QemuRun::end_by_ourselves(const std::string& why) {
+  if (phase_ == Phase::stopped || phase_ == Phase::gone || !process_ || !own_reason_.empty()) return;
+  own_reason_ = why;
+  start_limit_.cancel();
+  if (monitor_) monitor_->close();
+  process_->kill([this](const std::string& how) {
+    // LaunchFailed says that no process is left: that waits for the end of the process.
+    if (phase_ == Phase::running) stopped(own_reason_ + "; ended by us: " + how);
+  });
+}
+
+// The one place where a run becomes stopped.
+void QemuRun::stopped(const std::string& how) {
+  const bool was_starting = phase_ == Phase::starting;
+  phase_ = Phase::stopped;
+  stopped_how_ = how;
+  start_limit_.cancel();
+  lost_limit_.cancel();
+  if (std::exchange(available_, false)) context_.gone(run_);
+  if (fence_asked_) {
+    emit(GuestFenced{run_, how});
+  } else if (was_starting && launched_here_) {
+    if (!discard_asked_) emit(LaunchFailed{run_, how});
+  } else if (!discard_asked_) {
+    emit(GuestExited{run_, how});
+  }
+}
+
+// ---- discard ----
+// SIGKILL, the end of the process, its files, GuestGone.
+void QemuRun::discard() {
+  if (phase_ == Phase::gone) return emit(GuestGone{run_});
+  if (std::exchange(discard_asked_, true)) return;
+  if (leftover_) return;  // a launch that had not begun; goes on when the leftover is gone
+  if (!has_process()) return finish_discard();
+  if (monitor_) monitor_->close();
+  process_->kill([](const std::string&) {});
+}
+
+void QemuRun::finish_discard() {
+  if (phase_ == Phase::starting || phase_ == Phase::running) stopped("discarded");
+  phase_ = Phase::gone;
+  files_.remove(true);
+  emit(GuestGone{run_});
+}
+
+// ---- probe ----
+// All of it is asked at once. The kernel's answer ends the probe; without one it ends with its limit, and
+// whatever else is known by then is the evidence.
+void QemuRun::probe() {
+  if (phase_ != Phase::running || !has_process()) {
+    const char* text =
+        phase_ == Phase::starting ? "the guest is still being launched" : "the guest is stopped";
+    return emit(ProbeAnswer{run_, false, text});
+  }
+  const auto port = ports_.find(plan_.closed_port);
+  if (port == ports_.end()) return answer_probe(false, "QEMU forwards no port for a probe", "");
+  const auto monitor = std::make_shared<std::string>("its monitor does not answer");
+  if (monitor_->ready()) {
+    monitor_->execute("query-status", {}, context_.limits.probe, [monitor](const QmpReply& reply) {
+      if (!reply) return;
+      const auto status = read_status(*reply);
+      if (status) *monitor = "its monitor says \"" + status->name + "\"";
+    });
+  }
+  probe_kernel(context_.loop, port->second, context_.limits.probe,
+               [weak = std::weak_ptr(self_), monitor](const KernelAnswer& answer) {
+                 if (const auto self = weak.lock())
+                   (*self)->answer_probe(answer.answered, answer.text, *monitor);
+               });
+}
+
+void QemuRun::answer_probe(bool answered, const std::string& text, const std::string& monitor) {
+  const auto process = process_ ? process_stat(process_->pid()) : std::nullopt;
+  // A QEMU that dies closes its connections too; that is no answer of a kernel.
+  if (!process || process->is_over() || !has_process())
+    return emit(ProbeAnswer{run_, false, "its QEMU has ended"});
+  const VcpuProgress progress = vcpu_progress(process_->pid());
+  const auto now = std::chrono::steady_clock::now();
+  std::string evidence = text;
+  evidence += process->state == 'T' || process->state == 't'
+                  ? "; QEMU is stopped (state T)"
+                  : fmt::format("; QEMU's state is {}", process->state);
+  if (!monitor.empty() && !answered) evidence += "; " + monitor;
+  if (last_progress_at_ != std::chrono::steady_clock::time_point{}) {
+    evidence +=
+        fmt::format("; its vCPUs used {} ms of CPU and were switched {} times in the last {} ms",
+                    (progress.cpu_ns - std::min(progress.cpu_ns, last_progress_.cpu_ns)) / 1'000'000,
+                    progress.switches - std::min(progress.switches, last_progress_.switches),
+                    std::chrono::duration_cast<std::chrono::milliseconds>(now - last_progress_at_).count());
+  }
+  last_progress_ = progress;
+  last_progress_at_ = now;
+  emit(ProbeAnswer{run_, answered, evidence});
+}
+
+std::string QemuRun::with_log(const std::string& how) const {
+  // A warning was not the cause, and what is killed from outside has nothing to say.
+  const std::string line = files_.last_log_line();
+  const bool telling = line.find("warning:") == std::string::npos && how.find("SIGKILL") == std::string::npos;
+  return line.empty() || !telling ? how : how + "; QEMU's last words: " + line;
+}
+
+}  // namespace understudy::qemu
