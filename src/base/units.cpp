@@ -78,7 +78,7 @@ std::string format_size(Bytes bytes) {
   if (bytes == 0) return "0 B";
   // An amount that is a whole number of a unit is written in it, as long as the number stays readable.
   for (const Unit& unit : kSizes) {
-    if (bytes % unit.factor == 0 && bytes / unit.factor < 100'000) {
+    if (bytes % unit.factor == 0 && bytes / unit.factor < 10'000) {
       return std::to_string(bytes / unit.factor) + " " + std::string(unit.name);
     }
   }

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <fstream>
 #include <string>
 
@@ -19,16 +18,15 @@ Bytes process_bytes(pid_t pid) {
   return 0;
 }
 
-Bytes qemu_overhead_bytes(pid_t pid, Bytes base_bytes) {
+Bytes mapped_areas_bytes(pid_t pid) {
   if (pid <= 0) return 0;
   std::ifstream file("/proc/" + std::to_string(pid) + "/status");
-  Bytes bytes = 0;
   std::string word;
   while (file >> word) {
     Bytes kib = 0;
-    if ((word == "RssAnon:" || word == "RssFile:") && file >> kib) bytes += kib * 1_KiB;
+    if (word == "RssShmem:" && file >> kib) return kib * 1_KiB;
   }
-  return bytes - std::min(bytes, base_bytes);
+  return 0;
 }
 
 Bytes own_bytes() {

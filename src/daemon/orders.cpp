@@ -147,8 +147,9 @@ control::HostView Daemon::host_view() {
   for (const core::Guest& guest : core_->state().guests) {
     const Bytes host_bytes = hypervisor_->host_bytes(guest.current()).value_or(0);
     view.guests.push_back({host_bytes});
-    const Bytes overhead =
-        qemu_overhead_bytes(hypervisor_->pid(guest.current()), setup_.guest(guest.id).base_bytes);
+    const Bytes own =
+        setup_.guest(guest.id).base_bytes + mapped_areas_bytes(hypervisor_->pid(guest.current()));
+    const Bytes overhead = host_bytes - std::min(host_bytes, own);
     if (overhead > 0) view.vmm.push_back({"qemu-" + setup_.guest(guest.id).name, overhead});
   }
   return view;
