@@ -72,3 +72,39 @@ def case_second_daemon():
         if again.returncode != 1 or "already running" not in again.stderr:
             raise Failed(f"a second up was not refused: {again.returncode} {again.stderr}")
         client.wait_reply()
+
+
+def case_daemon_killed():
+    """The daemon is killed: clients are served all the while, and the next one resumes and takes over as before."""
+    with pair() as (understudy, client):
+        pids = [understudy.qemu_pid("alpha"), understudy.qemu_pid("beta")]
+        client.reset()
+        os.kill(understudy.daemon_pid(), signal.SIGKILL)
+        client.wait_reply()
+        understudy.up()
+        understudy.wait_protected()
+        if [understudy.qemu_pid("alpha"), understudy.qemu_pid("beta")] != pids:
+            raise Failed("a guest was launched again")
+        app = understudy.app()
+        if (app["epoch"], app["active"]) != (1, "alpha"):
+            raise Failed(f"Redis was started again or moved: {app}")
+        client.wait_reply()
+        if client.gap[0] > 5000:
+            raise Failed(f"clients waited {client.gap[0]:.0f} ms for a daemon that they do not need")
+        understudy.run("fault", "alpha", "--kind", "os-panic")
+        understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
+                            "Redis serving on beta")
+        client.wait_reply()
+        understudy.wait_protected()
+
+
+def case_fault_while_daemon_is_dead():
+    """A guest panics while no daemon runs: the next daemon finds out and takes over."""
+    with pair() as (understudy, client):
+        os.kill(understudy.daemon_pid(), signal.SIGKILL)
+        os.kill(understudy.qemu_pid("alpha"), signal.SIGKILL)
+        understudy.up()
+        understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
+                            "Redis serving on beta")
+        client.wait_reply()
+        understudy.wait_protected()

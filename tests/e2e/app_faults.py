@@ -1,0 +1,67 @@
+"""The application fails while its OS lives."""
+from harness import MIB, Failed, Understudy, free_port, redis_config
+from os_faults import pair
+
+NO_RESTART = '{ attempts = 0, window = "60 s", delay = "100 ms" }'
+
+
+def serving_again(understudy, epoch, guest):
+    def met(event):
+        app = understudy.app()
+        return app["state"] == "serving" and app["active"] == guest and app["epoch"] == epoch
+    return met
+
+
+def case_restart_in_place():
+    """A recoverable fault: restarted where it is, under the same epoch; nothing moves."""
+    with pair() as (understudy, client):
+        for kind in ("app-exit", "app-hang"):
+            client.reset()
+            before = len([e for e in understudy.events() if e["kind"] == "app-restarting"])
+            understudy.run("fault", "redis", "--kind", kind)
+            understudy.wait_for(
+                lambda event: len([e for e in understudy.events() if e["kind"] == "app-restarting"]) > before
+                and understudy.app()["state"] == "serving", f"Redis restarted after {kind}")
+            client.wait_reply()
+        status = understudy.app()
+        if status["active"] != "alpha" or status["epoch"] != 1:
+            raise Failed(f"a recoverable fault moved the application: {status}")
+
+
+def case_app_fault_moves():
+    """An unrecoverable fault of a hot standby job, its OS alive: its areas leave the living OS, the guest stays."""
+    with pair(restart=NO_RESTART) as (understudy, client):
+        client.reset()
+        client.wait_reply()
+        understudy.run("fault", "redis", "--kind", "app-exit")
+        understudy.wait_for(serving_again(understudy, 2, "beta"), "Redis serving on beta")
+        client.wait_reply()
+        report = understudy.ask("report", "redis")
+        if report["from"] != "alpha" or report["bytes_moved"] < 512 * MIB:
+            raise Failed(f"the report is of something else: {report}")
+        if next(p["ms"] for p in report["phases"] if p["name"] == "detach") <= 0:
+            raise Failed(f"nothing was detached from a living OS: {report}")
+        if understudy.guest("alpha")["run"] != 1:
+            raise Failed("alpha was fenced although its OS let go of the memory")
+        if understudy.guest("alpha")["areas_bytes"] != 0:
+            raise Failed("alpha kept areas")
+        understudy.wait_protected()
+
+
+def case_not_a_hot_standby_job():
+    """Without hot standby an application fault moves nothing: its areas become unused, and it is shown as failed."""
+    port = free_port()
+    with Understudy(redis_config(port, guests=("solo",), pool="1248 MiB", restart=NO_RESTART)) as understudy:
+        understudy.up()
+        understudy.run("fault", "redis", "--kind", "app-exit")
+        understudy.wait_for(lambda _: understudy.app()["state"] == "failed", "Redis given up")
+        rows = understudy.check_table()["rows"]
+        areas = [row for row in rows if row["id"].startswith("area-")]
+        if not areas or any(row["use"] != "unused" for row in areas):
+            raise Failed(f"its areas are not unused: {areas}")
+        if "killed by" not in understudy.app()["trouble"]:
+            raise Failed(f"the reason is not shown: {understudy.app()}")
+        understudy.run("start", "redis")
+        understudy.wait_for(serving_again(understudy, 2, "solo"), "Redis started again by the operator")
+        understudy.down()
+        understudy.check_nothing_left()
