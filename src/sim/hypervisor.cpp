@@ -9,6 +9,8 @@ namespace {
 
 // How long the port waits for a guest that does not co-operate in an unplug.
 constexpr Duration kUnplugLimit = std::chrono::seconds(2);
+// How long it waits for the monitor of a process that it started.
+constexpr Duration kLaunchLimit = std::chrono::seconds(5);
 // How long it waits for the monitor of a process that it adopts.
 constexpr Duration kAdoptLimit = std::chrono::seconds(1);
 constexpr Span kSlowFence{std::chrono::milliseconds(500), std::chrono::seconds(4)};
@@ -36,6 +38,11 @@ void SimHypervisor::launch(core::GuestRun run) {
     });
     return;
   }
+  world_.timeline.after(kLaunchLimit, [this, run, life = world_.daemon] {
+    const Vm* late = world_.living(run);
+    if (life != world_.daemon || late == nullptr || late->launched || !late->may_execute()) return;
+    world_.kill_vmm(run.guest, "its monitor did not answer");
+  });
   world_.in_vmm(run, taken, [this, run] {
     world_.vm(run.guest).launched = true;
     world_.from_monitor(run, core::event::GuestLaunched{run});

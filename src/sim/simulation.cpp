@@ -176,6 +176,10 @@ void Simulation::run(const Limits& limits) {
   const Time down_since = world.now();
   while (!not_down().empty()) {
     if (!run_for(std::chrono::milliseconds(500))) return;
+    // The daemon may have died before it had written the command down: the operator got no answer.
+    const bool forgotten = std::any_of(world.vms.begin(), world.vms.end(),
+                                       [this](const Vm& vm) { return journal.guest(vm.run.guest).wanted; });
+    if (forgotten) command(event::BringDown{});
     if (world.now() - down_since > limits.down) {
       checkers.violated("the system does not go down: " + not_down());
       return;
