@@ -1,7 +1,10 @@
 #include "control/client.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -78,7 +81,17 @@ Result<void> Client::events(bool follow, const std::function<bool(const json::ob
 }
 
 void Client::wait_for_end() {
+  // Taken while the connection stands: the id cannot have gone to another process yet.
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  UniqueFd process;
+  if (::getsockopt(fd_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) {
+    process = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, peer.pid, 0)));
+  }
   while (read_line()) {
+  }
+  pollfd ended{process.get(), POLLIN, 0};
+  while (process && ::poll(&ended, 1, -1) < 0 && errno == EINTR) {
   }
 }
 

@@ -19,7 +19,7 @@ class Client {
   [[nodiscard]] Result<boost::json::value> ask(const Command& command);
   // Sends Events and calls `each` for every event until it returns false or the daemon ends.
   [[nodiscard]] Result<void> events(bool follow, const std::function<bool(const boost::json::object&)>& each);
-  // Returns when the daemon has closed the connection.
+  // Returns when the daemon's process has ended.
   void wait_for_end();
 
  private:

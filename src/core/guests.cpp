@@ -290,6 +290,8 @@ void handle(Step& step, const event::AgentGreeted& event) {
   guest->bad_starts = 0;
   if (guest->adopted) {
     step.out.state.push_back({event.run});
+    step.note(Severity::info, "guest-ready", step.state.name(guest->id) + " answers, it has lived on",
+              guest->id);
     return;
   }
   std::string text = step.state.name(guest->id) + " is ready, " + format_size(event.memory.available_bytes) +

@@ -390,6 +390,15 @@ void handle(Step& step, const event::EngageFailed& event) {
 }
 
 void handle(Step& step, const event::AppServing& event) {
+  Application& known = step.state.app(event.app);
+  if (auto* serving = known.serving();
+      serving != nullptr && serving->on == event.run && known.epoch == event.epoch) {
+    if (serving->trouble.empty()) return;  // said twice
+    serving->trouble.clear();
+    step.note(Severity::info, "app-restarted", step.state.name(known.id) + " serves again where it was",
+              event.run.guest, known.id);
+    return;
+  }
   Application* app = expect<Starting>(step, event);
   if (app == nullptr) return;
   const Bytes limit_bytes = app->in_step<Starting>()->limit_bytes;

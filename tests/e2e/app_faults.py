@@ -51,7 +51,7 @@ def case_app_fault_moves():
 def case_not_a_hot_standby_job():
     """Without hot standby an application fault moves nothing: its areas become unused, and it is shown as failed."""
     port = free_port()
-    with Understudy(redis_config(port, guests=("solo",), pool="1248 MiB", restart=NO_RESTART)) as understudy:
+    with Understudy(redis_config(port, guests=("solo",), pool="1312 MiB", restart=NO_RESTART)) as understudy:
         understudy.up()
         understudy.run("fault", "redis", "--kind", "app-exit")
         understudy.wait_for(lambda _: understudy.app()["state"] == "failed", "Redis given up")

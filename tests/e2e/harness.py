@@ -170,7 +170,7 @@ class Understudy:
         self.close()
 
 
-def redis_config(port, *, guests=("alpha", "beta"), pool="1472 MiB", memory="1 GiB", minimum="512 MiB", extra="",
+def redis_config(port, *, guests=("alpha", "beta"), pool="1600 MiB", memory="1 GiB", minimum="512 MiB", extra="",
                  while_down="wait", start_extra=(), restart=None):
     names = ", ".join(f'"{name}"' for name in guests)
     more = "".join(f', "{arg}"' for arg in start_extra)
@@ -183,7 +183,7 @@ initramfs = "{IMAGE}/initramfs.cpio"
 disk = "{IMAGE}/apps.squashfs"
 """
     for name in guests:
-        text += f'[[guest]]\nname = "{name}"\nbase_memory = "128 MiB"\n'
+        text += f'[[guest]]\nname = "{name}"\nbase_memory = "128 MiB"\noverhead = "160 MiB"\n'
     return text + f"""[[application]]
 name = "redis"
 guests = [{names}]
@@ -197,6 +197,7 @@ prepare = ["/usr/bin/redis-server", "--version"]
 address = {{ listen = "127.0.0.1:{port}", port = 6379, while_down = "{while_down}", wait_limit = "60 s" }}
 health = {{ kind = "tcp", port = 6379, interval = "500 ms", limit = "1 s", failures = 3 }}
 restart = {restart}
+flap = {{ takeovers = 0 }}
 {extra}"""
 
 
