@@ -59,7 +59,11 @@ class Understudy:
         return [str(BUILD / "bin" / "understudy"), "--run-dir", str(self.run_dir), *args]
 
     def run(self, *args, check=True, limit_s=120):
-        done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=limit_s, check=False)
+        try:
+            done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=limit_s, check=False)
+        except subprocess.TimeoutExpired as expired:
+            said = (expired.stdout or b"").decode(errors="replace")
+            raise Failed(f"understudy {' '.join(args)}: nothing for {limit_s} s\n{said}{self.log()}") from expired
         if check and done.returncode != 0:
             raise Failed(f"understudy {' '.join(args)}: exit status {done.returncode}\n{done.stdout}{done.stderr}{self.log()}")
         return done
