@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -38,7 +39,7 @@ const json::array& list(const json::object& object, std::string_view key) {
   return value != nullptr && value->is_array() ? value->get_array() : kNone;
 }
 
-std::string or_dash(std::string word) {
+std::string or_dash(const std::string& word) {
   return word.empty() ? "-" : word;
 }
 
@@ -150,7 +151,7 @@ void print_report(const json::object& report) {
   for (const json::value& value : list(report, "phases")) {
     const json::object& phase = value.as_object();
     const double ms = real(phase, "ms");
-    const auto bar = longest > 0 ? static_cast<std::size_t>(ms / longest * 40.0 + 0.5) : 0;
+    const auto bar = longest > 0 ? static_cast<std::size_t>(std::lround(ms / longest * 40.0)) : 0;
     fmt::print("  {:<8} {:>9.1f} ms  {}\n", text(phase, "name"), ms, std::string(bar, '#'));
   }
   fmt::print("  {:<8} {:>9.1f} ms\n\n", "total", real(report, "total_ms"));

@@ -43,6 +43,7 @@ Result<Spawned> spawn(std::vector<std::string> args, const std::filesystem::path
   if (!log.empty()) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
 
   std::vector<char*> argv;
+  argv.reserve(args.size() + 1);
   for (std::string& arg : args) argv.push_back(arg.data());
   argv.push_back(nullptr);
   const int error = ::posix_spawn(&spawned.pid, argv[0], &actions, &attributes, argv.data(), environ);

@@ -73,15 +73,6 @@ const core::TakeoverReport* EventLog::last_report(std::optional<core::AppId> app
   return found != reports_.end() ? &found->second : nullptr;
 }
 
-std::uint64_t EventLog::follow(Follower follower) {
-  followers_[next_follower_] = std::move(follower);
-  return next_follower_++;
-}
-
-void EventLog::unfollow(std::uint64_t id) {
-  followers_.erase(id);
-}
-
 void EventLog::add(std::string line) {
   const std::string whole = line + "\n";
   if (fd_ && ::write(fd_.get(), whole.data(), whole.size()) < 0) {
@@ -90,8 +81,7 @@ void EventLog::add(std::string line) {
   }
   std::fputs(whole.c_str(), stdout);
   std::fflush(stdout);
-  const auto followers = followers_;  // a follower may leave while it is told
-  for (const auto& [id, follower] : followers) follower(line);
+  std::erase_if(followers_, [&](const Follower& follower) { return !follower(line); });
   lines_.push_back(std::move(line));
   if (lines_.size() > kKeptEvents) lines_.pop_front();
 }

@@ -8,6 +8,7 @@
 #include <deque>
 #include <filesystem>
 #include <functional>
+#include <list>
 #include <map>
 #include <string>
 
@@ -28,9 +29,9 @@ class EventLog final : public engine::Observer {
   [[nodiscard]] const std::deque<std::string>& lines() const { return lines_; }
   [[nodiscard]] const core::TakeoverReport* last_report(std::optional<core::AppId> app) const;
 
-  using Follower = std::function<void(const std::string& line)>;
-  std::uint64_t follow(Follower follower);  // a number for unfollow()
-  void unfollow(std::uint64_t id);
+  // Is handed every event from now on, until it returns false.
+  using Follower = std::function<bool(const std::string& line)>;
+  void follow(Follower follower) { followers_.push_back(std::move(follower)); }
 
  private:
   void add(std::string line);
@@ -38,9 +39,8 @@ class EventLog final : public engine::Observer {
   const core::Setup& setup_;
   UniqueFd fd_;
   std::uint64_t number_ = 0;
-  std::uint64_t next_follower_ = 1;
   std::deque<std::string> lines_;
-  std::map<std::uint64_t, Follower> followers_;
+  std::list<Follower> followers_;
   std::map<core::AppId, core::TakeoverReport> reports_;
   std::optional<core::AppId> last_;
 };

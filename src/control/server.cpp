@@ -30,7 +30,6 @@ class Server::Session : public std::enable_shared_from_this<Session> {
  public:
   Session(asio::local::stream_protocol::socket socket, EventLog& log, const Handler& handler)
       : socket_(std::move(socket)), log_(log), handler_(handler), buffer_(kLongestRequestBytes) {}
-  ~Session() { log_.unfollow(follower_); }
 
   void read() {
     asio::async_read_until(socket_, buffer_, '\n', [self = shared_from_this()](auto error, std::size_t size) {
@@ -41,7 +40,7 @@ class Server::Session : public std::enable_shared_from_this<Session> {
         return;
       }
       if (error) {
-        self->log_.unfollow(std::exchange(self->follower_, 0));
+        self->follows_ = false;
         return;
       }
       const auto data = self->buffer_.data();
@@ -63,9 +62,12 @@ class Server::Session : public std::enable_shared_from_this<Session> {
       if (!events->follow) {
         last_ = true;
         send("");
-      } else if (follower_ == 0) {
-        follower_ = log_.follow([weak = weak_from_this()](const std::string& event) {
-          if (const auto self = weak.lock()) self->send(event + "\n");
+      } else if (!std::exchange(follows_, true)) {
+        log_.follow([weak = weak_from_this()](const std::string& event) {
+          const auto self = weak.lock();
+          if (self == nullptr || !self->follows_) return false;
+          self->send(event + "\n");
+          return true;
         });
       }
     } else {
@@ -102,7 +104,7 @@ class Server::Session : public std::enable_shared_from_this<Session> {
   const Handler& handler_;
   asio::streambuf buffer_;
   std::deque<std::string> queue_;
-  std::uint64_t follower_ = 0;
+  bool follows_ = false;
   bool last_ = false;  // close when the queue has been sent
 };
 

@@ -164,7 +164,7 @@ void resume_move(Step& step, Application& app, const Resuming& resuming, const e
 
 Result<void> Core::restore(std::span<const Record> records) {
   for (const Record& record : records) {
-    const Result<void> done = std::visit(Restore{state_}, record);
+    Result<void> done = std::visit(Restore{state_}, record);
     if (!done) return done;
   }
   for (const Area& area : state_.table.areas()) {

@@ -60,8 +60,8 @@ Result<void> remove_all(const std::filesystem::path& run_dir) {
   const control::RunFiles files{run_dir};
   const auto ended = qemu::end_all(run_dir);
   if (!ended) return tl::unexpected(ended.error());
-  if (const Result<void> gone = gateway::end_gateway(files.gateway_socket()); !gone) return gone;
-  if (const Result<void> removed = pool::AreaPool::remove(remembered_pool(run_dir), run_dir); !removed)
+  if (Result<void> gone = gateway::end_gateway(files.gateway_socket()); !gone) return gone;
+  if (Result<void> removed = pool::AreaPool::remove(remembered_pool(run_dir), run_dir); !removed)
     return removed;
   // Only what is ours: a run directory that somebody else also uses keeps the rest.
   std::error_code error;

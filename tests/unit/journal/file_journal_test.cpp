@@ -1,0 +1,177 @@
+#include "journal/file_journal.hpp"
+
+#include "journal/record_json.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <sstream>
+
+namespace understudy::journal {
+namespace {
+
+using namespace core;
+
+class FileJournalTest : public ::testing::Test {
+ protected:
+  FileJournalTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "journal-XXXXXX").string();
+    dir_ = ::mkdtemp(name.data());
+    file_ = dir_ / "journal";
+  }
+  ~FileJournalTest() override { std::filesystem::remove_all(dir_); }
+
+  std::unique_ptr<FileJournal> open() {
+    auto journal = FileJournal::open(file_, "setup");
+    EXPECT_TRUE(journal) << journal.error().message;
+    return journal ? std::move(*journal) : nullptr;
+  }
+  std::string refusal(const std::string& setup = "setup") {
+    const auto journal = FileJournal::open(file_, setup);
+    EXPECT_FALSE(journal);
+    return journal ? "" : journal.error().message;
+  }
+  std::string text() {
+    std::ostringstream out;
+    out << std::ifstream(file_).rdbuf();
+    return out.str();
+  }
+  void write(const std::string& text) { std::ofstream(file_, std::ios::trunc) << text; }
+
+  static Record area(std::uint32_t id, AreaState state, std::optional<GuestRun> in) {
+    return AreaRecord{AreaId{id}, state, state == AreaState::unused ? std::nullopt : std::optional(AppId{0}),
+                      in, "default"};
+  }
+  static Record guest(std::uint32_t run) {
+    return GuestRecord{GuestId{0}, run, GuestDurable::up, "said \"why\"\n"};
+  }
+  static Record app(Epoch epoch) {
+    return AppRecord{AppId{0}, AppDurable::moving, epoch, GuestRun{GuestId{1}, 2}, "panic", GuestId{0}};
+  }
+
+  std::filesystem::path dir_;
+  std::filesystem::path file_;
+};
+
+TEST_F(FileJournalTest, ReplaysTheLastRecordOfEveryRow) {
+  const std::vector<Record> first{guest(1), app(1), area(3, AreaState::plugging, GuestRun{GuestId{0}, 1})};
+  const std::vector<Record> second{app(2), area(3, AreaState::held, std::nullopt)};
+  {
+    const auto journal = open();
+    ASSERT_TRUE(journal->append(first));
+    ASSERT_TRUE(journal->append(second));
+  }
+  const auto rows = open()->rows();
+  EXPECT_EQ(rows.size(), 3U);
+  for (const Record& wanted : {guest(1), app(2), area(3, AreaState::held, std::nullopt)}) {
+    EXPECT_NE(std::find(rows.begin(), rows.end(), wanted), rows.end());
+  }
+}
+
+TEST_F(FileJournalTest, ALastLineTornAtAnyByteIsCutOffAndTheRestKept) {
+  {
+    const auto journal = open();
+    ASSERT_TRUE(journal->append(std::vector<Record>{app(1)}));
+  }
+  const std::string kept = text();
+  {
+    const auto journal = open();
+    ASSERT_TRUE(journal->append(std::vector<Record>{app(2), guest(7)}));
+  }
+  const std::string whole = text();
+  for (std::size_t size = kept.size(); size < whole.size(); ++size) {
+    write(whole.substr(0, size));
+    {
+      const auto journal = open();
+      ASSERT_NE(journal, nullptr);
+      EXPECT_EQ(journal->was_torn(), size > kept.size()) << size;
+      EXPECT_EQ(journal->rows(), std::vector<Record>{app(1)}) << size;
+      ASSERT_TRUE(journal->append(std::vector<Record>{app(3)}));
+    }
+    EXPECT_EQ(open()->rows(), std::vector<Record>{app(3)}) << size;
+  }
+}
+
+TEST_F(FileJournalTest, DamageBeforeTheLastLineIsRefusedWithItsLineAndAWayOut) {
+  {
+    const auto journal = open();
+    for (Epoch epoch = 1; epoch < 4; ++epoch) ASSERT_TRUE(journal->append(std::vector<Record>{app(epoch)}));
+  }
+  const std::string whole = text();
+  const std::size_t second_line = whole.find('\n') + 1;
+  const std::size_t third_line = whole.find('\n', second_line) + 1;
+  for (std::size_t at = second_line; at + 1 < third_line; ++at) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    write(damaged);
+    const std::string said = refusal();
+    EXPECT_NE(said.find(file_.string() + ":2:"), std::string::npos) << said;
+    EXPECT_NE(said.find("understudy down"), std::string::npos) << said;
+    EXPECT_EQ(text(), damaged) << "a refused journal is left as it is";
+  }
+}
+
+TEST_F(FileJournalTest, AnotherConfigurationIsRefused) {
+  { ASSERT_TRUE(open()->append(std::vector<Record>{app(1)})); }
+  EXPECT_NE(refusal("other").find("another configuration"), std::string::npos);
+}
+
+TEST_F(FileJournalTest, AFileThatIsNoJournalIsRefused) {
+  write("#!/bin/sh\necho this is somebody else's file, long enough to have a header\n");
+  EXPECT_NE(refusal().find(":1: not an understudy journal"), std::string::npos);
+}
+
+TEST_F(FileJournalTest, IsWrittenAnewBeforeItGrowsWithoutBound) {
+  const auto journal = open();
+  Epoch epoch = 0;
+  std::vector<Record> many;
+  for (std::uint32_t id = 0; id < 200; ++id) many.push_back(area(id, AreaState::held, std::nullopt));
+  std::uintmax_t largest = 0;
+  for (int i = 0; i < 600; ++i) {
+    ASSERT_TRUE(journal->append(many));
+    ASSERT_TRUE(journal->append(std::vector<Record>{app(++epoch)}));
+    largest = std::max(largest, std::filesystem::file_size(file_));
+  }
+  EXPECT_LT(largest, 5U << 20);
+  const auto rows = open()->rows();
+  EXPECT_EQ(rows.size(), 201U);
+  EXPECT_NE(std::find(rows.begin(), rows.end(), app(epoch)), rows.end());
+  EXPECT_FALSE(std::filesystem::exists(file_.string() + ".new"));
+}
+
+TEST_F(FileJournalTest, AnAppendThatFailsLeavesTheJournalAsItWas) {
+  const auto journal = open();
+  ASSERT_TRUE(journal->append(std::vector<Record>{app(1)}));
+  const std::string before = text();
+  // A file that may not grow by more than a few bytes, as on a disk that fills up in the middle of a line.
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit old{};
+  ::getrlimit(RLIMIT_FSIZE, &old);
+  const rlimit full{before.size() + 10, old.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &full);
+  const auto refused = journal->append(std::vector<Record>{app(2)});
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find(file_.string()), std::string::npos);
+  EXPECT_EQ(text(), before);
+  ASSERT_TRUE(journal->append(std::vector<Record>{app(3)}));
+  EXPECT_EQ(open()->rows(), std::vector<Record>{app(3)});
+}
+
+TEST(RecordJson, RefusesWhatIsNotARecord) {
+  for (const char* text :
+       {"", "{}", "[1]", "[{}]", "[{\"area\":-1}]",
+        "[{\"guest\":0,\"run\":1,\"state\":\"flying\",\"why\":\"\"}]",
+        "[{\"area\":4294967296,\"state\":\"unused\",\"user\":null,\"in\":null,\"domain\":\"\"}]",
+        "[{\"app\":0,\"state\":\"idle\",\"epoch\":1.5,\"in\":null,\"cause\":\"\",\"from\":null}]",
+        "[[[[[[[[]]]]]]]]",
+        "[{\"app\":0,\"state\":\"moving\",\"epoch\":1,\"in\":[0],\"cause\":\"\",\"from\":null}]"}) {
+    EXPECT_FALSE(decode(text)) << text;
+  }
+}
+
+}  // namespace
+}  // namespace understudy::journal
