@@ -145,8 +145,11 @@ void Agent::beat() {
   beat_timer_ = loop_.at(next_beat_, [this] { beat(); });
   // A beat that would queue behind others tells nothing that they do not tell.
   if (!port_.idle()) return;
-  const MemInfo now = memory();
-  send(from::Beat{beats_++, now.total_bytes, now.available_bytes});
+  if (Loop::now() - beat_memory_at_ >= kMemoryOfBeatsAge) {
+    beat_memory_ = memory();
+    beat_memory_at_ = Loop::now();
+  }
+  send(from::Beat{beats_++, beat_memory_.total_bytes, beat_memory_.available_bytes});
 }
 
 void Agent::say_where_all_stand() {

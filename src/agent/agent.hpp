@@ -27,6 +27,9 @@ struct Options {
 // Reads the daemon's messages and hands each to the part that does it.
 class Agent {
  public:
+  // The kernel takes a millisecond of an emulated CPU to sum its memory up, more than the rest of a beat.
+  static constexpr Duration kMemoryOfBeatsAge = std::chrono::milliseconds(250);
+
   [[nodiscard]] static Result<std::unique_ptr<Agent>> create(Loop& loop, Options options);
   ~Agent();
 
@@ -79,6 +82,8 @@ class Agent {
   bool welcomed_ = false;
   Duration beat_interval_{};
   Time next_beat_;
+  MemInfo beat_memory_;
+  Time beat_memory_at_;
   Loop::Timer beat_timer_;
   std::map<protocol::AreaNumber, Bytes> area_bytes_;
   std::map<std::string, std::unique_ptr<Application>> applications_;  // by name; numbers may change

@@ -22,76 +22,81 @@ Engager::Engager(Loop& loop, const MemoryBlocks& blocks, ReadMemory read_memory,
       read_memory_(std::move(read_memory)),
       send_(std::move(send)),
       total_at_start_bytes_(read_memory_().total_bytes),
-      online_at_start_(blocks.count_online()) {}
+      online_at_start_(blocks.online_blocks()) {}
 
 void Engager::engage(const protocol::to_agent::Engage& request) {
   // A repetition replaces what it repeats.
   pending_.remove_if([&](const Pending& other) { return other.request == request; });
   if (pending_.size() >= kMaxPending) return fail(request, "too many requests to engage memory at once");
-  Pending pending{request, {}, {}, {}};
+  Pending pending;
+  pending.request = request;
+  pending.kernel_onlines = blocks_.onlines_by_itself();
   for (const auto& area : request.areas) {
     auto covering = blocks_.covering(area.address, area.bytes);
     if (!covering) return fail(request, "area " + std::to_string(area.id) + ": " + covering.error().message);
-    for (const auto block : *covering) {
-      if (blocks_.state(block) != MemoryBlocks::State::online) pending.waiting_for.insert(block);
-    }
+    pending.blocks.merge(*covering);
   }
   pending_.push_back(std::move(pending));
   const auto mine = std::prev(pending_.end());
-  if (!blocks_.onlines_by_itself()) (void)online_offline_blocks(*mine);
-  if (mine->waiting_for.empty()) return settle(mine);
   mine->help = loop_.after(kOnlineForIt, [this, mine] {
     (void)online_offline_blocks(*mine);
-    if (mine->waiting_for.empty()) settle(mine);
+    settle(mine);
   });
   mine->limit = loop_.after(kLimit, [this, mine] { give_up(mine); });
+  settle(mine);
 }
 
 void Engager::on_uevent(const Uevent& event) {
   if (event.subsystem != "memory") return;
   const auto block = block_number(event.name());
   if (!block) return;
-  const bool online_it = event.action == "add" && !blocks_.onlines_by_itself();
+  if (event.action == "offline" || event.action == "remove") engaged_.erase(*block);
+  const bool added = event.action == "add";
+  if (!added && event.action != "online") return;
   for (auto at = pending_.begin(); at != pending_.end();) {
     const auto pending = at++;
-    if (!pending->waiting_for.contains(*block)) continue;
-    if (online_it) (void)blocks_.online(*block);
-    if (blocks_.state(*block) == MemoryBlocks::State::online) pending->waiting_for.erase(*block);
+    // A takeover waits for this, and each look at a block costs: one that was just added is only looked at
+    // when it is ours to online, and what the kernel says is online is looked at once, with all others, in
+    // the end.
+    if (added && pending->kernel_onlines) continue;
+    if (pending->waiting_for.erase(*block) == 0) continue;
+    if (added) (void)blocks_.online(*block);
     if (pending->waiting_for.empty()) settle(pending);
   }
 }
 
 void Engager::look_again() {
-  for (auto at = pending_.begin(); at != pending_.end();) {
-    const auto pending = at++;
-    std::erase_if(pending->waiting_for,
-                  [&](auto block) { return blocks_.state(block) == MemoryBlocks::State::online; });
-    if (!blocks_.onlines_by_itself()) (void)online_offline_blocks(*pending);
-    if (pending->waiting_for.empty()) settle(pending);
-  }
+  std::erase_if(engaged_, [&](auto block) { return blocks_.state(block) != MemoryBlocks::State::online; });
+  for (auto at = pending_.begin(); at != pending_.end();) settle(at++);
 }
 
-std::string Engager::online_offline_blocks(Pending& pending) {
+std::string Engager::online_offline_blocks(const Pending& pending) {
   std::string first_error;
-  for (auto at = pending.waiting_for.begin(); at != pending.waiting_for.end();) {
-    const auto block = *at++;
-    if (blocks_.state(block) == MemoryBlocks::State::offline) {
-      const auto done = blocks_.online(block);
-      if (!done && first_error.empty()) first_error = done.error().message;
-    }
-    if (blocks_.state(block) == MemoryBlocks::State::online) pending.waiting_for.erase(block);
+  for (const auto block : pending.blocks) {
+    if (blocks_.state(block) != MemoryBlocks::State::offline) continue;
+    const auto done = blocks_.online(block);
+    if (!done && first_error.empty()) first_error = done.error().message;
   }
   return first_error;
 }
 
 Bytes Engager::least_total_bytes() const {
-  const std::uint64_t online = blocks_.count_online();
-  if (online <= online_at_start_) return 0;
-  const Bytes grown = (online - online_at_start_) * blocks_.block_bytes();
+  Bytes grown = 0;
+  for (const auto block : engaged_) {
+    if (!online_at_start_.contains(block)) grown += blocks_.block_bytes();
+  }
+  if (grown == 0) return 0;
   return total_at_start_bytes_ + grown - grown / kMemmapDivisor - kTotalSlackBytes;
 }
 
+// Looks at every block of the request; answers if all are online.
 void Engager::settle(std::list<Pending>::iterator pending) {
+  if (!pending->kernel_onlines) (void)online_offline_blocks(*pending);
+  pending->waiting_for = pending->blocks;
+  std::erase_if(pending->waiting_for,
+                [&](auto block) { return blocks_.state(block) == MemoryBlocks::State::online; });
+  if (!pending->waiting_for.empty()) return;
+  engaged_.insert(pending->blocks.begin(), pending->blocks.end());
   const auto request = std::move(pending->request);
   pending_.erase(pending);
   const MemInfo memory = read_memory_();
@@ -107,7 +112,9 @@ void Engager::settle(std::list<Pending>::iterator pending) {
 
 void Engager::give_up(std::list<Pending>::iterator pending) {
   const std::string error = online_offline_blocks(*pending);
-  if (pending->waiting_for.empty()) return settle(pending);
+  const std::size_t others = pending_.size() - 1;
+  settle(pending);
+  if (pending_.size() == others) return;  // answered
   const auto request = std::move(pending->request);
   const auto missing = std::move(pending->waiting_for);
   pending_.erase(pending);

@@ -35,16 +35,19 @@ class Engager {
  private:
   struct Pending {
     protocol::to_agent::Engage request;
-    std::set<MemoryBlocks::Block> waiting_for;
+    std::set<MemoryBlocks::Block> blocks;       // of its areas
+    std::set<MemoryBlocks::Block> waiting_for;  // those of them not seen online yet
+    bool kernel_onlines = true;                 // by itself
     Loop::Timer help;
     Loop::Timer limit;
   };
 
   void settle(std::list<Pending>::iterator pending);
   // Onlines what is offline; the first thing that the kernel said against it.
-  std::string online_offline_blocks(Pending& pending);
+  std::string online_offline_blocks(const Pending& pending);
   void give_up(std::list<Pending>::iterator pending);
   void fail(const protocol::to_agent::Engage& request, const std::string& why);
+  // What MemTotal must be at least, given the engaged blocks.
   [[nodiscard]] Bytes least_total_bytes() const;
 
   Loop& loop_;
@@ -52,7 +55,8 @@ class Engager {
   ReadMemory read_memory_;
   Send send_;
   Bytes total_at_start_bytes_;
-  std::uint64_t online_at_start_;
+  std::set<MemoryBlocks::Block> online_at_start_;
+  std::set<MemoryBlocks::Block> engaged_;  // confirmed since, and not taken offline since
   std::list<Pending> pending_;
 };
 

@@ -1,5 +1,7 @@
 #include "agent/health_monitor.hpp"
 
+#include <algorithm>
+
 namespace understudy::agent {
 
 HealthMonitor::HealthMonitor(Loop& loop, Children& children, protocol::Health health, pid_t main_process,
@@ -11,6 +13,7 @@ HealthMonitor::HealthMonitor(Loop& loop, Children& children, protocol::Health he
 
 void HealthMonitor::start(bool ready) {
   passed_ = ready;
+  started_at_ = Loop::now();
   next_ = loop_.after(ready ? std::chrono::milliseconds(health_.interval_ms) : Duration::zero(),
                       [this] { check(); });
 }
@@ -23,7 +26,10 @@ void HealthMonitor::check() {
 void HealthMonitor::checked(Result<void> result) {
   const Duration interval = std::chrono::milliseconds(health_.interval_ms);
   if (!passed_ && !result) {
-    const Duration retry = health_.kind == protocol::HealthKind::exec ? kQuickRetryExec : kQuickRetry;
+    const Duration so_far = Loop::now() - started_at_;
+    const bool process_each = health_.kind == protocol::HealthKind::exec;
+    const Duration retry =
+        std::clamp(so_far / kRetryDivisor, process_each ? kSlowestRetry : kQuickestRetry, kSlowestRetry);
     next_ = loop_.after(retry, [this] { check(); });
     return;
   }

@@ -9,6 +9,14 @@
 
 namespace understudy::agent {
 
+namespace {
+
+std::uint64_t key(std::uint32_t generation, int fd) {
+  return (static_cast<std::uint64_t>(generation) << 32) | static_cast<std::uint32_t>(fd);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Loop>> Loop::create() {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll) return failure(errno_text("epoll_create1"));
@@ -31,6 +39,13 @@ void Loop::Watch::reset() {
   loop_ = nullptr;
 }
 
+void Loop::Watch::change(std::uint32_t epoll_events) {
+  epoll_event event{};
+  event.events = epoll_events;
+  event.data.u64 = key(loop_->watched_.at(fd_).generation, fd_);
+  US_CHECK(::epoll_ctl(loop_->epoll_.get(), EPOLL_CTL_MOD, fd_, &event) == 0);
+}
+
 Loop::Timer& Loop::Timer::operator=(Timer&& other) noexcept {
   if (this != &other) {
     reset();
@@ -48,7 +63,7 @@ Loop::Watch Loop::watch(int fd, std::uint32_t epoll_events, FdHandler handler) {
   const std::uint32_t generation = ++next_generation_;
   epoll_event event{};
   event.events = epoll_events;
-  event.data.u64 = (static_cast<std::uint64_t>(generation) << 32) | static_cast<std::uint32_t>(fd);
+  event.data.u64 = key(generation, fd);
   // Fails only for a descriptor that cannot be watched or is watched already: a mistake of ours.
   US_CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0);
   watched_[fd] = {generation, std::make_shared<FdHandler>(std::move(handler))};

@@ -30,6 +30,8 @@ class Loop {
     Watch& operator=(Watch&& other) noexcept;
     ~Watch() { reset(); }
     void reset();
+    // Other events from now on; with EPOLLET the present state is told anew.
+    void change(std::uint32_t epoll_events);
     explicit operator bool() const { return loop_ != nullptr; }
 
    private:

@@ -49,13 +49,13 @@ MemoryBlocks::State MemoryBlocks::state(Block block) const {
   return word == "going-offline" ? State::going_offline : State::offline;
 }
 
-std::uint64_t MemoryBlocks::count_online() const {
-  std::uint64_t count = 0;
+std::set<MemoryBlocks::Block> MemoryBlocks::online_blocks() const {
+  std::set<Block> blocks;
   for (const std::string& name : list_directory(directory_)) {
     const auto block = block_number(name);
-    if (block && state(*block) == State::online) ++count;
+    if (block && state(*block) == State::online) blocks.insert(*block);
   }
-  return count;
+  return blocks;
 }
 
 bool MemoryBlocks::onlines_by_itself() const {

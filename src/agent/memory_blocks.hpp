@@ -25,7 +25,8 @@ class MemoryBlocks {
   [[nodiscard]] Result<std::set<Block>> covering(std::uint64_t address, Bytes bytes) const;
 
   [[nodiscard]] State state(Block block) const;
-  [[nodiscard]] std::uint64_t count_online() const;
+  // Looks at every block: for the start, not for a takeover.
+  [[nodiscard]] std::set<Block> online_blocks() const;
   // Whether the kernel onlines new blocks by itself.
   [[nodiscard]] bool onlines_by_itself() const;
 

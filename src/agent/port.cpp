@@ -4,6 +4,7 @@
 #include "protocol/limits.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -75,11 +76,21 @@ void Port::opened(int fd, bool lasting) {
   lasting_ = lasting;
   reader_.reset();
   watch();
+  pollfd state{fd, POLLOUT, 0};
+  if (::poll(&state, 1, 0) < 0 || (state.revents & (POLLHUP | POLLERR)) != 0) return;
+  set_connected(true);
+  handlers_.opened();
 }
 
 void Port::watch() {
-  watch_ = loop_.watch(fd_.get(), EPOLLIN | EPOLLOUT | EPOLLET,
+  awaiting_room_ = false;
+  watch_ = loop_.watch(fd_.get(), EPOLLIN | EPOLLET,
                        [this](std::uint32_t epoll_events) { on_events(epoll_events); });
+}
+
+void Port::await_room(bool wanted) {
+  if (std::exchange(awaiting_room_, wanted) == wanted || !watch_) return;
+  watch_.change(EPOLLIN | EPOLLET | (wanted ? EPOLLOUT : 0U));
 }
 
 void Port::look_again() {
@@ -137,28 +148,26 @@ void Port::flush() {
     const std::string& front = queue_.front();
     const ssize_t put = ::write(fd_.get(), front.data() + front_written_, front.size() - front_written_);
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return;  // no room, told by EPOLLOUT; or gone, told by EPOLLHUP
+    if (put < 0) return await_room(true);  // or gone, told by EPOLLHUP
     front_written_ += static_cast<std::size_t>(put);
     queued_bytes_ -= static_cast<std::size_t>(put);
     if (front_written_ < front.size()) continue;
     queue_.pop_front();
     front_written_ = 0;
   }
-  if (queue_.empty() && std::exchange(dropped_, false)) handlers_.drained();
+  if (!queue_.empty()) return;
+  await_room(false);
+  if (std::exchange(dropped_, false)) handlers_.drained();
 }
 
 void Port::set_connected(bool connected) {
   if (std::exchange(connected_, connected) == connected) return;
-  // Nothing meant for one listener is said to the next, who will be greeted and told where everything stands.
+  // Nothing meant for one listener is said to the next, who will be told where everything stands.
   queue_.clear();
   queued_bytes_ = front_written_ = 0;
   dropped_ = false;
   reader_.reset();
-  if (connected) {
-    handlers_.connected();
-  } else {
-    handlers_.disconnected();
-  }
+  if (!connected) handlers_.disconnected();
 }
 
 void Port::close_and_reopen() {
@@ -172,7 +181,9 @@ void Port::fall_silent(Duration duration) {
   watch_.reset();
   silence_ = loop_.after(duration, [this] {
     silent_ = false;
-    if (fd_) watch();  // anew: tells the present state even though it is edge-triggered
+    if (!fd_) return;
+    watch();  // anew: tells the present state even though it is edge-triggered
+    flush();
   });
 }
 

@@ -16,13 +16,14 @@ namespace understudy::agent {
 //
 // When the host's end is closed (the daemon died), a virtio-serial port says EPOLLHUP for as long as nobody
 // opens it again, and reads give end of file at once. It is watched edge-triggered, so that this wakes us
-// once, and the next wake-up without EPOLLHUP is the daemon coming back. Any other kind of file is closed and
-// opened again.
+// once; the daemon that comes back is known by the first thing it says. Any other kind of file is closed and
+// opened again. Room for writing is only waited for while something waits to be written: the port would wake
+// us for every beat that the host takes.
 class Port {
  public:
   struct Handlers {
     std::function<void(std::string_view line)> line;
-    std::function<void()> connected;  // somebody may be listening from now on
+    std::function<void()> opened;  // and somebody is at the other end
     std::function<void()> disconnected;
     std::function<void()> oversized;  // a line was too long and was dropped
     std::function<void()> drained;    // messages were dropped for want of room; there is room again
@@ -55,6 +56,7 @@ class Port {
   void set_connected(bool connected);
   void close_and_reopen();
   void watch();
+  void await_room(bool wanted);
 
   Loop& loop_;
   std::string path_;
@@ -64,6 +66,7 @@ class Port {
   bool connected_ = false;
   bool silent_ = false;
   bool dropped_ = false;
+  bool awaiting_room_ = false;
   protocol::LineReader reader_;
   std::deque<std::string> queue_;
   std::size_t queued_bytes_ = 0;

@@ -78,15 +78,16 @@ void Releaser::begin(std::list<Pending>::iterator pending) {
   if (pending->pid < 0) return finish(pending);
   children_.expect(pending->pid, [this, pending](int) { finish(pending); });
   const Duration limit = std::chrono::milliseconds(pending->request.limit_ms);
-  pending->limit =
-      loop_.after(limit - std::min(limit / 4, kEndingBlockedWrite), [this, pending] { cut(pending); });
+  const Duration kept = std::min(limit / kLargestPartForEnding, kEndingBlockedWrite + kPuttingBack);
+  pending->limit = loop_.after(limit - kept, [this, pending] { cut(pending); });
 }
 
 void Releaser::cut(std::list<Pending>::iterator pending) {
   pending->cut_short = true;
   ::kill(pending->pid, SIGKILL);
   // A child that not even this ends keeps its blocks; the answer cannot wait for it.
-  pending->limit = loop_.after(kEndingBlockedWrite, [this, pending] {
+  const Duration limit = std::chrono::milliseconds(pending->request.limit_ms);
+  pending->limit = loop_.after(std::min(limit / kLargestPartForEnding, kEndingBlockedWrite), [this, pending] {
     children_.forget(pending->pid);
     finish(pending);
   });

@@ -17,8 +17,11 @@ class Releaser {
  public:
   using Send = std::function<void(protocol::FromAgent)>;
 
-  // The answer must be back within the request's limit, and ending a blocked write takes up to 0.3 s.
-  static constexpr Duration kEndingBlockedWrite = std::chrono::milliseconds(500);
+  // The answer must be back within the request's limit. Ending a blocked write takes up to 0.3 s, putting
+  // areas back online some more: that much of the limit is kept for it, but not more than a third.
+  static constexpr Duration kEndingBlockedWrite = std::chrono::milliseconds(400);
+  static constexpr Duration kPuttingBack = std::chrono::milliseconds(300);
+  static constexpr int kLargestPartForEnding = 3;
 
   // drop_caches: /proc/sys/vm/drop_caches, or a file in its place in tests.
   Releaser(Loop& loop, Children& children, const MemoryBlocks& blocks, std::string drop_caches, Send send);

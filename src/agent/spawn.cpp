@@ -10,12 +10,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 namespace understudy::agent {
 
 namespace {
+
+constexpr rlim_t kMostDescriptors = 524'288;
 
 struct Child {
   const SpawnRequest& request;
@@ -45,6 +48,15 @@ struct Child {
     (void)write_file("/proc/self/oom_score_adj", "0");
   }
 
+  // The kernel gives its init 4096 descriptors at most, and that is handed down; servers want more. The soft
+  // limit stays where select() still works, as everywhere; a program that wants more raises it.
+  void ordinary_limits() const {
+    rlimit descriptors{};
+    if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return;
+    descriptors.rlim_max = std::max<rlim_t>(descriptors.rlim_max, kMostDescriptors);
+    (void)::setrlimit(RLIMIT_NOFILE, &descriptors);
+  }
+
   void become_user() const {
     const User& user = request.user;
     if (::geteuid() == user.uid && ::getegid() == user.gid && user.uid != 0) return;
@@ -58,6 +70,7 @@ struct Child {
     default_signals();
     if (request.container != nullptr && !request.container->join_in_child()) fail("joining its cgroup");
     ordinary_standing();
+    ordinary_limits();
     const int null = ::open("/dev/null", O_RDONLY);
     if (null < 0 || ::dup2(null, STDIN_FILENO) < 0) fail("/dev/null");
     if (::dup2(output, STDOUT_FILENO) < 0 || ::dup2(output, STDERR_FILENO) < 0) fail("dup2");

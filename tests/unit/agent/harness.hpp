@@ -90,7 +90,7 @@ class Harness {
   }
 
   void accept() {
-    for (const Time end = Loop::now() + std::chrono::seconds(5); Loop::now() < end;) {
+    for (const Time end = Loop::now() + std::chrono::seconds(60); Loop::now() < end;) {
       connection = UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (connection) break;
       loop->run_once(std::chrono::milliseconds(10));
@@ -105,7 +105,7 @@ class Harness {
 
   // The next message of this type within the time; others before it are kept in `passed`.
   template <class T>
-  T hear(Duration most = std::chrono::seconds(5)) {
+  T hear(Duration most = std::chrono::seconds(60)) {
     const Time end = Loop::now() + most;
     for (;;) {
       while (!messages.empty()) {
@@ -139,6 +139,12 @@ class Harness {
   void pass(Duration time) {
     for (const Time end = Loop::now() + time; Loop::now() < end;) turn(std::chrono::milliseconds(5));
   }
+  template <class Condition>
+  bool until(Condition condition, Duration most = std::chrono::seconds(60)) {
+    const Time end = Loop::now() + most;
+    while (!condition() && Loop::now() < end) turn(std::chrono::milliseconds(5));
+    return condition();
+  }
   template <class T>
   [[nodiscard]] std::size_t count() const {
     std::size_t n = 0;
@@ -168,9 +174,10 @@ inline protocol::Application script(const std::string& text) {
   app.name = "test";
   app.start = {"/bin/sh", "-c", text};
   app.user = std::to_string(::getuid()) + ":" + std::to_string(::getgid());
-  app.health = {protocol::HealthKind::process, 0, {}, 20, 500, 2};
+  // Limits that only a test of them ever reaches, on however slow a machine.
+  app.health = {protocol::HealthKind::process, 0, {}, 20, 30'000, 2};
   app.restart = {2, 60'000, 10, 100, protocol::FirstResort::restart};
-  app.start_limit_ms = 2000;
+  app.start_limit_ms = 60'000;
   app.stop_limit_ms = 300;
   return app;
 }
