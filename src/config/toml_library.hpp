@@ -7,9 +7,10 @@
 #define TOML_HEADER_ONLY 1
 #define TOML_ENABLE_FORMATTERS 0
 #define TOML_MAX_NESTED_VALUES 16
-// What version 3.3 asserts of its input is not always so ("a key begins with a letter or a quote": a bracket and a
-// line break are enough), and what it takes for unreachable is reached (a letter such as U+00E4 outside of quotes).
-// The branches behind the assertions handle it as a syntax error, and "no" is the answer at those ends.
+// What version 3.3 asserts of its input is not always so ("a key begins with a letter or a quote": a bracket
+// and a line break are enough), and what it takes for unreachable is reached (a letter such as U+00E4 outside
+// of quotes). The branches behind the assertions handle it as a syntax error, and "no" is the answer at those
+// ends.
 #define TOML_ASSERT(expression) static_assert(true)
 #include <toml++/impl/preprocessor.h>
 #undef TOML_ASSERT_ASSUME

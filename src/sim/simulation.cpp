@@ -194,7 +194,8 @@ std::string Simulation::beliefs() const {
   for (const core::Application& app : daemon_->core.state().apps) {
     if (const auto* moving = app.moving()) {
       text += "; " + world.setup().app(app.id).name + " " + core::move_step_name(moving->move.step);
-      if (const auto* choosing = app.in_step<core::move_step::Choosing>()) text += ": " + choosing->why_not_yet;
+      if (const auto* choosing = app.in_step<core::move_step::Choosing>())
+        text += ": " + choosing->why_not_yet;
     }
   }
   return text;
