@@ -267,6 +267,8 @@ void handle(Step& step, const event::ProbeAnswer& event) {
     suspicion->next_probe = step.now + setup.heartbeat_limit;
     return;
   }
+  // A row of silence begins with its first failed probe, not with the last answer: one lost packet is no hang.
+  if (suspicion->kernel_answered) suspicion->kernel_silent_since = step.now;
   suspicion->kernel_answered = false;
   suspicion->next_probe = step.now;
   if (step.now - suspicion->kernel_silent_since < setup.hang_confirm) return;
