@@ -74,16 +74,15 @@ void handle(Step& step, const event::Switchover& event) {
   auto* serving = app.serving();
   if (serving == nullptr || serving->growing) return;
   const GuestRun from = serving->on;
+  // Chosen while it still serves: what it has there counts as what could be given to it elsewhere.
+  std::optional<GuestId> preferred = event.to;
+  for (const GuestId id : step.state.setup.app(app.id).guests) {
+    if (preferred || id == from.guest || !why_not(step.state, app, step.state.guest(id)).empty()) continue;
+    preferred = id;
+  }
   step.out.withdraw.push_back({app.id});
   Move& move = begin_move(step, app, "planned switchover", from.guest, step.now, move_step::Choosing{});
-  move.preferred = event.to;
-  if (!move.preferred) {
-    for (const GuestId id : step.state.setup.app(app.id).guests) {
-      if (id == from.guest || !why_not(step.state, app, step.state.guest(id)).empty()) continue;
-      move.preferred = id;
-      break;
-    }
-  }
+  move.preferred = preferred;
   enter_stopping(step, app, from);
 }
 
