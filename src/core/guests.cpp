@@ -148,6 +148,8 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
       guest.believed_up() || guest.coming_up() || std::holds_alternative<Adopting>(guest.state);
   if (!has_process) return;  // it is being fenced already, or there is nothing to fence
   const GuestRun run = guest.current();
+  step.note(guest.wanted ? Severity::error : Severity::info, "guest-fencing",
+            step.state.name(guest.id) + " is being fenced: " + why, guest.id);
   guest.state = Fencing{why};
   step.out.fence.push_back({run});
   for (Application& app : step.state.apps) {
@@ -267,7 +269,8 @@ void handle(Step& step, const event::ProbeAnswer& event) {
     suspicion->next_probe = step.now + setup.heartbeat_limit;
     return;
   }
-  // A row of silence begins with its first failed probe, not with the last answer: one lost packet is no hang.
+  // A row of silence begins with its first failed probe, not with the last answer: one lost packet is no
+  // hang.
   if (suspicion->kernel_answered) suspicion->kernel_silent_since = step.now;
   suspicion->kernel_answered = false;
   suspicion->next_probe = step.now;
