@@ -146,6 +146,9 @@ ready = "notify"
 start_limit = "1 min"
 stop_limit = "2 s"
 release_limit = "500 ms"
+on_release_limit = "take-part"
+preempt = true
+flap = { takeovers = 2, window = "1 min" }
 [application.address]
 listen = "[0::1]:5432"
 port = 5433
@@ -199,6 +202,15 @@ first = "takeover"
   EXPECT_EQ(db.start_limit, seconds(60));
   EXPECT_EQ(db.stop_limit, seconds(2));
   EXPECT_EQ(db.release_limit, milliseconds(500));
+  EXPECT_EQ(db.on_release_limit, core::OnReleaseLimit::take_part);
+  EXPECT_TRUE(db.preempt);
+  EXPECT_EQ(db.flap_takeovers, 2u);
+  EXPECT_EQ(db.flap_window, seconds(60));
+  const core::AppSetup setup = config.setup().apps.at(0);
+  EXPECT_EQ(setup.on_release_limit, core::OnReleaseLimit::take_part);
+  EXPECT_TRUE(setup.preempts);
+  EXPECT_EQ(setup.flap_takeovers, 2u);
+  EXPECT_EQ(setup.flap_window, seconds(60));
   ASSERT_TRUE(db.address.has_value());
   EXPECT_EQ(db.address->listen_host, "::1");
   EXPECT_EQ(db.address->listen_port, 5432);
