@@ -2,10 +2,10 @@
 // have to see it. A checker that nothing can fail checks nothing.
 #include "sim/simulation.hpp"
 
+#include <gtest/gtest.h>
+
 #include <memory>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 namespace understudy::sim {
 namespace {
@@ -175,7 +175,8 @@ TEST_F(Planted, AnApplicationRunningTwice) {
   make(plain_shape(2, 1), {});
   simulation_->start_daemon();
   simulation_->command(event::BringUp{});
-  ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; }, std::chrono::seconds(60)));
+  ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                     std::chrono::seconds(60)));
   world().vm(core::GuestId{1}).apps[0].exists = true;
   simulation_->run_for(std::chrono::seconds(1));
   expect_violation("db runs on alpha (run 1) and on beta (run 1)");
@@ -186,7 +187,8 @@ TEST_F(Planted, AForgottenArea) {
   make(plain_shape(2, 1), {});
   simulation_->start_daemon();
   simulation_->command(event::BringUp{});
-  ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; }, std::chrono::seconds(60)));
+  ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                     std::chrono::seconds(60)));
   world().area(core::AreaId{0}).in = world().vm(core::GuestId{1}).run;
   simulation_->run_for(std::chrono::seconds(1));
   expect_violation("area 0 is in beta (run 1), which the table does not know");
@@ -226,8 +228,10 @@ TEST_F(Planted, EachRequestBeforeTheJournalSaysSo) {
   };
   const std::vector<Case> cases = {
       {"is plugged into alpha (run 1) before the journal", FaultName::panic, area(core::AreaState::plugging)},
-      {"is asked to let go of area 0 before the journal", FaultName::app_failed, area(core::AreaState::releasing)},
-      {"is unplugged from alpha (run 1) before the journal", FaultName::app_failed, area(core::AreaState::unplugging)},
+      {"is asked to let go of area 0 before the journal", FaultName::app_failed,
+       area(core::AreaState::releasing)},
+      {"is unplugged from alpha (run 1) before the journal", FaultName::app_failed,
+       area(core::AreaState::unplugging)},
       {"is started on alpha (run 1) before the journal", FaultName::panic, app(core::AppDurable::moving)},
       {"leads to alpha (run 1) before the journal", FaultName::panic, app(core::AppDurable::serving)},
       {"is removed before the journal says that it is fenced", FaultName::panic,
@@ -239,7 +243,8 @@ TEST_F(Planted, EachRequestBeforeTheJournalSaysSo) {
   for (const Case& c : cases) {
     SCOPED_TRACE(c.what);
     struct Bug : engine::Journal {
-      Bug(engine::Journal& journal, std::function<bool(const core::Record&)> l) : next(journal), lost(std::move(l)) {}
+      Bug(engine::Journal& journal, std::function<bool(const core::Record&)> l)
+          : next(journal), lost(std::move(l)) {}
       Result<void> append(std::span<const core::Record> records) override {
         std::vector<core::Record> rest(records.begin(), records.end());
         std::erase_if(rest, lost);
@@ -367,12 +372,13 @@ TEST_F(Planted, ALaunchThatIsForgotten) {
 }
 
 TEST_F(Planted, AStaleMessageWithAnEffectIsNoticed) {
-  // A journal that forgets how far a guest has come makes its present life look like a former one to nobody; a
-  // world that delivers the words of a run that is to come makes the present one look stale.
+  // A journal that forgets how far a guest has come makes its present life look like a former one to nobody;
+  // a world that delivers the words of a run that is to come makes the present one look stale.
   make(plain_shape(2, 1), {});
   simulation_->start_daemon();
   simulation_->command(event::BringUp{});
-  ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; }, std::chrono::seconds(60)));
+  ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                     std::chrono::seconds(60)));
   core::GuestRecord future = simulation_->journal.guest(core::GuestId{0});
   future.run = 9;
   const std::vector<core::Record> records = {future};
