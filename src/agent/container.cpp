@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <set>
 
 namespace understudy::agent {
 
@@ -61,9 +62,10 @@ Result<std::unique_ptr<Container>> CgroupContainer::create(Loop& loop, const std
   if (!procs) return failure(errno_text(directory + "/cgroup.procs"));
   UniqueFd events(::open((directory + "/cgroup.events").c_str(), O_RDONLY | O_CLOEXEC));
   if (!events) return failure(errno_text(directory + "/cgroup.events"));
+  UniqueFd directory_fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   (void)write_file(directory + "/memory.oom.group", "1");
   std::unique_ptr<CgroupContainer> container(
-      new CgroupContainer(directory, std::move(procs), std::move(events)));
+      new CgroupContainer(directory, std::move(directory_fd), std::move(procs), std::move(events)));
   auto* self = container.get();
   self->watch_ = loop.watch(self->events_.get(), EPOLLPRI, [self](std::uint32_t) {
     char text[256];
@@ -80,6 +82,12 @@ CgroupContainer::~CgroupContainer() {
 
 bool CgroupContainer::join_in_child() {
   return ::write(procs_.get(), "0", 1) == 1;
+}
+
+void CgroupContainer::forked(pid_t main_process, bool born_inside) {
+  if (born_inside) return;
+  const std::string pid = std::to_string(main_process);
+  (void)!::write(procs_.get(), pid.data(), pid.size());  // fails when it has ended already
 }
 
 Result<void> CgroupContainer::limit_memory(Bytes bytes) {
@@ -113,10 +121,22 @@ void CgroupContainer::signal_all(int signal) {
 }
 
 void CgroupContainer::kill_all() {
-  // cgroup.kill came with Linux 5.14. Before it: those that fork meanwhile are seen in the next round.
-  if (write_file(directory_ + "/cgroup.kill", "1")) return;
+  // Who has a SIGKILL pending forks no more: when a round finds nobody new, all of them are about to end.
+  std::set<pid_t> killed;
   constexpr int kRounds = 64;
-  for (int round = 0; round < kRounds && populated(); ++round) signal_all(SIGKILL);
+  for (int round = 0; round < kRounds; ++round) {
+    bool found = false;
+    for (const pid_t pid : processes()) {
+      if (!killed.insert(pid).second) continue;
+      found = true;
+      ::kill(pid, SIGKILL);
+    }
+    if (!found) return;
+  }
+  // They fork faster than that. cgroup.kill (Linux 5.14) ends it, and has a price: since its
+  // race with fork was mended, kernels (seen with 6.18) kill whoever is cloned into such a cgroup later on.
+  (void)write_file(directory_ + "/cgroup.kill", "1");
+  directory_fd_ = UniqueFd();
 }
 
 std::vector<pid_t> SessionContainer::processes() const {
@@ -126,7 +146,10 @@ std::vector<pid_t> SessionContainer::processes() const {
     const auto pid = parse_number(name);
     if (!pid) continue;
     const auto state = read_process_state(static_cast<pid_t>(*pid));
-    if (state && state->session == session_ && !state->ended()) pids.push_back(static_cast<pid_t>(*pid));
+    if (!state || state->ended()) continue;
+    // Our child may not have come to begin its session.
+    const bool newborn = static_cast<pid_t>(*pid) == session_ && state->parent == ::getpid();
+    if (state->session == session_ || newborn) pids.push_back(static_cast<pid_t>(*pid));
   }
   return pids;
 }

@@ -18,10 +18,14 @@ class Container {
  public:
   virtual ~Container() = default;
 
-  // In the forked child, before it gives up its privileges. False: errno says why.
+  // The directory of a cgroup that a child can be born into; -1: there is none, and the child joins by
+  // itself. Joining later takes the kernel a grace period, which a start would wait for.
+  [[nodiscard]] virtual int cgroup() const { return -1; }
+  // In a forked child that was not born inside, before it gives up its privileges. False: errno says why.
   [[nodiscard]] virtual bool join_in_child() = 0;
-  // In the parent, right after the fork.
-  virtual void forked(pid_t main_process) = 0;
+  // In the parent, right after the fork. From here on the process counts, whatever it has come to do itself:
+  // a child that is stopped before it has joined must not be overlooked.
+  virtual void forked(pid_t main_process, bool born_inside) = 0;
 
   // 0: no limit.
   [[nodiscard]] virtual Result<void> limit_memory(Bytes bytes) = 0;
@@ -50,8 +54,9 @@ class CgroupContainer final : public Container {
                                                                  const std::string& name);
   ~CgroupContainer() override;
 
+  [[nodiscard]] int cgroup() const override { return directory_fd_.get(); }
   bool join_in_child() override;
-  void forked(pid_t) override {}
+  void forked(pid_t main_process, bool born_inside) override;
   Result<void> limit_memory(Bytes bytes) override;
   [[nodiscard]] std::uint64_t out_of_memory_kills() const override;
   [[nodiscard]] std::vector<pid_t> processes() const override;
@@ -60,10 +65,14 @@ class CgroupContainer final : public Container {
   void kill_all() override;
 
  private:
-  CgroupContainer(std::string directory, UniqueFd procs, UniqueFd events)
-      : directory_(std::move(directory)), procs_(std::move(procs)), events_(std::move(events)) {}
+  CgroupContainer(std::string directory, UniqueFd directory_fd, UniqueFd procs, UniqueFd events)
+      : directory_(std::move(directory)),
+        directory_fd_(std::move(directory_fd)),
+        procs_(std::move(procs)),
+        events_(std::move(events)) {}
 
   std::string directory_;
+  UniqueFd directory_fd_;
   UniqueFd procs_;   // opened beforehand: the child writes to it without allocating
   UniqueFd events_;  // cgroup.events; EPOLLPRI when it changes
   Loop::Watch watch_;
@@ -74,7 +83,7 @@ class CgroupContainer final : public Container {
 class SessionContainer final : public Container {
  public:
   bool join_in_child() override { return true; }  // every child starts a session of its own anyway
-  void forked(pid_t main_process) override { session_ = main_process; }
+  void forked(pid_t main_process, bool) override { session_ = main_process; }
   Result<void> limit_memory(Bytes) override { return {}; }
   [[nodiscard]] std::uint64_t out_of_memory_kills() const override { return 0; }
   [[nodiscard]] std::vector<pid_t> processes() const override;

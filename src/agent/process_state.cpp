@@ -2,6 +2,8 @@
 
 #include "agent/os.hpp"
 
+#include <array>
+
 namespace understudy::agent {
 
 std::optional<ProcessState> parse_process_state(std::string_view stat) {
@@ -15,14 +17,17 @@ std::optional<ProcessState> parse_process_state(std::string_view stat) {
   std::string_view rest = trim(stat.substr(close + 1));
   if (rest.empty()) return std::nullopt;
   state.state = rest.front();
-  for (int skipped = 0; skipped < 3; ++skipped) {
+  std::array<pid_t, 3> numbers{};  // parent, process group, session
+  for (pid_t& number : numbers) {
     const std::size_t space = rest.find(' ');
     if (space == std::string_view::npos) return std::nullopt;
     rest.remove_prefix(space + 1);
+    const auto parsed = parse_number(rest.substr(0, rest.find(' ')));
+    if (!parsed) return std::nullopt;
+    number = static_cast<pid_t>(*parsed);
   }
-  const auto session = parse_number(rest.substr(0, rest.find(' ')));
-  if (!session) return std::nullopt;
-  state.session = static_cast<pid_t>(*session);
+  state.parent = numbers[0];
+  state.session = numbers[2];
   return state;
 }
 

@@ -12,6 +12,7 @@ namespace understudy::agent {
 struct ProcessState {
   std::string name;
   char state = '?';  // R, S, D, T (stopped), t (traced), Z (ended, not reaped), X
+  pid_t parent = 0;
   pid_t session = 0;
 
   [[nodiscard]] bool ended() const { return state == 'Z' || state == 'X' || state == 'x'; }

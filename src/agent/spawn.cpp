@@ -4,10 +4,12 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +28,7 @@ struct Child {
   const std::vector<char*>& environment;
   int output;
   int exec_error;
+  bool born_inside;
 
   [[noreturn]] void fail(const char* step) const {
     const std::string text = errno_text(step);
@@ -68,7 +71,9 @@ struct Child {
   [[noreturn]] void run() const {
     ::setsid();
     default_signals();
-    if (request.container != nullptr && !request.container->join_in_child()) fail("joining its cgroup");
+    if (request.container != nullptr && !born_inside && !request.container->join_in_child()) {
+      fail("joining its cgroup");
+    }
     ordinary_standing();
     ordinary_limits();
     const int null = ::open("/dev/null", O_RDONLY);
@@ -81,6 +86,16 @@ struct Child {
     fail(argv[0]);
   }
 };
+
+// A fork whose child is in the cgroup from its first instruction on (Linux 5.7 and newer); -1: it cannot be
+// had.
+pid_t fork_into(int cgroup) {
+  clone_args arguments{};
+  arguments.flags = CLONE_INTO_CGROUP;
+  arguments.exit_signal = SIGCHLD;
+  arguments.cgroup = static_cast<std::uint64_t>(cgroup);
+  return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+}
 
 std::vector<char*> pointers(const std::vector<std::string>& strings) {
   std::vector<char*> out;
@@ -107,10 +122,13 @@ Result<Spawned> spawn(const SpawnRequest& request) {
 
   const auto argv = pointers(request.argv);
   const auto environment = pointers(request.environment);
-  const pid_t pid = ::fork();
+  const int cgroup = request.container == nullptr ? -1 : request.container->cgroup();
+  pid_t pid = cgroup < 0 ? -1 : fork_into(cgroup);
+  const bool born_inside = pid >= 0;
+  if (!born_inside) pid = ::fork();
   if (pid < 0) return failure(errno_text("fork"));
-  if (pid == 0) Child{request, argv, environment, output_write.get(), error_write.get()}.run();
-  if (request.container != nullptr) request.container->forked(pid);
+  if (pid == 0) Child{request, argv, environment, output_write.get(), error_write.get(), born_inside}.run();
+  if (request.container != nullptr) request.container->forked(pid, born_inside);
   return Spawned{pid, std::move(output_read), std::move(error_read)};
 }
 

@@ -270,6 +270,20 @@ TEST_P(ApplicationTest, StopDuringARestartDelayIsImmediate) {
   (void)harness->hear<from::Stopped>(30s);
 }
 
+// Found by a test that killed an application right after its fork: it had not joined its container yet, which
+// was taken for empty.
+TEST_P(ApplicationTest, StoppedRightAfterItsForkItIsReallyGone) {
+  harness->welcome({script("touch " + harness->files.path() + "/ran; exec sleep 60")});
+  for (protocol::Epoch epoch = 1; epoch <= 20; ++epoch) {
+    harness->send_raw(*protocol::encode(protocol::ToAgent(to::Start{1, epoch, 0, {}})) +
+                      *protocol::encode(protocol::ToAgent(to::Stop{1, epoch})));
+    EXPECT_EQ(harness->hear<from::Stopped>().epoch, epoch);
+    std::filesystem::remove(harness->files.path() + "/ran");
+    harness->pass(10ms);
+    EXPECT_FALSE(std::filesystem::exists(harness->files.path() + "/ran"));
+  }
+}
+
 TEST_P(ApplicationTest, DrillsCauseTheRealFault) {
   (void)start(script("exec sleep 60"));
   harness->send(to::Drill{protocol::DrillKind::app_exit, 1, 0});

@@ -1,0 +1,187 @@
+#include "agent/application.hpp"
+#include "harness.hpp"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+namespace understudy::agent {
+namespace {
+
+using namespace std::chrono_literals;
+using test::script;
+namespace from = protocol::from_agent;
+namespace to = protocol::to_agent;
+
+// A session of real processes, in which the test says how often the kernel has killed for lack of memory, and
+// whether something is left that does not end.
+class StagedContainer final : public Container {
+ public:
+  bool join_in_child() override { return session_.join_in_child(); }
+  void forked(pid_t main_process, bool born_inside) override { session_.forked(main_process, born_inside); }
+  Result<void> limit_memory(Bytes bytes) override {
+    limit_bytes = bytes;
+    return {};
+  }
+  [[nodiscard]] std::uint64_t out_of_memory_kills() const override { return kills; }
+  [[nodiscard]] std::vector<pid_t> processes() const override { return session_.processes(); }
+  [[nodiscard]] bool populated() const override { return stuck || session_.populated(); }
+  void signal_all(int signal) override { session_.signal_all(signal); }
+  void kill_all() override { session_.kill_all(); }
+
+  std::uint64_t kills = 0;
+  Bytes limit_bytes = 0;
+  bool stuck = false;
+
+ private:
+  SessionContainer session_;
+};
+
+class ApplicationMemoryTest : public testing::Test {
+ protected:
+  ApplicationMemoryTest()
+      : loop(*Loop::create()),
+        children(*Children::create(*loop)),
+        host{*loop,
+             *children,
+             [this](const std::string&) -> Result<std::unique_ptr<Container>> {
+               auto made = std::make_unique<StagedContainer>();
+               if (container == nullptr) container = made.get();  // the first is the application's own
+               return made;
+             },
+             [this](const protocol::FromAgent& message) { said.push_back(message); },
+             [](protocol::AreaNumber) { return 128_MiB; },
+             files.path(),
+             "/etc/passwd"} {
+    application = *Application::create(host, script("exec sleep 60"));
+    children->on_any_end([this] { application->look(); });
+  }
+  ~ApplicationMemoryTest() override { children->on_any_end({}); }
+
+  template <class T>
+  T hear() {
+    const Time end = Loop::now() + 60s;
+    while (said.empty() && Loop::now() < end) loop->run_once(10ms);
+    if (said.empty() || !std::holds_alternative<T>(said.front())) {
+      ADD_FAILURE() << "not the message";
+      return {};
+    }
+    const T message = std::get<T>(said.front());
+    said.pop_front();
+    return message;
+  }
+  void start(protocol::Epoch epoch = 7) {
+    application->start({1, epoch, 100_MiB, {3}});
+    pid = static_cast<pid_t>(hear<from::Serving>().pid);
+  }
+  // As the kernel does it: counted first, then killed.
+  void run_out_of_memory() {
+    ++container->kills;
+    ::kill(pid, SIGKILL);
+  }
+
+  test::Directory files;
+  std::unique_ptr<Loop> loop;
+  std::unique_ptr<Children> children;
+  std::deque<protocol::FromAgent> said;
+  StagedContainer* container = nullptr;
+  Host host;
+  std::unique_ptr<Application> application;
+  pid_t pid = -1;
+};
+
+TEST_F(ApplicationMemoryTest, AsksForMoreAndStartsAgainWithIt) {
+  start();
+  EXPECT_EQ(container->limit_bytes, 100_MiB);
+  run_out_of_memory();
+  EXPECT_EQ(hear<from::WantsMemory>().more_bytes, 64_MiB);
+  EXPECT_EQ(application->state().phase, protocol::Phase::wanting_memory);
+  application->say_where_it_stands();
+  EXPECT_EQ(hear<from::WantsMemory>().epoch, 7u);
+  application->grow_done({1, 7, 228_MiB, {4}});
+  const auto serving = hear<from::Serving>();
+  EXPECT_EQ(container->limit_bytes, 228_MiB);
+  EXPECT_EQ(serving.areas, (std::vector<protocol::AreaNumber>{3, 4}));
+  EXPECT_NE(static_cast<pid_t>(serving.pid), pid);
+}
+
+TEST_F(ApplicationMemoryTest, AStartOfTheSameEpochIsAnAnswerToo) {
+  start();
+  run_out_of_memory();
+  (void)hear<from::WantsMemory>();
+  application->start({1, 7, 300_MiB, {3, 5}});
+  EXPECT_EQ(hear<from::Serving>().areas, (std::vector<protocol::AreaNumber>{3, 5}));
+  EXPECT_EQ(container->limit_bytes, 300_MiB);
+}
+
+TEST_F(ApplicationMemoryTest, RefusedItIsRestartedWithWhatItHas) {
+  start();
+  run_out_of_memory();
+  (void)hear<from::WantsMemory>();
+  application->grow_refused({1, 6, "of another epoch"});
+  application->grow_refused({1, 7, "the pool is used up"});
+  EXPECT_EQ(hear<from::Restarting>().cause, "out of memory, and more was refused: the pool is used up");
+  (void)hear<from::Serving>();
+  EXPECT_EQ(container->limit_bytes, 100_MiB);
+}
+
+TEST_F(ApplicationMemoryTest, AnOldKillIsNotThisRunsReason) {
+  container->kills = 5;
+  start();
+  ::kill(pid, SIGKILL);
+  EXPECT_EQ(hear<from::Restarting>().cause, "killed by signal 9 (SIGKILL)");
+}
+
+TEST_F(ApplicationMemoryTest, RunningOutOfMemoryBeforeItEverServedFailsTheStart) {
+  auto definition = script("exec sleep 60");
+  definition.ready = protocol::Ready::notify;
+  application->redefine(definition);
+  application->start({1, 7, 100_MiB, {}});
+  ++container->kills;
+  container->kill_all();
+  EXPECT_EQ(hear<from::StartFailed>().why, "out of memory (limit 100 MiB): killed by signal 9 (SIGKILL)");
+}
+
+TEST_F(ApplicationMemoryTest, StopWhileItWantsMemoryIsImmediate) {
+  start();
+  run_out_of_memory();
+  (void)hear<from::WantsMemory>();
+  application->stop({1, 7});
+  (void)hear<from::Stopped>();
+  application->grow_done({1, 7, 1_GiB, {}});  // too late
+  EXPECT_EQ(application->state().phase, protocol::Phase::idle);
+}
+
+TEST_F(ApplicationMemoryTest, NothingIsSaidToHaveEndedWhileSomethingIsLeft) {
+  start();
+  container->stuck = true;
+  run_out_of_memory();
+  for (int i = 0; i < 50; ++i) loop->run_once(5ms);
+  EXPECT_TRUE(said.empty());
+  EXPECT_EQ(application->state().phase, protocol::Phase::ending);
+  application->stop({1, 7});
+  for (int i = 0; i < 50; ++i) loop->run_once(5ms);
+  EXPECT_TRUE(said.empty());
+  container->stuck = false;
+  application->look();
+  (void)hear<from::Stopped>();
+}
+
+TEST_F(ApplicationMemoryTest, ANewEpochIsNotStartedWhileSomethingOfTheOldIsLeft) {
+  start();
+  container->stuck = true;
+  application->start({1, 8, 100_MiB, {}});
+  for (int i = 0; i < 50; ++i) loop->run_once(5ms);
+  EXPECT_TRUE(said.empty());
+  EXPECT_TRUE(container->processes().empty());
+  container->stuck = false;
+  application->look();
+  EXPECT_EQ(hear<from::Serving>().epoch, 8u);
+}
+
+TEST_F(ApplicationMemoryTest, WhatItUsesOfTheBaseIsWhatItsAreasDoNotCover) {
+  application->start({1, 7, 200_MiB, {3}});
+  EXPECT_EQ(hear<from::Serving>().base_use_bytes, 200_MiB - 126_MiB);
+}
+
+}  // namespace
+}  // namespace understudy::agent
