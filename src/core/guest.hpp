@@ -78,6 +78,7 @@ struct Guest {
   bool wanted = false;
   std::uint32_t bad_starts = 0;           // launches in a row that never became ready
   bool adopted = false;                   // this run: its agent has to be asked which applications it has
+  std::optional<Time> state_due;          // while adopted: until when its agent has to say it
   std::vector<Time> misdeeds;             // of this run's agent, lately
   std::optional<Time> maintenance_until;  // its failures move nothing until then
   std::optional<Drill> drill;             // a fault being caused on purpose, not yet seen

@@ -47,6 +47,7 @@ bool takeover_under_way(const State& state) {
 void launch(Step& step, Guest& guest) {
   ++guest.run;
   guest.adopted = false;
+  guest.state_due.reset();
   guest.misdeeds.clear();
   guest.state = Launching{};
   step.out.launch.push_back({guest.current()});
@@ -289,11 +290,14 @@ void handle(Step& step, const event::AgentGreeted& event) {
   if (guest == nullptr) return;
   if (!guest->coming_up()) {
     heard(step, *guest, event.memory);
+    // Its former connection may have taken the answer with it.
+    if (guest->adopted && guest->ready() != nullptr) step.out.state.push_back({event.run});
     return;
   }
   guest->state = Ready{step.now, event.memory};
   guest->bad_starts = 0;
   if (guest->adopted) {
+    guest->state_due = step.now + step.state.setup.guest(guest->id).boot_limit;
     step.out.state.push_back({event.run});
     step.note(Severity::info, "guest-ready", step.state.name(guest->id) + " answers, it has lived on",
               guest->id);
@@ -355,6 +359,13 @@ void advance(Step& step, Guest& guest) {
                 format_duration(step.state.setup.guest(guest.id).boot_limit),
             step.now);
   } else if (auto* ready = std::get_if<Ready>(&guest.state)) {
+    if (guest.adopted && guest.state_due && step.now >= *guest.state_due) {
+      condemn(step, guest,
+              step.state.name(guest.id) +
+                  "'s agent does not say which applications it runs since the daemon's restart",
+              step.now);
+      return;
+    }
     if (step.now - ready->last_beat >= step.state.setup.guest(guest.id).heartbeat_limit) {
       suspect(step, guest, Ready(*ready));
     }
@@ -380,7 +391,8 @@ std::optional<Time> deadline(const State& state, const Guest& guest) {
   } else if (const auto* booting = std::get_if<Booting>(&guest.state)) {
     return booting->deadline;
   } else if (const auto* ready = std::get_if<Ready>(&guest.state)) {
-    return ready->last_beat + setup.heartbeat_limit;
+    const Time beat_due = ready->last_beat + setup.heartbeat_limit;
+    return guest.adopted && guest.state_due ? std::min(beat_due, *guest.state_due) : beat_due;
   } else if (const auto* suspicion = std::get_if<Suspect>(&guest.state)) {
     std::optional<Time> at;
     if (!suspicion->probing) at = suspicion->next_probe;

@@ -90,6 +90,11 @@ AppRecord Application::record() const {
 
 void enter_stopping(Step& step, Application& app, GuestRun from) {
   const AppSetup& setup = step.state.setup.app(app.id);
+  if (step.state.guest(from.guest).adopted) {
+    // Since the daemon's restart its agent has not been heard, or has not said yet what runs there.
+    app.moving()->move.step = Resuming{from, true};
+    return;
+  }
   app.moving()->move.step = Stopping{from, step.now + setup.stop_limit + kAnswerGrace};
   step.out.stop.push_back({from, app.id, app.epoch});
 }

@@ -1,7 +1,7 @@
 // A daemon that was started again. The journal says who may own what; QEMU says which processes live and what
 // is plugged into them; the agents say which applications run. What was under way is finished where that is
-// certain (an application that already runs under its epoch serves), and otherwise taken up again at the step
-// before the uncertain one, which every party answers the same when it is asked twice.
+// certain (an application that already runs under its epoch serves). What is not certain leaves its guest,
+// areas and all, by the way of a switchover, and is placed anew under a new epoch.
 #include "base/check.hpp"
 #include "core/core.hpp"
 
@@ -144,12 +144,11 @@ void resume_serving(Step& step, Application& app, const event::AppStated& stated
 void resume_move(Step& step, Application& app, const Resuming& resuming, const event::AppStated& stated) {
   Move& move = app.moving()->move;
   const GuestRun in = resuming.in;
-  if (resuming.leaving) {
+  if (resuming.leaving || !stated.runs) {
+    // A start may still be on its way to it, and whether its OS counts the areas that were plugged by then
+    // nobody knows, so no need that it states can be trusted. It leaves (a stopped epoch starts no more) and
+    // is placed anew.
     enter_stopping(step, app, in);
-    return;
-  }
-  if (!stated.runs) {
-    enter_sizing(step, app, in);
     return;
   }
   // It was started under this epoch: the agent answers the same request with what became of it.
@@ -234,6 +233,7 @@ void handle(Step& step, const event::AppsStated& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || !guest->adopted) return;
   guest->adopted = false;
+  guest->state_due.reset();
   for (Application& app : step.state.apps) {
     const auto place = app.place();
     if (place != event.run) continue;

@@ -27,7 +27,10 @@ constexpr Duration kJournalRetry = std::chrono::milliseconds(200);
 }  // namespace
 
 void Engine::deliver(const core::Event& event) {
+  const bool was_refused = refused_;
   perform(core_.step(ports_.clock.now(), event));
+  // What the core did not begin while its journal was in trouble.
+  if (was_refused && !refused_) perform(core_.step(ports_.clock.now(), core::event::Tick{}));
   std::optional<Time> wake = core_.next_deadline();
   if (refused_) {
     const Time retry = ports_.clock.now() + kJournalRetry;

@@ -81,6 +81,7 @@ void AreaPlugger::plug(std::span<const core::AreaId> areas) {
 }
 
 bool AreaPlugger::decided(Batch& batch, const QmpReply& reply) {
+  ++batch.answers;
   if (reply || reply.error().kind == QmpError::Kind::refused) return true;
   // Lost connections are dealt with by the owner of the monitor, who is told of them as well.
   if (!std::exchange(batch.undecided, true) && reply.error().kind == QmpError::Kind::late)
@@ -123,8 +124,10 @@ void AreaPlugger::add_device(const std::shared_ptr<Batch>& batch, std::size_t in
 void AreaPlugger::locate(const std::shared_ptr<Batch>& batch) {
   monitor_->execute("query-memory-devices", {}, limits_.plug, [this, batch](const QmpReply& reply) {
     --plugging_;
+    const bool in_order = batch->answers == 2 * batch->areas.size();
     if (!decided(*batch, reply) || batch->undecided) return;
     if (!reply) return broken_(reply.error().message);
+    if (!in_order) return broken_("QEMU left commands before query-memory-devices unanswered");
     const auto devices = read_memory_devices(*reply);
     if (!devices) return broken_(devices.error().message);
     finish(*batch, *devices);
@@ -179,16 +182,15 @@ void AreaPlugger::begin_leaving(core::AreaId area) {
     if (!error && weak.lock())
       fail_leaving(area, "the guest did not let go of it within " + format_duration(limits_.unplug));
   });
-  monitor_->execute("device_del", {{"id", dimm_id(area)}}, limits_.unplug,
-                    [this, area](const QmpReply& reply) {
-                      if (reply || leaving_.count(area) == 0) return;
-                      const QmpError& error = reply.error();
-                      if (error.kind == QmpError::Kind::lost) return;
-                      if (error.kind == QmpError::Kind::late) return broken_(error.message);
-                      if (error.error_class == "DeviceNotFound") return device_gone(area);
-                      if (error.message.find("already in the process of unplug") != std::string::npos) return;
-                      fail_leaving(area, error.message);
-                    });
+  monitor_->execute("device_del", {{"id", dimm_id(area)}}, limits_.plug, [this, area](const QmpReply& reply) {
+    if (reply || leaving_.count(area) == 0) return;
+    const QmpError& error = reply.error();
+    if (error.kind == QmpError::Kind::lost) return;
+    if (error.kind == QmpError::Kind::late) return broken_(error.message);
+    if (error.error_class == "DeviceNotFound") return device_gone(area);
+    if (error.message.find("already in the process of unplug") != std::string::npos) return;
+    fail_leaving(area, error.message);
+  });
 }
 
 void AreaPlugger::on_event(const QmpEvent& event) {

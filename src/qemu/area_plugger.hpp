@@ -49,6 +49,7 @@ class AreaPlugger final {
   };
   struct Batch {
     std::vector<Plugging> areas;
+    std::size_t answers = 0;
     bool undecided = false;  // the monitor did not answer
   };
   struct Leaving {

@@ -77,7 +77,7 @@ void SimAgents::ask_start(const core::action::AskStart& request) {
 void SimAgents::start(const core::action::AskStart& request) {
   const core::GuestRun run = request.run;
   AppInside& app = inside(run, request.app);
-  if (request.epoch < app.epoch || app.exists) {
+  if (request.epoch < app.epoch || request.epoch <= app.ended || app.exists) {
     if (app.exists && app.serving && app.epoch == request.epoch)
       return started(run, request.app, request.epoch);
     if (app.exists && app.epoch == request.epoch) return;  // it is being started: the answer comes
@@ -85,7 +85,9 @@ void SimAgents::start(const core::action::AskStart& request) {
     return;
   }
   if (world_.app_started) world_.app_started(request.app, run);
+  const core::Epoch ended = app.ended;
   app = AppInside{};
+  app.ended = ended;
   app.exists = true;
   app.epoch = request.epoch;
   app.limit_bytes = request.memory_limit_bytes;
@@ -119,7 +121,7 @@ void SimAgents::ask_stop(const core::action::AskStop& request) {
       AppInside& app = inside(run, request.app);
       if (app.epoch > request.epoch) return;
       app.exists = app.serving = app.wants_memory = false;
-      app.epoch = std::max(app.epoch, request.epoch);
+      app.epoch = app.ended = std::max(app.epoch, request.epoch);
       world_.from_agent(run, event::AppStopped{run, request.app, request.epoch});
     });
   });

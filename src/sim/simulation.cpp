@@ -32,7 +32,7 @@ Simulation::Simulation(Shape shape, std::uint64_t seed, Wrap wrap)
       gate_(world, checkers),
       pool_(world, checkers),
       clock_(world, [this] { deliver(event::Tick{}); }),
-      ports_(wrap ? wrap({clock_, journal_port_, gate_, hypervisor_, agents_, pool_, observer})
+      ports_(wrap ? wrap(world, {clock_, journal_port_, gate_, hypervisor_, agents_, pool_, observer})
                   : engine::Ports{clock_, journal_port_, gate_, hypervisor_, agents_, pool_, observer}) {
   world.deliver = [this](const core::Event& event) { deliver(event); };
 }

@@ -21,7 +21,7 @@ namespace understudy::sim {
 class Simulation {
  public:
   // Puts something between the engine and the simulated ports, as tests of the checkers do.
-  using Wrap = std::function<engine::Ports(engine::Ports)>;
+  using Wrap = std::function<engine::Ports(World&, engine::Ports)>;
 
   Simulation(Shape shape, std::uint64_t seed, Wrap wrap = {});
   Simulation(const Simulation&) = delete;
@@ -76,6 +76,8 @@ class Simulation {
   void perform(const core::Event& event);
   [[nodiscard]] bool stale(const core::Event& event) const;
   [[nodiscard]] std::string app_not_whole(core::AppId app) const;
+  [[nodiscard]] std::string standby_not_whole(core::AppId app, core::GuestId holder,
+                                              std::uint32_t areas) const;
   [[nodiscard]] bool could_carry(core::GuestId guest, core::AppId app, std::uint32_t free_areas) const;
   void revive_failed_apps();
   [[nodiscard]] std::string beliefs() const;

@@ -1,4 +1,5 @@
 // What "everything is well" means, said of the truth and of the journal.
+#include "core/view.hpp"
 #include "sim/describe.hpp"
 #include "sim/simulation.hpp"
 
@@ -76,7 +77,20 @@ std::string Simulation::app_not_whole(core::AppId app) const {
   if (record.state != core::AppDurable::serving || record.in != holder->run) {
     return setup.name + " serves and the journal does not say so";
   }
-  return "";
+  return setup.hot_standby ? standby_not_whole(app, holder->run.guest, own + free_areas) : "";
+}
+
+// What the user is told of a takeover now is compared with whether it would work.
+std::string Simulation::standby_not_whole(core::AppId app, core::GuestId holder, std::uint32_t areas) const {
+  const core::AppSetup& setup = world.setup().app(app);
+  const bool would_work = std::any_of(setup.guests.begin(), setup.guests.end(), [&](core::GuestId id) {
+    return id != holder && could_carry(id, app, areas);
+  });
+  const core::State& state = daemon_->core.state();
+  const core::Protection told = core::protection(state, state.app(app));
+  if (would_work == told.is_protected) return "";
+  return would_work ? setup.name + " could be protected and is not: " + told.why
+                    : setup.name + " is called protected, and nobody could take it over";
 }
 
 std::string Simulation::not_whole() const {

@@ -19,6 +19,7 @@ struct AppInside {
   bool serving = false;
   bool wants_memory = false;  // killed for lack of memory, waiting for an answer
   core::Epoch epoch = 0;      // newest that its agent has seen
+  core::Epoch ended = 0;      // newest that it was asked to end: that one starts no more
   Bytes limit_bytes = 0;
   std::uint32_t restarts = 0;
   std::vector<core::AreaId> areas;  // that it may count as its own

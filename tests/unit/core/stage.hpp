@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <variant>
@@ -69,9 +71,10 @@ class Stage {
 
   Core core;
   Time now{};
-  Outputs out;                  // everything since forget()
-  std::deque<Request> waiting;  // not answered yet
-  Bytes spare_bytes = 36_MiB;   // MemAvailable of every guest
+  Outputs out;                                                // everything since forget()
+  std::deque<Request> waiting;                                // not answered yet
+  Bytes spare_bytes = 36_MiB;                                 // MemAvailable of every guest
+  std::function<void(const Event&, const Outputs&)> on_step;  // empty: nobody looks on
 
   // ---- names ----
   [[nodiscard]] GuestId guest(const std::string& name) const {
@@ -143,7 +146,9 @@ class Stage {
   // One event; its requests wait to be answered.
   void give(const Event& event) {
     now += std::chrono::milliseconds(1);
-    take(core.step(now, event));
+    Outputs step = core.step(now, event);
+    if (on_step) on_step(event, step);
+    take(std::move(step));
   }
   // From now on requests of this kind are not answered by settle().
   template <class Action>
@@ -237,6 +242,7 @@ class Stage {
     append(out.withdraw, step.withdraw);
     append(out.adopt, step.adopt);
     append(out.fence, step.fence);
+    append(out.state, step.state);
     append(out.stop, step.stop);
     append(out.release, step.release);
     append(out.unplug, step.unplug);
@@ -248,6 +254,7 @@ class Stage {
     append(out.start, step.start);
     append(out.route, step.route);
     append(out.probe, step.probe);
+    append(out.dump, step.dump);
     append(out.discard, step.discard);
     append(out.launch, step.launch);
     append(out.notices, step.notices);

@@ -1,0 +1,258 @@
+#include "fake_qemu.hpp"
+
+#include "qemu/command_line.hpp"
+#include "qemu/proc.hpp"
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+namespace understudy::qemu {
+namespace {
+
+namespace json = boost::json;
+
+class FakeQemu {
+ public:
+  explicit FakeQemu(const std::vector<std::string>& argv) {
+    std::istringstream words(std::getenv(kFakeQemuVariable));
+    for (std::string word; words >> word;) faults_.insert(word);
+    counting_ = has("launch");
+    for (std::size_t i = 0; i + 1 < argv.size(); ++i) {
+      if (argv[i] == "-netdev") forward(argv[i + 1]);
+    }
+  }
+
+  [[noreturn]] void run() {
+    while (true) {
+      std::vector<pollfd> fds{
+          {kQmpFd, POLLIN, 0}, {kAgentFd, POLLIN, 0}, {monitor_, POLLIN, 0}, {control_, POLLIN, 0}};
+      for (const auto& [fd, port] : listeners_) fds.push_back({fd, POLLIN, 0});
+      if (::poll(fds.data(), fds.size(), -1) < 0) continue;
+      if (fds[0].revents != 0) accept_monitor();
+      if (fds[1].revents != 0) accept_agent();
+      if (fds[2].revents != 0)
+        receive(monitor_, monitor_input_, [this](const std::string& line) { command(line); });
+      if (fds[3].revents != 0)
+        receive(control_, control_input_, [this](const std::string& line) { order(line); });
+      for (std::size_t i = 4; i < fds.size(); ++i) {
+        if (fds[i].revents == 0) continue;
+        const int connection = ::accept(fds[i].fd, nullptr, nullptr);
+        if (!has("dead-kernel") && connection >= 0) ::close(connection);
+      }
+    }
+  }
+
+ private:
+  [[nodiscard]] bool has(const std::string& fault) const { return faults_.count(fault) != 0; }
+
+  void forward(const std::string& netdev) {
+    std::istringstream parts(netdev);
+    for (std::string part; std::getline(parts, part, ',');) {
+      if (!part.starts_with("hostfwd=")) continue;
+      const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      socklen_t size = sizeof address;
+      ::bind(fd, reinterpret_cast<sockaddr*>(&address), size);
+      ::listen(fd, 16);
+      ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+      listeners_[fd] = "  TCP[HOST_FORWARD]  13  127.0.0.1 " + std::to_string(ntohs(address.sin_port)) +
+                       "  10.0.2.15  " + part.substr(part.rfind(':') + 1) + "  0  0\r\n";
+    }
+  }
+
+  void accept_monitor() {
+    const int fd = ::accept(kQmpFd, nullptr, nullptr);
+    if (monitor_ >= 0) ::close(monitor_);
+    monitor_ = fd;
+    monitor_input_.clear();
+    if (!has("mute"))
+      say(R"({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}})");
+  }
+
+  void accept_agent() {
+    control_ = ::accept(kAgentFd, nullptr, nullptr);
+    control_input_.clear();
+    if (has("hello")) (void)!::write(control_, "hello\n", 6);
+  }
+
+  template <class Handle>
+  void receive(int& fd, std::string& input, Handle handle) {
+    char bytes[4096];
+    const ssize_t count = ::read(fd, bytes, sizeof bytes);
+    if (count <= 0) {
+      ::close(fd);
+      fd = -1;
+      return;
+    }
+    input.append(bytes, static_cast<std::size_t>(count));
+    for (std::size_t end = 0; (end = input.find('\n')) != std::string::npos && fd >= 0;) {
+      const std::string line = input.substr(0, end);
+      input.erase(0, end + 1);
+      handle(line);
+    }
+  }
+
+  void say(const std::string& line) const {
+    if (monitor_ >= 0) (void)!::write(monitor_, (line + "\r\n").data(), line.size() + 2);
+  }
+  void event(const std::string& name, const std::string& data) const {
+    say(R"({"timestamp": {"seconds": 1, "microseconds": 2}, "event": ")" + name + R"(", "data": )" + data +
+        "}");
+  }
+  void done(const json::value& id, const json::value& value = json::object()) const {
+    say(json::serialize(json::object{{"return", value}, {"id", id}}));
+  }
+  void refuse(const json::value& id, const char* error_class, const std::string& text) const {
+    say(json::serialize(
+        json::object{{"error", json::object{{"class", error_class}, {"desc", text}}}, {"id", id}}));
+  }
+
+  void command(const std::string& line) {
+    const json::object object = json::parse(line).as_object();
+    const std::string name(object.at("execute").as_string());
+    const json::value& id = object.at("id");
+    const json::object none;
+    const json::object& arguments = object.contains("arguments") ? object.at("arguments").as_object() : none;
+    if (counting_) {
+      if (has("refuse=" + name)) return refuse(id, "GenericError", "refused for the test");
+      if (has("silent=" + name)) return;
+      if (has("exit=" + name)) ::_exit(3);
+      if (has("garbage=" + name)) return say("garbage");
+      if (has("hangup=" + name)) {
+        ::close(monitor_);
+        monitor_ = -1;
+        return;
+      }
+    }
+    perform(name, id, arguments);
+    if (name == "query-memory-devices") counting_ = true;  // the last command of a launch
+  }
+
+  void perform(const std::string& name, const json::value& id, const json::object& arguments) {
+    const auto argument = [&arguments](const char* key) {
+      return std::string(arguments.at(key).as_string());
+    };
+    if (name == "stop") {
+      if (!has("unstoppable") && status_ == "running") status_ = "paused";
+      event("STOP", "{}");
+      done(id);
+    } else if (name == "query-status") {
+      done(id, {{"running", status_ == "running"}, {"status", status_}});
+    } else if (name == "human-monitor-command") {
+      std::string text = "Hub -1 (net0):\r\n";
+      for (const auto& [fd, forwarded] : listeners_) text += forwarded;
+      done(id, json::value(text));
+    } else if (name == "qom-list") {
+      json::array objects{{{"name", "type"}, {"type", "string"}}};
+      for (const std::string& backend : backends_)
+        objects.push_back({{"name", backend}, {"type", "child<memory-backend-file>"}});
+      done(id, objects);
+    } else if (name == "query-memory-devices") {
+      json::array devices;
+      for (const auto& [device, address] : devices_)
+        devices.push_back({{"type", "dimm"}, {"data", {{"id", device}, {"addr", address}}}});
+      done(id, devices);
+    } else if (name == "object-add") {
+      if (::access(argument("mem-path").c_str(), R_OK | W_OK) != 0)
+        return refuse(id, "GenericError", "can't open backing store " + argument("mem-path"));
+      if (!backends_.insert(argument("id")).second)
+        return refuse(id, "GenericError", "attempt to add duplicate property '" + argument("id") + "'");
+      done(id);
+    } else if (name == "device_add") {
+      if (backends_.count(argument("memdev")) == 0)
+        return refuse(id, "GenericError", "object '" + argument("memdev") + "' not found");
+      devices_[argument("id")] = next_address_;
+      next_address_ += 128 << 20;
+      done(id);
+    } else if (name == "device_del") {
+      if (devices_.count(argument("id")) == 0)
+        return refuse(id, "DeviceNotFound", "Device '" + argument("id") + "' not found");
+      done(id);
+      ask_guest_to_let_go(argument("id"));
+    } else if (name == "object-del") {
+      if (backends_.erase(argument("id")) == 0)
+        return refuse(id, "GenericError", "object '" + argument("id") + "' not found");
+      done(id);
+    } else {
+      done(id);
+    }
+  }
+
+  void ask_guest_to_let_go(const std::string& device) {
+    if (has("deaf")) return;
+    const std::string ost = R"({"info": {"device": ")" + device +
+                            R"(", "slot": "0", "slot-type": "DIMM", "source": 3, "status": )";
+    event("ACPI_DEVICE_OST", ost + "132}}");
+    if (has("refusing")) return event("ACPI_DEVICE_OST", ost + "130}}");
+    deleted(device);
+  }
+  void deleted(const std::string& device) {
+    devices_.erase(device);
+    event("DEVICE_DELETED",
+          R"({"device": ")" + device + R"(", "path": "/machine/peripheral/)" + device + "\"}");
+  }
+
+  void order(const std::string& line) {
+    std::istringstream words(line);
+    std::string word;
+    std::string detail;
+    words >> word >> detail;
+    if (word == "panic") {
+      status_ = "guest-panicked";
+      event("GUEST_PANICKED", R"({"action": "pause"})");
+      event("STOP", "{}");
+    } else if (word == "shutdown") {
+      status_ = "shutdown";
+      event("SHUTDOWN", R"({"guest": true, "reason": ")" + detail + "\"}");
+      event("STOP", "{}");
+    } else if (word == "stop") {
+      status_ = detail;
+      event("STOP", "{}");
+    } else if (word == "deleted") {
+      deleted(detail);
+    } else if (word == "exit") {
+      (void)!::write(STDERR_FILENO, "it is broken\n", 13);
+      ::_exit(std::stoi(detail));
+    } else if (word == "abort") {
+      std::abort();
+    }
+  }
+
+  std::set<std::string> faults_;
+  bool counting_ = false;
+  int monitor_ = -1;
+  int control_ = -1;
+  std::string monitor_input_;
+  std::string control_input_;
+  std::map<int, std::string> listeners_;  // with their lines of `info usernet`
+  std::string status_ = "running";
+  std::set<std::string> backends_;
+  std::map<std::string, std::uint64_t> devices_;
+  std::uint64_t next_address_ = 0x100000000;
+};
+
+// Before main(): a test program that was started as QEMU never gets as far as its tests.
+[[maybe_unused]] const bool fake_qemu_did_not_run = [] {
+  if (std::getenv(kFakeQemuVariable) == nullptr) return true;
+  const auto argv = arguments_of(::getpid());
+  for (const std::string& argument : argv) {
+    if (argument == "-nodefaults") FakeQemu(argv).run();
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace understudy::qemu

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+
+namespace understudy::qemu {
+
+// A stand-in for QEMU: this very program, started again with QEMU's command line. It speaks QMP on descriptor
+// 3, keeps a list of areas, answers connections to its forwarded ports like a living kernel would (by closing
+// them), and takes orders from whoever connects to the agent's socket (descriptor 4).
+//
+// Its faults are listed in UNDERSTUDY_FAKE_QEMU, separated by spaces:
+//   ACTION=COMMAND    from the first such command after a launch's own on; ACTION is one of
+//                     refuse (answers with an error), silent (answers nothing to it), exit (ends itself),
+//                     hangup (closes the monitor), garbage (says something that is no JSON)
+//   launch            the actions count from the first command on, those of a launch included
+//   mute              never greets
+//   deaf              the guest never lets go of an area
+//   refusing          the guest refuses to let go of an area
+//   dead-kernel       connections to forwarded ports stay open
+//   hello             whoever connects to the agent's socket gets a line
+//   unstoppable       `stop` succeeds, but query-status says that it runs
+// Orders: "panic", "shutdown REASON", "stop STATUS", "deleted DEVICE", "exit STATUS", "abort".
+constexpr const char* kFakeQemuVariable = "UNDERSTUDY_FAKE_QEMU";
+constexpr const char* kFakeQemu = "/proc/self/exe";
+
+}  // namespace understudy::qemu

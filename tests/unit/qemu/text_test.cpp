@@ -1,0 +1,241 @@
+// What is read from and written for others: command lines, markers, /proc, QEMU's answers.
+#include "loop.hpp"
+#include "qemu/command_line.hpp"
+#include "qemu/guest_files.hpp"
+#include "qemu/monitor_reply.hpp"
+#include "qemu/proc.hpp"
+#include "qemu/usernet.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include <boost/json/parse.hpp>
+
+namespace understudy::qemu {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+GuestPlan plan() {
+  GuestPlan plan;
+  plan.name = "a";
+  plan.base_bytes = 128_MiB;
+  plan.area_bytes = 128_MiB;
+  plan.slots = 8;
+  plan.vcpus = 2;
+  plan.image = {"/img/vmlinux", "/img/initramfs.cpio", "/img/apps,1.squashfs"};
+  plan.ports = {6379, 5432};
+  return plan;
+}
+
+std::string value_of(const std::vector<std::string>& argv, const std::string& option, std::size_t nth = 0) {
+  for (std::size_t i = 0; i + 1 < argv.size(); ++i) {
+    if (argv[i] == option && nth-- == 0) return argv[i + 1];
+  }
+  return "(no " + option + ")";
+}
+
+TEST(CommandLine, IsThatOfASmallGuestWithRoomForAreas) {
+  const auto argv = command_line({}, plan(), {"/run/understudy", "a", 3});
+  EXPECT_EQ(argv[0], "qemu-system-x86_64");
+  EXPECT_EQ(value_of(argv, "-name"), "guest=understudy:/run/understudy:a:3,debug-threads=on");
+  EXPECT_EQ(value_of(argv, "-m"), "128M,slots=8,maxmem=1152M");
+  EXPECT_EQ(value_of(argv, "-smp"), "2");
+  EXPECT_THAT(argv, Contains("-nodefaults"));
+  EXPECT_EQ(value_of(argv, "-kernel"), "/img/vmlinux");
+  EXPECT_EQ(value_of(argv, "-initrd"), "/img/initramfs.cpio");
+  EXPECT_THAT(value_of(argv, "-append"), HasSubstr("memhp_default_state=online_movable"));
+  EXPECT_THAT(value_of(argv, "-sandbox"), HasSubstr("on,"));
+  EXPECT_EQ(value_of(argv, "-chardev", 0), "socket,id=qmp,server=on,wait=off,fd=3");
+  EXPECT_EQ(value_of(argv, "-chardev", 1), "socket,id=agent,server=on,wait=off,fd=4");
+  EXPECT_THAT(argv, Contains("virtserialport,chardev=agent,name=org.understudy.agent.0"));
+  EXPECT_EQ(value_of(argv, "-netdev"),
+            "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:6379,hostfwd=tcp:127.0.0.1:0-:5432,"
+            "hostfwd=tcp:127.0.0.1:0-:1");
+  EXPECT_THAT(argv, Contains("panic=pause"));
+}
+
+TEST(CommandLine, TheSharedDiskIsReadOnlyAndItsNameEscaped) {
+  const auto argv = command_line({}, plan(), {"/run/understudy", "a", 3});
+  const std::string disk = value_of(argv, "-blockdev");
+  EXPECT_THAT(disk, HasSubstr(",read-only=on,"));
+  EXPECT_THAT(disk, HasSubstr("file.read-only=on"));
+  EXPECT_THAT(disk, HasSubstr("/img/apps,,1.squashfs"));
+  GuestPlan without = plan();
+  without.image.disk.clear();
+  EXPECT_THAT(command_line({}, without, {"/r", "a", 1}), Not(Contains("-blockdev")));
+}
+
+TEST(CommandLine, FollowsTheAcceleratorSandboxAndFirmware) {
+  Qemu qemu;
+  EXPECT_THAT(value_of(command_line(qemu, plan(), {"/r", "a", 1}), "-accel"), HasSubstr("tcg,"));
+  qemu.accelerator = Accelerator::kvm;
+  qemu.sandbox = false;
+  qemu.firmware = "/usr/share/qemu/qboot.rom";
+  qemu.program = "/opt/qemu";
+  const auto argv = command_line(qemu, plan(), {"/r", "a", 1});
+  EXPECT_EQ(argv[0], "/opt/qemu");
+  EXPECT_EQ(value_of(argv, "-accel"), "kvm");
+  EXPECT_EQ(value_of(argv, "-cpu"), "host");
+  EXPECT_EQ(value_of(argv, "-bios"), "/usr/share/qemu/qboot.rom");
+  EXPECT_THAT(argv, Not(Contains("-sandbox")));
+}
+
+TEST(CommandLine, AGuestWithoutSlotsHasNoRoomForAreas) {
+  GuestPlan small = plan();
+  small.slots = 0;
+  EXPECT_EQ(value_of(command_line({}, small, {"/r", "a", 1}), "-m"), "128M");
+}
+
+TEST(CommandLine, AreaNamesGoBothWays) {
+  EXPECT_EQ(backend_id({7}), "mem-0007");
+  EXPECT_EQ(dimm_id({12345}), "dimm-12345");
+  EXPECT_EQ(area_of_id("dimm-0007", "dimm-"), core::AreaId{7});
+  EXPECT_EQ(area_of_id("dimm-12345", "dimm-"), core::AreaId{12345});
+  for (const char* id : {"", "dimm-", "dimm-7", "dimm-00x7", "mem-0007", "dimm-99999999999", "dimm-0007 "})
+    EXPECT_EQ(area_of_id(id, "dimm-"), std::nullopt) << id;
+}
+
+TEST(Marker, IsFoundAgainWhateverTheRunDirectoryIsCalled) {
+  for (const char* dir : {"/run/understudy", "/tmp/with,comma", "/tmp/with:colon", "/tmp/,,:,", "/"}) {
+    const Marker marker{dir, "guest-1", 42};
+    EXPECT_EQ(find_marker({"qemu", "-name", name_option(marker), "-x"}), marker) << dir;
+  }
+}
+
+TEST(Marker, IsNotSeenInOtherCommandLines) {
+  EXPECT_EQ(find_marker({}), std::nullopt);
+  EXPECT_EQ(find_marker({"qemu", "-name"}), std::nullopt);
+  EXPECT_EQ(find_marker({"qemu", "-name", "guest=web"}), std::nullopt);
+  EXPECT_EQ(find_marker({"qemu", "-name", "guest=understudy:"}), std::nullopt);
+  EXPECT_EQ(find_marker({"qemu", "-name", "guest=understudy:/run:a"}), std::nullopt);
+  EXPECT_EQ(find_marker({"qemu", "-name", "guest=understudy:/run:a:x"}), std::nullopt);
+  EXPECT_EQ(find_marker({"qemu", "-name", "guest=understudy:/run:a:-1"}), std::nullopt);
+  EXPECT_EQ(find_marker({"qemu", "-name", "guest=understudy:/run:a:99999999999"}), std::nullopt);
+  EXPECT_EQ(find_marker({"grep", "guest=understudy:/run:a:1"}), std::nullopt);
+}
+
+TEST(Proc, ReadsAStatLineWhateverTheProcessIsCalled) {
+  const std::string rest = " 1 2 3 4 5 4194564 7 8 9 10 250 50 0 0 20 0 1 0 100\n";
+  const auto stat = parse_task_stat("77 (CPU 0) T) S" + rest);
+  ASSERT_TRUE(stat);
+  EXPECT_EQ(stat->name, "CPU 0) T");
+  EXPECT_EQ(stat->state, 'S');
+  EXPECT_EQ(stat->flags, 4194564u);
+  EXPECT_EQ(stat->cpu_ticks, 300u);
+  EXPECT_TRUE(stat->is_over()) << "PF_EXITING is set";
+  EXPECT_FALSE(parse_task_stat("77 (x) T 1 2 3 4 5 4194560 7 8 9 10 250 50 0")->is_over()) << "only stopped";
+  EXPECT_TRUE(parse_task_stat("77 (x) Z 1 2 3 4 5 0 7 8 9 10 250 50 0")->is_over());
+  for (const char* text : {"", "77", "77 (x", "77 (x)", "77 (x) S 1 2", ") 1 ("})
+    EXPECT_FALSE(parse_task_stat(text)) << text;
+}
+
+TEST(Proc, ThisProcessRuns) {
+  EXPECT_FALSE(all_threads_over(::getpid()));
+  EXPECT_TRUE(all_threads_over(1 << 22)) << "no such process";
+  ASSERT_TRUE(process_stat(::getpid()));
+  EXPECT_EQ(process_stat(::getpid())->state, 'R');
+  EXPECT_GT(proportional_bytes(::getpid()).value(), 100_KiB);
+  EXPECT_GE(resident_bytes(::getpid()).value(), 100_KiB);
+  EXPECT_FALSE(resident_bytes(1 << 22));
+  EXPECT_THAT(arguments_of(::getpid()), Not(testing::IsEmpty()));
+  EXPECT_THAT(split_arguments(std::string_view("a\0\0b", 4)), ElementsAre("a", "", "b"));
+}
+
+TEST(Usernet, FindsForwardedPorts) {
+  const auto ports = parse_usernet(
+      "Hub -1 (net0):\r\n"
+      "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"
+      "  TCP[ESTABLISHED]   23       127.0.0.1 33465       10.0.2.15  6379     0     0\r\n"
+      "  TCP[HOST_FORWARD]  13       127.0.0.1 45519       10.0.2.15  6379     0     0\r\n"
+      "  TCP[HOST_FORWARD]  12       127.0.0.1 33933       10.0.2.15     1     0     0\r\n"
+      "  UDP[236 sec]       18               *     9         1.2.3.4   123     0     0\r\n");
+  EXPECT_EQ(ports, (ForwardedPorts{{6379, 45519}, {1, 33933}}));
+  EXPECT_TRUE(parse_usernet("").empty());
+  EXPECT_TRUE(parse_usernet("TCP[HOST_FORWARD] 1 127.0.0.1 99999 10.0.2.15 1 0 0\n").empty());
+  EXPECT_TRUE(parse_usernet("TCP[HOST_FORWARD] 1 127.0.0.1\n").empty());
+}
+
+TEST(GuestPlans, AGuestForwardsThePortsOfWhatItMayServe) {
+  config::Config config;
+  config.guests.resize(2);
+  config.guests[0].name = "a";
+  config.guests[1].name = "b";
+  config::Application redis;
+  redis.guests = {{0}, {1}};
+  redis.address = config::Address{};
+  redis.address->guest_port = 6379;
+  config::Application odd = redis;
+  odd.guests = {{1}};
+  odd.address->guest_port = 1;
+  config::Application silent = redis;
+  silent.address.reset();
+  config.applications = {redis, redis, odd, silent};
+  const auto plans = guest_plans(config);
+  EXPECT_THAT(plans.at(0).ports, ElementsAre(6379));
+  EXPECT_EQ(plans.at(0).closed_port, 1);
+  EXPECT_THAT(plans.at(1).ports, ElementsAre(6379, 1));
+  EXPECT_EQ(plans.at(1).closed_port, 2) << "the probe needs a port that nobody uses";
+}
+
+TEST(GuestFiles, ASocketPathThatIsTooLongIsAClearError) {
+  EXPECT_TRUE(GuestFiles::at("/run/understudy", "a"));
+  const auto files = GuestFiles::at("/" + std::string(90, 'd'), "guest");
+  ASSERT_FALSE(files);
+  EXPECT_THAT(files.error().message, HasSubstr("the kernel allows only 107"));
+  EXPECT_THAT(files.error().message, HasSubstr("shorter --run-dir"));
+}
+
+TEST(GuestFiles, PrepareClearsAFormerRunButKeepsItsLog) {
+  const TemporaryDirectory run_dir;
+  const auto files = GuestFiles::at(run_dir.path, "a").value();
+  ASSERT_TRUE(files.prepare());
+  ASSERT_TRUE(listen_on(files.qmp_socket));
+  EXPECT_FALSE(listen_on(files.qmp_socket)) << "it is there already";
+  ASSERT_TRUE(files.write_pid(1234));
+  EXPECT_EQ(files.read_pid(), 1234);
+  std::ofstream(files.log) << "first\nlast \x1b[31mwords\n\n";
+  EXPECT_EQ(files.last_log_line(), "last ?[31mwords");
+  ASSERT_TRUE(files.prepare());
+  EXPECT_FALSE(std::filesystem::exists(files.qmp_socket));
+  EXPECT_EQ(files.read_pid(), std::nullopt);
+  EXPECT_EQ(files.last_log_line(), "");
+  EXPECT_TRUE(std::filesystem::exists(files.log.string() + ".old"));
+  std::ofstream(files.pid) << "1";
+  EXPECT_EQ(files.read_pid(), std::nullopt) << "never init";
+  std::ofstream(files.pid) << "garbage";
+  EXPECT_EQ(files.read_pid(), std::nullopt);
+}
+
+TEST(MonitorReply, ReadsWhatQemuSays) {
+  const auto status = read_status(boost::json::parse(R"({"running": false, "status": "guest-panicked"})"));
+  ASSERT_TRUE(status);
+  EXPECT_FALSE(status->running);
+  EXPECT_EQ(status->name, "guest-panicked");
+  const auto devices = read_memory_devices(boost::json::parse(
+      R"([{"type": "dimm", "data": {"id": "dimm-0003", "addr": 4294967296, "size": 134217728}},
+          {"type": "dimm", "data": {"id": "somebody-else", "addr": 1}}])"));
+  ASSERT_TRUE(devices);
+  ASSERT_EQ(devices->size(), 1u);
+  EXPECT_EQ(devices->at(0).area, core::AreaId{3});
+  EXPECT_EQ(devices->at(0).guest_address, 0x100000000u);
+  const auto backends = read_backends(boost::json::parse(
+      R"([{"name": "type", "type": "string"}, {"name": "mem-0003", "type": "child<memory-backend-file>"}])"));
+  EXPECT_THAT(backends.value(), ElementsAre(core::AreaId{3}));
+}
+
+TEST(MonitorReply, RefusesOtherForms) {
+  for (const char* text : {"5", "{}", "[]", R"({"running": 1, "status": "x"})", R"({"running": true})"})
+    EXPECT_FALSE(read_status(boost::json::parse(text))) << text;
+  EXPECT_FALSE(read_memory_devices(boost::json::parse("{}")));
+  EXPECT_FALSE(read_memory_devices(boost::json::parse(R"([{"data": {"id": "dimm-0003", "addr": "x"}}])")));
+  EXPECT_FALSE(read_backends(boost::json::parse("5")));
+}
+
+}  // namespace
+}  // namespace understudy::qemu

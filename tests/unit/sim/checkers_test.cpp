@@ -1,0 +1,391 @@
+// Planted bugs: something between the engine and the world does what the engine must not do, and the checkers
+// have to see it. A checker that nothing can fail checks nothing.
+#include "sim/simulation.hpp"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+namespace understudy::sim {
+namespace {
+
+namespace action = core::action;
+namespace event = core::event;
+
+// Ports that pass everything on; each planted bug overrides one request.
+struct PassHypervisor : engine::Hypervisor {
+  explicit PassHypervisor(engine::Hypervisor& hypervisor) : next(hypervisor) {}
+  void launch(core::GuestRun run) override { next.launch(run); }
+  void adopt(core::GuestRun run) override { next.adopt(run); }
+  void fence(core::GuestRun run) override { next.fence(run); }
+  void probe(core::GuestRun run) override { next.probe(run); }
+  void plug(core::GuestRun run, std::span<const core::AreaId> areas) override { next.plug(run, areas); }
+  void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override { next.unplug(run, areas); }
+  void discard(core::GuestRun run) override { next.discard(run); }
+  engine::Hypervisor& next;
+};
+
+struct PassAgents : engine::AgentLink {
+  explicit PassAgents(engine::AgentLink& agents) : next(agents) {}
+  void ask_state(const action::AskState& a) override { next.ask_state(a); }
+  void ask_need(const action::AskNeed& a) override { next.ask_need(a); }
+  void ask_engage(const action::AskEngage& a) override { next.ask_engage(a); }
+  void ask_start(const action::AskStart& a) override { next.ask_start(a); }
+  void ask_stop(const action::AskStop& a) override { next.ask_stop(a); }
+  void ask_release(const action::AskRelease& a) override { next.ask_release(a); }
+  void answer_growth(const action::AnswerGrowth& a) override { next.answer_growth(a); }
+  void ask_prepare(const action::AskPrepare& a) override { next.ask_prepare(a); }
+  engine::AgentLink& next;
+};
+
+// A simulation whose ports are wrapped, and the world that the wrappers meddle with.
+class Planted : public ::testing::Test {
+ protected:
+  void make(Shape shape, Simulation::Wrap wrap) {
+    simulation_ = std::make_unique<Simulation>(std::move(shape), 7, std::move(wrap));
+  }
+  World& world() { return simulation_->world; }
+
+  // Up, then a panic of the first guest's kernel, then whatever comes of it.
+  void take_over(FaultName fault = FaultName::panic) {
+    simulation_->start_daemon();
+    simulation_->command(event::BringUp{});
+    if (!simulation_->run_until([&] { return simulation_->observer.first_starts == apps(); },
+                                std::chrono::seconds(60))) {
+      return;
+    }
+    simulation_->nemesis.cause(fault, core::GuestId{0}, core::AppId{0});
+    simulation_->run_for(std::chrono::seconds(30));
+  }
+  std::size_t apps() { return world().setup().apps.size(); }
+  [[nodiscard]] std::string violation() const {
+    return simulation_->violation() ? simulation_->violation()->what : "nothing was noticed";
+  }
+  void expect_violation(const std::string& part) {
+    EXPECT_NE(violation().find(part), std::string::npos) << violation();
+  }
+
+  std::unique_ptr<engine::Hypervisor> hypervisor_;
+  std::unique_ptr<engine::AgentLink> agents_;
+  std::unique_ptr<engine::Journal> journal_;
+  std::unique_ptr<engine::AddressGate> gate_;
+  std::unique_ptr<engine::Pool> pool_;
+  std::unique_ptr<Simulation> simulation_;
+};
+
+TEST_F(Planted, NothingPlantedNothingFound) {
+  make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
+  take_over();
+  EXPECT_EQ(simulation_->observer.takeovers, 1U);
+  EXPECT_FALSE(simulation_->violation()) << violation();
+}
+
+TEST_F(Planted, AFenceThatIsOnlyClaimed) {
+  struct Bug : PassHypervisor {
+    Bug(engine::Hypervisor& hypervisor, World& w) : PassHypervisor(hypervisor), world(w) {}
+    void fence(core::GuestRun run) override { world.post({}, event::GuestFenced{run, "surely"}); }
+    World& world;
+  };
+  make(plain_shape(2, 1), [&](World& simulated, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor, simulated);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over(FaultName::hang);
+  // The first thing that happens to it: its areas are in two guests that may both execute.
+  expect_violation("which the table does not know");
+}
+
+TEST_F(Planted, AFenceThatIsSkippedForAnotherGuestsAreas) {
+  // Areas are taken out of the table's guest without its being stopped: an unplug that is only claimed.
+  struct Bug : PassHypervisor {
+    Bug(engine::Hypervisor& hypervisor, World& w) : PassHypervisor(hypervisor), world(w) {}
+    void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override {
+      for (const core::AreaId area : areas) world.post({}, event::AreaUnplugged{run, area});
+    }
+    World& world;
+  };
+  make(plain_shape(2, 1), [&](World& simulated, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor, simulated);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over(FaultName::app_failed);
+  expect_violation("which the table does not know");
+}
+
+TEST_F(Planted, AnAreaInTwoGuests) {
+  struct Bug : PassHypervisor {
+    using PassHypervisor::PassHypervisor;
+    void plug(core::GuestRun run, std::span<const core::AreaId> areas) override {
+      next.plug(run, areas);
+      next.plug(run, areas);
+    }
+  };
+  make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over();
+  expect_violation("is plugged into alpha (run 1) while alpha (run 1) has it");
+}
+
+TEST_F(Planted, AnApplicationStartedBeforeItsMemoryIsConfirmed) {
+  struct Bug : PassAgents {
+    Bug(engine::AgentLink& agents, World& w) : PassAgents(agents), world(w) {}
+    void ask_engage(const action::AskEngage& a) override {
+      world.post({}, event::AreasEngaged{a.run, a.app, a.epoch, {10_GiB, 10_GiB}});
+    }
+    World& world;
+  };
+  make(plain_shape(2, 1), [&](World& simulated, engine::Ports ports) {
+    agents_ = std::make_unique<Bug>(ports.agents, simulated);
+    return engine::Ports{ports.clock, ports.journal, ports.gate,    ports.hypervisor,
+                         *agents_,    ports.pool,    ports.observer};
+  });
+  take_over();
+  expect_violation("is started on alpha (run 1), which has not confirmed area 0");
+}
+
+TEST_F(Planted, AnApplicationStartedTwice) {
+  struct Bug : PassAgents {
+    Bug(engine::AgentLink& agents, World& w) : PassAgents(agents), world(w) {}
+    void ask_start(const action::AskStart& a) override {
+      next.ask_start(a);
+      action::AskStart other = a;
+      other.run = world.vm(core::GuestId{1 - a.run.guest.value}).run;
+      other.areas.clear();
+      next.ask_start(other);
+    }
+    World& world;
+  };
+  make(plain_shape(2, 1), [&](World& simulated, engine::Ports ports) {
+    agents_ = std::make_unique<Bug>(ports.agents, simulated);
+    return engine::Ports{ports.clock, ports.journal, ports.gate,    ports.hypervisor,
+                         *agents_,    ports.pool,    ports.observer};
+  });
+  take_over();
+  expect_violation("db is started on beta");
+}
+
+// The checker of the running applications themselves, without the one of the requests.
+TEST_F(Planted, AnApplicationRunningTwice) {
+  make(plain_shape(2, 1), {});
+  simulation_->start_daemon();
+  simulation_->command(event::BringUp{});
+  ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                     std::chrono::seconds(60)));
+  world().vm(core::GuestId{1}).apps[0].exists = true;
+  simulation_->run_for(std::chrono::seconds(1));
+  expect_violation("db runs on alpha (run 1) and on beta (run 1)");
+}
+
+TEST_F(Planted, AForgottenArea) {
+  // The world has an area in a guest of which no record and no row of the table speaks.
+  make(plain_shape(2, 1), {});
+  simulation_->start_daemon();
+  simulation_->command(event::BringUp{});
+  ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                     std::chrono::seconds(60)));
+  world().area(core::AreaId{0}).in = world().vm(core::GuestId{1}).run;
+  simulation_->run_for(std::chrono::seconds(1));
+  expect_violation("area 0 is in beta (run 1), which the table does not know");
+}
+
+TEST_F(Planted, ActingBeforeTheJournalSaysSo) {
+  struct Bug : engine::Journal {
+    Result<void> append(std::span<const core::Record>) override { return {}; }
+  };
+  make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
+    journal_ = std::make_unique<Bug>();
+    return engine::Ports{ports.clock,  *journal_,  ports.gate,    ports.hypervisor,
+                         ports.agents, ports.pool, ports.observer};
+  });
+  take_over();
+  expect_violation("alpha (run 1) is launched before the journal says so");
+}
+
+// Each kind of request is compared with the journal: the one record that speaks of it is lost.
+TEST_F(Planted, EachRequestBeforeTheJournalSaysSo) {
+  struct Case {
+    const char* what;
+    FaultName fault;
+    std::function<bool(const core::Record&)> lost;
+  };
+  const auto area = [](core::AreaState state) {
+    return [state](const core::Record& r) {
+      const auto* a = std::get_if<core::AreaRecord>(&r);
+      return a != nullptr && a->state == state;
+    };
+  };
+  const auto app = [](core::AppDurable state) {
+    return [state](const core::Record& r) {
+      const auto* a = std::get_if<core::AppRecord>(&r);
+      return a != nullptr && a->state == state;
+    };
+  };
+  const std::vector<Case> cases = {
+      {"is plugged into alpha (run 1) before the journal", FaultName::panic, area(core::AreaState::plugging)},
+      {"is asked to let go of area 0 before the journal", FaultName::app_failed,
+       area(core::AreaState::releasing)},
+      {"is unplugged from alpha (run 1) before the journal", FaultName::app_failed,
+       area(core::AreaState::unplugging)},
+      {"is started on alpha (run 1) before the journal", FaultName::panic, app(core::AppDurable::moving)},
+      {"leads to alpha (run 1) before the journal", FaultName::panic, app(core::AppDurable::serving)},
+      {"is removed before the journal says that it is fenced", FaultName::panic,
+       [](const core::Record& r) {
+         const auto* g = std::get_if<core::GuestRecord>(&r);
+         return g != nullptr && g->state == core::GuestDurable::fenced;
+       }},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.what);
+    struct Bug : engine::Journal {
+      Bug(engine::Journal& journal, std::function<bool(const core::Record&)> l)
+          : next(journal), lost(std::move(l)) {}
+      Result<void> append(std::span<const core::Record> records) override {
+        std::vector<core::Record> rest(records.begin(), records.end());
+        std::erase_if(rest, lost);
+        return next.append(rest);
+      }
+      engine::Journal& next;
+      std::function<bool(const core::Record&)> lost;
+    };
+    make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
+      journal_ = std::make_unique<Bug>(ports.journal, c.lost);
+      return engine::Ports{ports.clock,  *journal_,  ports.gate,    ports.hypervisor,
+                           ports.agents, ports.pool, ports.observer};
+    });
+    take_over(c.fault);
+    expect_violation(c.what);
+  }
+}
+
+TEST_F(Planted, ARouteToTheWrongGuest) {
+  struct Bug : engine::AddressGate {
+    Bug(engine::AddressGate& gate, World& w) : next(gate), world(w) {}
+    void withdraw(core::AppId app) override { next.withdraw(app); }
+    void route(core::AppId app, core::GuestRun) override {
+      world.routes[app.value] = world.vm(core::GuestId{1}).run;
+    }
+    engine::AddressGate& next;
+    World& world;
+  };
+  make(plain_shape(2, 1), [&](World& simulated, engine::Ports ports) {
+    gate_ = std::make_unique<Bug>(ports.gate, simulated);
+    return engine::Ports{ports.clock,  ports.journal, *gate_,        ports.hypervisor,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over();
+  expect_violation("clients of db reach beta (run 1) while it runs on alpha (run 1)");
+}
+
+TEST_F(Planted, AWithdrawalThatIsSkipped) {
+  struct Bug : engine::AddressGate {
+    explicit Bug(engine::AddressGate& gate) : next(gate) {}
+    void withdraw(core::AppId) override {}
+    void route(core::AppId app, core::GuestRun run) override { next.route(app, run); }
+    engine::AddressGate& next;
+  };
+  make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
+    gate_ = std::make_unique<Bug>(ports.gate);
+    return engine::Ports{ports.clock,  ports.journal, *gate_,        ports.hypervisor,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over();
+  expect_violation("clients of db reach alpha (run 1) while it runs on beta (run 1)");
+}
+
+TEST_F(Planted, AScrubThatIsOnlyClaimed) {
+  struct Bug : engine::Pool {
+    explicit Bug(World& w) : world(w) {}
+    void scrub(core::AreaId area) override { world.post({}, event::AreaScrubbed{area}); }
+    World& world;
+  };
+  Shape shape = plain_shape(2, 1);
+  shape.setup.guests[1].trust_domain = "other";
+  make(shape, [&](World& simulated, engine::Ports ports) {
+    pool_ = std::make_unique<Bug>(simulated);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    ports.hypervisor,
+                         ports.agents, *pool_,        ports.observer};
+  });
+  take_over();
+  expect_violation("with what default wrote");
+}
+
+TEST_F(Planted, AGuestRemovedWhileItMayExecute) {
+  struct Bug : PassHypervisor {
+    using PassHypervisor::PassHypervisor;
+    void fence(core::GuestRun run) override { next.discard(run); }
+  };
+  make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over();
+  expect_violation("is removed before the journal says that it is fenced");
+}
+
+TEST_F(Planted, ASecondProcessOfAGuest) {
+  struct Bug : PassHypervisor {
+    using PassHypervisor::PassHypervisor;
+    void launch(core::GuestRun run) override {
+      next.launch(run);
+      next.launch(run);
+    }
+  };
+  make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over();
+  expect_violation("while the process of its former run exists");
+}
+
+TEST_F(Planted, ABudgetThatIsTooSmall) {
+  Shape shape = plain_shape(2, 1);
+  shape.setup.pool.budget_bytes -= 1;
+  make(shape, {});
+  take_over();
+  expect_violation("guests and areas use");
+}
+
+// Liveness: a request that is lost for good is noticed when the world has to be whole.
+TEST_F(Planted, ALaunchThatIsForgotten) {
+  struct Bug : PassHypervisor {
+    using PassHypervisor::PassHypervisor;
+    void launch(core::GuestRun run) override {
+      if (run.run < 2) next.launch(run);
+    }
+  };
+  make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over();
+  EXPECT_EQ(simulation_->not_whole(), "alpha is not back");
+}
+
+TEST_F(Planted, AStaleMessageWithAnEffectIsNoticed) {
+  // A journal that forgets how far a guest has come makes its present life look like a former one to nobody;
+  // a world that delivers the words of a run that is to come makes the present one look stale.
+  make(plain_shape(2, 1), {});
+  simulation_->start_daemon();
+  simulation_->command(event::BringUp{});
+  ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                     std::chrono::seconds(60)));
+  core::GuestRecord future = simulation_->journal.guest(core::GuestId{0});
+  future.run = 9;
+  const std::vector<core::Record> records = {future};
+  simulation_->journal.keep(records);
+  world().hand_over(event::GuestPanicked{{core::GuestId{0}, 1}});
+  expect_violation("a stale message had an effect: alpha (run 1) panics");
+}
+
+}  // namespace
+}  // namespace understudy::sim
