@@ -39,6 +39,11 @@ int open_device(const std::string& path) {
   return fd;
 }
 
+bool hangs_up(int fd) {
+  pollfd state{fd, POLLOUT, 0};
+  return ::poll(&state, 1, 0) < 0 || (state.revents & (POLLHUP | POLLERR)) != 0;
+}
+
 }  // namespace
 
 std::optional<std::string> find_port(std::string_view name, const std::string& directory) {
@@ -76,21 +81,30 @@ void Port::opened(int fd, bool lasting) {
   lasting_ = lasting;
   reader_.reset();
   watch();
-  pollfd state{fd, POLLOUT, 0};
-  if (::poll(&state, 1, 0) < 0 || (state.revents & (POLLHUP | POLLERR)) != 0) return;
+  if (hangs_up(fd)) return;
   set_connected(true);
   handlers_.opened();
 }
 
 void Port::watch() {
   awaiting_room_ = false;
-  watch_ = loop_.watch(fd_.get(), EPOLLIN | EPOLLET,
-                       [this](std::uint32_t epoll_events) { on_events(epoll_events); });
+  watched_ = wanted_events();
+  watch_ = loop_.watch(fd_.get(), watched_, [this](std::uint32_t epoll_events) { on_events(epoll_events); });
+}
+
+// Room to write is also the only sign that a host came whose greeting was read before the kernel had noticed
+// that it is there: the two come on queues of their own.
+std::uint32_t Port::wanted_events() const {
+  return EPOLLIN | EPOLLET | (awaiting_room_ || !connected_ ? EPOLLOUT : 0U);
+}
+
+void Port::watch_for() {
+  if (watch_ && std::exchange(watched_, wanted_events()) != wanted_events()) watch_.change(watched_);
 }
 
 void Port::await_room(bool wanted) {
-  if (std::exchange(awaiting_room_, wanted) == wanted || !watch_) return;
-  watch_.change(EPOLLIN | EPOLLET | (wanted ? EPOLLOUT : 0U));
+  awaiting_room_ = wanted;
+  watch_for();
 }
 
 void Port::look_again() {
@@ -99,16 +113,14 @@ void Port::look_again() {
 
 void Port::on_events(std::uint32_t epoll_events) {
   const bool hung_up = (epoll_events & (EPOLLHUP | EPOLLERR)) != 0;
-  if (!hung_up) set_connected(true);
-  // What came before the hang-up is still there.
+  // A hang-up may be told together with what the next listener has said already: first the end, then that.
+  const bool came = !hung_up && !connected_;
+  set_connected(!hung_up);
+  if (came) handlers_.opened();
   if ((epoll_events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) read();
   if (!fd_ || silent_) return;
-  if (hung_up) {
-    set_connected(false);
-    if (!lasting_) close_and_reopen();
-    return;
-  }
-  flush();
+  if (hung_up && !lasting_) return close_and_reopen();
+  if (connected_) flush();
 }
 
 void Port::read() {
@@ -122,6 +134,7 @@ void Port::read() {
       set_connected(false);              // the device itself is gone, or the socket's other end
       return close_and_reopen();
     }
+    if (!connected_ && lasting_ && !hangs_up(fd_.get())) set_connected(true);
     std::string_view bytes(buffer, static_cast<std::size_t>(got));
     while (!bytes.empty()) {
       const auto found = reader_.take(bytes);
@@ -167,6 +180,7 @@ void Port::set_connected(bool connected) {
   queued_bytes_ = front_written_ = 0;
   dropped_ = false;
   reader_.reset();
+  watch_for();
   if (!connected) handlers_.disconnected();
 }
 

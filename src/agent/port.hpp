@@ -56,6 +56,8 @@ class Port {
   void set_connected(bool connected);
   void close_and_reopen();
   void watch();
+  [[nodiscard]] std::uint32_t wanted_events() const;
+  void watch_for();
   void await_room(bool wanted);
 
   Loop& loop_;
@@ -66,6 +68,7 @@ class Port {
   bool connected_ = false;
   bool silent_ = false;
   bool dropped_ = false;
+  std::uint32_t watched_ = 0;  // epoll events
   bool awaiting_room_ = false;
   protocol::LineReader reader_;
   std::deque<std::string> queue_;
