@@ -19,6 +19,15 @@ void take_back_from(Outputs& earlier, GuestRun run) {
   std::erase_if(earlier.launch, there);
 }
 
+// An area that is past being let go of: the agent answered what a former daemon had asked.
+void take_back_release(Outputs& earlier, const AreaRecord& record) {
+  for (action::AskRelease& release : earlier.release) {
+    if (record.state == AreaState::releasing && record.in == release.run) continue;
+    std::erase(release.areas, record.area);
+  }
+  std::erase_if(earlier.release, [](const action::AskRelease& release) { return release.areas.empty(); });
+}
+
 }  // namespace
 
 void take_back(Outputs& earlier, const Outputs& later) {
@@ -28,6 +37,7 @@ void take_back(Outputs& earlier, const Outputs& later) {
         app != nullptr && app->state != AppDurable::moving) {
       std::erase_if(earlier.start, [&](const action::AskStart& start) { return start.app == app->app; });
     }
+    if (const auto* area = std::get_if<AreaRecord>(&record)) take_back_release(earlier, *area);
     const auto* guest = std::get_if<GuestRecord>(&record);
     if (guest != nullptr && guest->state != GuestDurable::up)
       take_back_from(earlier, {guest->guest, guest->run});

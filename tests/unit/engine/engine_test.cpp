@@ -208,6 +208,17 @@ TEST_F(EngineTest, AWithdrawalTakesBackTheRoute) {
   EXPECT_EQ(std::count(log.begin(), log.end(), "route 0/1"), 0);
 }
 
+// Found by the simulator: the answer to a former daemon's request overtook the request that was held back.
+TEST_F(EngineTest, AReleaseIsNotAskedForWhatWasLetGoOfMeanwhile) {
+  up();
+  give(event::Switchover{db, {}});
+  ports_.refuses = true;
+  EXPECT_EQ(give(event::AppStopped{alpha, db, 1}), (Log{"refused 2"}));
+  give(event::AreasReleased{alpha, db, 1, {core::AreaId{0}, core::AreaId{1}}, ""});
+  ports_.refuses = false;
+  EXPECT_EQ(give(event::Tick{}), (Log{"journal 4", "unplug 0/1 x2"}));
+}
+
 TEST_F(EngineTest, NobodyIsLateWhileTheJournalRefuses) {
   give(event::BringUp{});
   for (const core::GuestRun run : {alpha, beta}) {
