@@ -201,6 +201,7 @@ struct AppStated {
   bool runs = false;        // started (and perhaps still on its way to its first passed health check)
   bool restarting = false;  // a recoverable fault is being handled
   std::string fault;        // given up, and why; empty: not given up
+  bool ending = false;      // it runs, but was asked to end: it starts no more under this epoch
 };
 struct AppsStated {  // answer to AskState; an application that is not listed does not run there
   GuestRun run;

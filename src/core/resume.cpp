@@ -113,9 +113,22 @@ bool settle_areas(Step& step, const event::GuestAdopted& event) {
   return true;
 }
 
+// The former daemon asked it to end before it could write that down (a request to end does not wait for a
+// journal that refuses). It goes on leaving: its agent will say that it has ended only to whoever asks again.
+void resume_ending(Step& step, Application& app, GuestRun from) {
+  step.out.withdraw.push_back({app.id});
+  begin_move(step, app, "it was being ended when the daemon died", from.guest, step.now,
+             move_step::Choosing{});
+  enter_stopping(step, app, from);
+}
+
 void resume_serving(Step& step, Application& app, const event::AppStated& stated) {
   auto* serving = app.serving();
   serving->unconfirmed = false;
+  if (stated.ending) {
+    resume_ending(step, app, GuestRun(serving->on));
+    return;
+  }
   if (!stated.fault.empty() || !stated.runs) {
     const std::string cause = stated.fault.empty() ? "it ended while the daemon was away" : stated.fault;
     handle(step, event::AppFaulted{serving->on, app.id, app.epoch, cause, ""});
@@ -144,7 +157,7 @@ void resume_serving(Step& step, Application& app, const event::AppStated& stated
 void resume_move(Step& step, Application& app, const Resuming& resuming, const event::AppStated& stated) {
   Move& move = app.moving()->move;
   const GuestRun in = resuming.in;
-  if (resuming.leaving || !stated.runs) {
+  if (resuming.leaving || !stated.runs || stated.ending) {
     // A start may still be on its way to it, and whether its OS counts the areas that were plugged by then
     // nobody knows, so no need that it states can be trusted. It leaves (a stopped epoch starts no more) and
     // is placed anew.

@@ -223,8 +223,8 @@ Meaning Interpreter::on(const from::State& message, Requests& requests) {
     switch (app.phase) {
       case Phase::idle: continue;
       case Phase::starting:
-      case Phase::serving:
-      case Phase::stopping: break;
+      case Phase::serving: break;
+      case Phase::stopping: out.ending = true; break;
       case Phase::restarting:
       case Phase::wanting_memory:
       case Phase::ending: out.restarting = true; break;

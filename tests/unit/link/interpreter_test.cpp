@@ -155,6 +155,7 @@ TEST_F(InterpreterTest, EveryPhaseHasItsMeaning) {
     ASSERT_EQ(stated.apps.size(), 1u);
     EXPECT_EQ(stated.apps[0].runs, one.runs) << protocol::phase_name(one.phase);
     EXPECT_EQ(stated.apps[0].restarting, one.restarting) << protocol::phase_name(one.phase);
+    EXPECT_EQ(stated.apps[0].ending, one.phase == Phase::stopping) << protocol::phase_name(one.phase);
   }
   ASSERT_TRUE(requests.add(to::Query{}));
   EXPECT_TRUE(event_of<event::AppsStated>(from::State{{{0, 7, Phase::idle}}}).apps.empty());

@@ -1,0 +1,121 @@
+// A daemon that was started again, over what the former one had written down by then.
+#include "stage.hpp"
+
+#include <map>
+#include <memory>
+#include <utility>
+
+namespace understudy::core {
+namespace {
+
+// The rows of a journal: the last record of each.
+class Rows {
+ public:
+  void watch(Stage& stage) {
+    stage.on_step = [this](const Event&, const Outputs& out) {
+      for (const Record& record : out.journal) rows_[key(record)] = record;
+    };
+  }
+  [[nodiscard]] std::vector<Record> all() const {
+    std::vector<Record> records;
+    for (const auto& [key, record] : rows_) records.push_back(record);
+    return records;
+  }
+
+ private:
+  static std::pair<std::size_t, std::uint32_t> key(const Record& record) {
+    struct Number {
+      std::uint32_t operator()(const AreaRecord& r) const { return r.area.value; }
+      std::uint32_t operator()(const GuestRecord& r) const { return r.guest.value; }
+      std::uint32_t operator()(const AppRecord& r) const { return r.app.value; }
+    };
+    return {record.index(), std::visit(Number{}, record)};
+  }
+  std::map<std::pair<std::size_t, std::uint32_t>, Record> rows_;
+};
+
+class ResumeTest : public ::testing::Test {
+ protected:
+  // A former daemon, of which everything is written down.
+  Stage& former(core::Setup setup = plain_setup()) {
+    former_ = std::make_unique<Stage>(std::move(setup));
+    rows_.watch(*former_);
+    return *former_;
+  }
+  // It dies, and the next one asks for the processes of its guests.
+  Stage& restarted() {
+    stage_ = std::make_unique<Stage>(former_->setup());
+    stage_->now = former_->now;
+    EXPECT_TRUE(stage_->core.restore(rows_.all()));
+    stage_->hold<action::Adopt>();
+    stage_->hold<action::AskState>();
+    stage_->give(event::Resume{});
+    return *stage_;
+  }
+  // The guest is found alive with all that it had, and its agent greets.
+  void found(const std::string& guest) {
+    const GuestRun run = stage_->run(guest);
+    event::GuestAdopted adopted{run, true, {}};
+    for (const Area& area : stage_->core.state().table.areas()) {
+      if (area.in == run) adopted.areas.push_back({area.id, 1_GiB + area.id.value * 128_MiB});
+    }
+    stage_->give(adopted);
+    stage_->give(event::AgentGreeted{run, stage_->memory(run)});
+  }
+  void states(const std::string& guest, std::vector<event::AppStated> apps) {
+    stage_->give(event::AppsStated{stage_->run(guest), std::move(apps)});
+  }
+
+  Rows rows_;
+  std::unique_ptr<Stage> former_;
+  std::unique_ptr<Stage> stage_;
+};
+
+event::AppStated being_ended(Epoch epoch) {
+  event::AppStated stated{AppId{0}, epoch, true, false, ""};
+  stated.ending = true;
+  return stated;
+}
+
+TEST_F(ResumeTest, WhatHasServedOnServesOn) {
+  former().up();
+  Stage& stage = restarted();
+  found("alpha");
+  states("alpha", {{AppId{0}, 1, true, false, ""}});
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  EXPECT_TRUE(stage.asked<action::Withdraw>().empty());
+}
+
+// Found by the simulator: a request to end it goes out although the journal refuses. The agent's word that it
+// has ended answers nothing that the next daemon asked, and the application was believed to serve for ever.
+TEST_F(ResumeTest, WhatIsBeingEndedIsNotTakenForServing) {
+  former().up();
+  Stage& stage = restarted();
+  found("alpha");
+  found("beta");
+  states("alpha", {being_ended(1)});
+  states("beta", {});
+  EXPECT_EQ(stage.where("db"), "stopping on alpha");
+  EXPECT_EQ(stage.asked<action::Withdraw>().size(), 1U);
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  EXPECT_EQ(stage.epoch("db"), 2U);
+}
+
+TEST_F(ResumeTest, WhatIsBeingEndedIsNotStartedUnderTheSameEpoch) {
+  former().hold<action::AskStart>();
+  former_->up();
+  ASSERT_EQ(former_->where("db"), "starting on alpha");
+  Stage& stage = restarted();
+  found("alpha");
+  found("beta");
+  states("beta", {});
+  states("alpha", {being_ended(1)});
+  EXPECT_EQ(stage.where("db"), "stopping on alpha");
+  EXPECT_TRUE(stage.asked<action::AskStart>().empty());
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+}
+
+}  // namespace
+}  // namespace understudy::core
