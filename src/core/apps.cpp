@@ -99,6 +99,11 @@ void handle(Step& step, const event::AppRestarting& event) {
 
 void handle(Step& step, const event::AppFaulted& event) {
   Application& app = step.state.app(event.app);
+  if (app.in_step<move_step::Starting>() != nullptr) {
+    // Started by a former daemon, it had served before this one asked for its start again.
+    handle(step, event::AppStartFailed{event.run, event.app, event.epoch, event.cause});
+    return;
+  }
   auto* serving = app.serving();
   if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch) return;
   if (!app.wanted || serving->unconfirmed) return;  // its agent says it again when it is asked

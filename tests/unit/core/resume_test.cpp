@@ -117,5 +117,19 @@ TEST_F(ResumeTest, WhatIsBeingEndedIsNotStartedUnderTheSameEpoch) {
   EXPECT_EQ(stage.where("db"), "serving on alpha");
 }
 
+// It served and failed while no daemon was there, between the two answers of its agent.
+TEST_F(ResumeTest, AFaultThatOvertakesTheRepeatedStartFailsIt) {
+  former().hold<action::AskStart>();
+  former_->up();
+  Stage& stage = restarted();
+  stage.hold<action::AskStart>();
+  stage.hold<action::AskRelease>();
+  found("alpha");
+  states("alpha", {{AppId{0}, 1, true, false, ""}});
+  ASSERT_EQ(stage.where("db"), "starting on alpha");
+  stage.give(event::AppFaulted{stage.run("alpha"), AppId{0}, 1, "killed by signal 11", ""});
+  EXPECT_EQ(stage.where("db"), "releasing on alpha");
+}
+
 }  // namespace
 }  // namespace understudy::core
