@@ -22,7 +22,11 @@ void start(Step& step, Application& app, const std::string& cause) {
   begin_move(step, app, cause, std::nullopt, step.now, move_step::Choosing{});
   const auto left = left_behind(step.state, app.id);
   if (!left) return;
-  if (step.state.guest(left->guest).believed_up()) {
+  const Guest& guest = step.state.guest(left->guest);
+  if (guest.adopted && !std::holds_alternative<guest_state::Fencing>(guest.state)) {
+    // Whether that guest lives is being found out since the daemon's restart.
+    app.moving()->move.step = move_step::Resuming{*left, true};
+  } else if (guest.believed_up()) {
     enter_releasing(step, app, *left);
   } else {
     enter_fencing(step, app, *left);

@@ -131,5 +131,26 @@ TEST_F(ResumeTest, AFaultThatOvertakesTheRepeatedStartFailsIt) {
   EXPECT_EQ(stage.where("db"), "releasing on alpha");
 }
 
+// `understudy up` after a `down` that the daemon did not survive: one application is down, its guest is not.
+TEST_F(ResumeTest, BroughtUpInTheMiddleOfGoingDown) {
+  former(plain_setup(2, 2)).up();
+  former_->hold<action::AskStop>();
+  former_->give(event::BringDown{});
+  const auto stop = former_->take_request<action::AskStop>();
+  former_->give(event::AppStopped{stop.run, stop.app, stop.epoch});
+  ASSERT_EQ(former_->where("db"), "idle");
+  ASSERT_EQ(former_->areas_in("alpha"), 8U);
+  Stage& stage = restarted();
+  stage.give(event::BringUp{});
+  found("alpha");
+  found("beta");
+  states("alpha", {{AppId{1}, 1, true, false, ""}});
+  states("beta", {});
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  EXPECT_EQ(stage.where("web"), "serving on alpha");
+  EXPECT_EQ(stage.run("alpha").run, 1U) << "nothing was wrong with it";
+}
+
 }  // namespace
 }  // namespace understudy::core
