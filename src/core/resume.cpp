@@ -205,11 +205,11 @@ void handle(Step& step, const event::Resume&) {
     }
   }
   for (const Area& area : std::vector<Area>(step.state.table.areas())) {
-    if (area.state == AreaState::scrubbing) step.out.scrub.push_back({area.id});
-    if (area.state != AreaState::held || !area.user) continue;
-    const Application& app = step.state.app(*area.user);
-    const bool coming = app.moving() != nullptr;
-    if (!coming) step.state.table.free(area.id);
+    // Zeroing ended with the daemon. Where its application goes now may be where the area comes from: whether
+    // it is zeroed at all is decided again when it is plugged.
+    if (area.state == AreaState::scrubbing) step.state.table.scrub_failed(area.id);
+    if (step.state.table.area(area.id).state != AreaState::held) continue;
+    if (step.state.app(*area.user).moving() == nullptr) step.state.table.free(area.id);
   }
 }
 

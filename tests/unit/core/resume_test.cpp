@@ -152,5 +152,24 @@ TEST_F(ResumeTest, BroughtUpInTheMiddleOfGoingDown) {
   EXPECT_EQ(stage.run("alpha").run, 1U) << "nothing was wrong with it";
 }
 
+// Found by the simulator: what had been on its way to another trust domain was zeroed although it went back.
+TEST_F(ResumeTest, AnUnfinishedScrubIsBegunAgainOnlyForAnotherDomain) {
+  core::Setup setup = plain_setup(2);
+  setup.guests[1].trust_domain = "other";
+  former(setup).up();
+  former_->hold<action::Scrub>();
+  former_->hold<action::Launch>();
+  former_->give(event::GuestExited{former_->run("alpha"), "killed"});
+  former_->settle();
+  ASSERT_EQ(former_->areas(AreaState::scrubbing), 4U);
+  Stage& stage = restarted();
+  EXPECT_TRUE(stage.asked<action::Scrub>().empty());
+  EXPECT_EQ(stage.areas(AreaState::held), 4U);
+  stage.hold_nothing();
+  stage.settle();  // no guest is there any more; alpha is back first
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  EXPECT_TRUE(stage.asked<action::Scrub>().empty());
+}
+
 }  // namespace
 }  // namespace understudy::core
