@@ -23,15 +23,20 @@ class SimClock final : public engine::Clock {
     wanted_ = at;
     if (!scheduled_ || *scheduled_ > at) schedule();
   }
-  void forget() { wanted_.reset(); }
+  // The daemon that waited is gone, and what is in the timeline wakes nobody any more.
+  void forget() {
+    wanted_.reset();
+    scheduled_.reset();
+  }
 
  private:
   void schedule() {
     const Time at = std::max(*wanted_, world_.now() + std::chrono::microseconds(1));
     scheduled_ = at;
     world_.timeline.at(at, [this, at, life = world_.daemon] {
+      if (life != world_.daemon) return;
       if (scheduled_ == at) scheduled_.reset();
-      if (life != world_.daemon || !wanted_) return;
+      if (!wanted_) return;
       if (*wanted_ > world_.now()) {
         if (!scheduled_) schedule();
         return;
