@@ -28,6 +28,11 @@ void SimHypervisor::launch(core::GuestRun run) {
   fresh.apps.resize(vm.apps.size());
   // Memory that a former run still had mapped went with its process.
   vm = std::move(fresh);
+  world_.timeline.after(kLaunchLimit, [this, run, life = world_.daemon] {
+    const Vm* late = world_.living(run);
+    if (life != world_.daemon || late == nullptr || late->launched || !late->may_execute()) return;
+    world_.kill_vmm(run.guest, "its monitor did not answer");
+  });
   const Duration taken = world_.takes(world_.shape.timing.launch);
   if (world_.random.chance(world_.shape.odds.launch_fails)) {
     world_.in_vmm(run, taken, [this, run] {
@@ -38,11 +43,6 @@ void SimHypervisor::launch(core::GuestRun run) {
     });
     return;
   }
-  world_.timeline.after(kLaunchLimit, [this, run, life = world_.daemon] {
-    const Vm* late = world_.living(run);
-    if (life != world_.daemon || late == nullptr || late->launched || !late->may_execute()) return;
-    world_.kill_vmm(run.guest, "its monitor did not answer");
-  });
   world_.in_vmm(run, taken, [this, run] {
     world_.vm(run.guest).launched = true;
     world_.from_monitor(run, core::event::GuestLaunched{run});
@@ -167,7 +167,7 @@ void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
 void SimHypervisor::discard(core::GuestRun run) {
   world_.kill_point();
   checkers_.discarding(run);
-  world_.timeline.after(world_.takes(world_.shape.timing.discard), [this, run] {
+  world_.timeline.after(world_.takes(world_.shape.timing.discard), [this, run, life = world_.daemon] {
     if (Vm* vm = world_.living(run)) {
       vm->process = false;
       world_.stopped_for_good(*vm);
@@ -175,7 +175,8 @@ void SimHypervisor::discard(core::GuestRun run) {
         if (area.in == run) area = AreaTruth{{}, false, false, area.contents, 0};
       }
     }
-    world_.post(Duration{}, core::event::GuestGone{run});
+    // A daemon is answered what it asked itself, not what a former one did.
+    if (life == world_.daemon) world_.post(Duration{}, core::event::GuestGone{run});
   });
 }
 
