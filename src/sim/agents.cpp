@@ -19,17 +19,19 @@ void SimAgents::send(core::GuestRun run, std::function<void()> handle) {
 }
 
 void SimAgents::ask_state(const core::action::AskState& request) {
-  send(request.run, [this, request] {
-    event::AppsStated answer{request.run, {}};
-    const Vm& vm = world_.vm(request.run.guest);
-    for (std::uint32_t i = 0; i < vm.apps.size(); ++i) {
-      const AppInside& app = vm.apps[i];
-      if (!app.exists && app.fault.empty()) continue;
-      const bool restarting = app.exists && app.wants_memory;
-      answer.apps.push_back({core::AppId{i}, app.epoch, app.exists, restarting, app.fault});
-    }
-    world_.from_agent(request.run, answer);
-  });
+  send(request.run,
+       [this, request] { world_.from_agent(request.run, stated_by(world_.vm(request.run.guest))); });
+}
+
+core::event::AppsStated stated_by(const Vm& vm) {
+  event::AppsStated answer{vm.run, {}};
+  for (std::uint32_t i = 0; i < vm.apps.size(); ++i) {
+    const AppInside& app = vm.apps[i];
+    if (!app.exists && app.fault.empty()) continue;
+    const bool restarting = app.exists && app.wants_memory;
+    answer.apps.push_back({core::AppId{i}, app.epoch, app.exists, restarting, app.fault, app.ending});
+  }
+  return answer;
 }
 
 void SimAgents::ask_need(const core::action::AskNeed& request) {
@@ -77,11 +79,16 @@ void SimAgents::ask_start(const core::action::AskStart& request) {
 void SimAgents::start(const core::action::AskStart& request) {
   const core::GuestRun run = request.run;
   AppInside& app = inside(run, request.app);
-  if (request.epoch < app.epoch || request.epoch <= app.ended || app.exists) {
-    if (app.exists && app.serving && app.epoch == request.epoch)
-      return started(run, request.app, request.epoch);
-    if (app.exists && app.epoch == request.epoch) return;  // it is being started: the answer comes
-    world_.from_agent(run, event::AppStartFailed{run, request.app, request.epoch, "another start is newer"});
+  const bool again = request.epoch == app.epoch && request.epoch > app.ended;
+  if (again && app.exists && app.serving) return started(run, request.app, request.epoch);
+  if (again && app.exists) return;  // it is being started: the answer comes
+  if (again && !app.start_failed && !app.fault.empty()) {
+    world_.from_agent(run, event::AppFaulted{run, request.app, request.epoch, app.fault, ""});
+    return;
+  }
+  if (request.epoch <= std::max(app.epoch, app.ended) || app.exists) {
+    const std::string why = again ? app.fault : "another start is newer, or this one was ended";
+    world_.from_agent(run, event::AppStartFailed{run, request.app, request.epoch, why});
     return;
   }
   if (world_.app_started) world_.app_started(request.app, run);
@@ -96,10 +103,12 @@ void SimAgents::start(const core::action::AskStart& request) {
   const bool fails = world_.random.chance(world_.shape.odds.start_fails);
   world_.in_agent(run, world_.takes(world_.shape.timing.start), [this, request, run, fails] {
     AppInside& now = inside(run, request.app);
-    if (!now.exists || now.serving || now.epoch != request.epoch) return;  // ended meanwhile
+    if (!now.exists || now.serving || now.ending || now.epoch != request.epoch) return;  // ended meanwhile
     if (!fails) return started(run, request.app, request.epoch);
     now.exists = false;
-    world_.from_agent(run, event::AppStartFailed{run, request.app, request.epoch, "exit status 1"});
+    now.start_failed = true;
+    now.fault = "exit status 1";
+    world_.from_agent(run, event::AppStartFailed{run, request.app, request.epoch, now.fault});
   });
 }
 
@@ -112,6 +121,13 @@ void SimAgents::started(core::GuestRun run, core::AppId app, core::Epoch epoch) 
 void SimAgents::ask_stop(const core::action::AskStop& request) {
   send(request.run, [this, request] {
     const core::GuestRun run = request.run;
+    AppInside& asked = inside(run, request.app);
+    if (request.epoch >= asked.epoch) {
+      // From here on it serves nobody and starts no more, however long its processes take to go.
+      asked.ending = asked.exists;
+      asked.serving = asked.wants_memory = false;
+      asked.epoch = asked.ended = request.epoch;
+    }
     if (world_.random.chance(world_.shape.odds.stop_hangs)) return;
     if (world_.random.chance(world_.shape.odds.stop_fails)) {
       world_.from_agent(run, event::StopFailed{run, request.app, request.epoch, "a process does not end"});
@@ -120,8 +136,8 @@ void SimAgents::ask_stop(const core::action::AskStop& request) {
     world_.in_agent(run, world_.takes(world_.shape.timing.stop), [this, request, run] {
       AppInside& app = inside(run, request.app);
       if (app.epoch > request.epoch) return;
-      app.exists = app.serving = app.wants_memory = false;
-      app.epoch = app.ended = std::max(app.epoch, request.epoch);
+      app.exists = app.ending = app.start_failed = false;
+      app.fault.clear();
       world_.from_agent(run, event::AppStopped{run, request.app, request.epoch});
     });
   });
@@ -178,7 +194,7 @@ void SimAgents::answer_growth(const core::action::AnswerGrowth& answer) {
 void SimAgents::restart(core::GuestRun run, core::AppId app, core::Epoch epoch) {
   world_.in_agent(run, world_.takes(world_.shape.timing.start), [this, run, app, epoch] {
     AppInside& now = inside(run, app);
-    if (now.exists && now.epoch == epoch) started(run, app, epoch);
+    if (now.exists && !now.ending && now.epoch == epoch) started(run, app, epoch);
   });
 }
 

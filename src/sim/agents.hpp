@@ -6,6 +6,9 @@
 
 namespace understudy::sim {
 
+// What runs in it, as its agent says when it speaks the truth.
+[[nodiscard]] core::event::AppsStated stated_by(const Vm& vm);
+
 // The agents in the guests. They keep to docs/agent-protocol.md: what is asked of a former epoch is refused,
 // what is so already is answered as done.
 class SimAgents final : public engine::AgentLink {

@@ -124,6 +124,7 @@ struct EventText {
     for (const auto& app : e.apps) {
       text += " " + n(app.app, app.epoch) +
               (!app.fault.empty() ? " failed"
+               : app.ending       ? " is being ended"
                : app.restarting   ? " is being restarted"
                : app.runs         ? " runs"
                                   : " does not run");

@@ -1,5 +1,7 @@
 #include "sim/nemesis.hpp"
 
+#include "sim/agents.hpp"
+
 #include <algorithm>
 
 namespace understudy::sim {
@@ -204,7 +206,7 @@ bool Nemesis::cause_in_app(FaultName fault, core::AppId app) {
     world_.from_agent(run, event::AppRestarting{run, app, epoch, "exit status 1", inside.restarts});
     world_.in_agent(run, world_.takes(world_.shape.timing.start), [this, run, app, epoch] {
       const AppInside& now = world_.vm(run.guest).apps[app.value];
-      if (!now.exists || now.wants_memory || now.epoch != epoch) return;
+      if (!now.exists || now.ending || now.wants_memory || now.epoch != epoch) return;
       world_.from_agent(run, event::AppServing{run, app, epoch, 4_MiB, now.areas});
     });
     return true;
@@ -237,7 +239,12 @@ bool Nemesis::lie(core::AppId app, Vm& vm) {
     case 6: world_.from_agent(run, event::AppStopped{run, app, epoch}); break;
     case 7: world_.from_agent(run, event::AreasReleased{run, app, epoch, areas, ""}); break;
     case 8: world_.from_agent(run, event::AppWantsMemory{run, app, epoch, ~0ULL}); break;
-    case 9: world_.from_agent(run, event::AppsStated{run, {{app, epoch, true, false, ""}}}); break;
+    case 9: {
+      event::AppsStated lie = stated_by(vm);
+      lie.apps.push_back({app, epoch, true, false, ""});
+      world_.from_agent(run, lie);
+      break;
+    }
     default: world_.from_agent(run, event::AgentMisbehaved{run, "a line of 20 KiB"}); break;
   }
   return true;

@@ -139,6 +139,8 @@ void World::greet(core::GuestRun run) {
         from_agent(run, core::event::AppWantsMemory{run, id, app.epoch, setup().pool.area_bytes});
       } else if (app.exists && app.serving) {
         from_agent(run, core::event::AppServing{run, id, app.epoch, 4_MiB, app.areas});
+      } else if (app.start_failed) {
+        from_agent(run, core::event::AppStartFailed{run, id, app.epoch, app.fault});
       } else if (!app.fault.empty()) {
         from_agent(run, core::event::AppFaulted{run, id, app.epoch, app.fault, ""});
       }
