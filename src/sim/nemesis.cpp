@@ -48,11 +48,13 @@ const char* fault_name(FaultName fault) {
 
 void Nemesis::begin() {
   active_ = true;
+  called_off_ = false;
   next();
 }
 
 void Nemesis::call_off() {
   active_ = false;
+  called_off_ = true;
   journal_.refusing = false;
   for (Vm& vm : world_.vms) {
     // What hangs for good stays so: it is to be found and fenced. A silent agent may have been left alone.
@@ -121,7 +123,10 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
       break;
     case FaultName::down_and_up:
       hands_.command(event::BringDown{});
-      world_.timeline.after(world_.random.within(kDownFor), [this] { hands_.command(event::BringUp{}); });
+      world_.timeline.after(world_.random.within(kDownFor), [this] {
+        // After that, whoever called it off gives the orders.
+        if (!called_off_) hands_.command(event::BringUp{});
+      });
       break;
     case FaultName::maintenance:
       hands_.command(world_.random.chance(0.5)

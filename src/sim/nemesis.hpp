@@ -44,6 +44,7 @@ class Nemesis {
   MemoryJournal& journal_;
   Hands hands_;
   bool active_ = false;
+  bool called_off_ = false;
 };
 
 }  // namespace understudy::sim

@@ -42,13 +42,25 @@ void Simulation::start_daemon() {
   world.daemon_up = true;
   world.say("the daemon starts");
   daemon_ = std::make_unique<Daemon>(world.setup(), ports_);
-  if (journal.written() == 0) return;
+  if (journal.written() > 0) resume();
+  repeat_order();
+}
+
+void Simulation::resume() {
   const Result<void> restored = daemon_->core.restore(journal.records());
   if (!restored) {
     checkers.violated("the daemon does not start again: " + restored.error().message);
     return;
   }
   deliver(event::Resume{});
+}
+
+// Whoever starts a daemon again does it with `understudy up`: the daemon brings everything up, whatever was
+// going on. Who wanted it down, or saw the connection break before `down` was done, says so again.
+void Simulation::repeat_order() {
+  if (!order_) return;
+  deliver(event::BringUp{});
+  if (std::holds_alternative<event::BringDown>(*order_)) deliver(*order_);
 }
 
 void Simulation::kill_daemon() {
@@ -68,6 +80,8 @@ void Simulation::restart_daemon_after(Duration delay) {
 }
 
 void Simulation::command(const core::Event& event) {
+  if (std::holds_alternative<event::BringUp>(event) || std::holds_alternative<event::BringDown>(event))
+    order_ = event;
   deliver(event);
 }
 
@@ -176,10 +190,6 @@ void Simulation::run(const Limits& limits) {
   const Time down_since = world.now();
   while (!not_down().empty()) {
     if (!run_for(std::chrono::milliseconds(500))) return;
-    // The daemon may have died before it had written the command down: the operator got no answer.
-    const bool forgotten = std::any_of(world.vms.begin(), world.vms.end(),
-                                       [this](const Vm& vm) { return journal.guest(vm.run.guest).wanted; });
-    if (forgotten) command(event::BringDown{});
     if (world.now() - down_since > limits.down) {
       checkers.violated("the system does not go down: " + not_down());
       return;

@@ -38,7 +38,8 @@ class Simulation {
   void kill_daemon();  // now; it does not start again by itself
   void restart_daemon_after(Duration delay);
   [[nodiscard]] bool daemon_up() const { return daemon_ != nullptr; }
-  // A command of the operator, now.
+  // A command of the operator, now. Whether everything is to be up or down is said again to a daemon that is
+  // started again.
   void command(const core::Event& event);
 
   // One event; false when there is none, or a promise was broken.
@@ -74,6 +75,8 @@ class Simulation {
 
   void deliver(const core::Event& event);
   void perform(const core::Event& event);
+  void resume();
+  void repeat_order();
   [[nodiscard]] bool stale(const core::Event& event) const;
   [[nodiscard]] std::string app_not_whole(core::AppId app) const;
   [[nodiscard]] std::string standby_not_whole(core::AppId app, core::GuestId holder,
@@ -90,6 +93,7 @@ class Simulation {
   SimClock clock_;
   engine::Ports ports_;
   std::unique_ptr<Daemon> daemon_;
+  std::optional<core::Event> order_;  // the last BringUp or BringDown
   std::uint64_t steps_ = 0;
   Time tick_second_{};
   std::uint32_t ticks_in_second_ = 0;
