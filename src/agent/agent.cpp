@@ -195,7 +195,12 @@ void Agent::handle(const to::Refuse& message) {
 }
 
 void Agent::handle(const to::Need& message) {
-  const auto need = compute_need(message.memory_bytes, memory().available_bytes);
+  Bytes available = memory().available_bytes;
+  for (const auto& [name, application] : applications_) {
+    if (application->definition().app == message.app) continue;
+    available -= std::min(available, application->promised_bytes());
+  }
+  const auto need = compute_need(message.memory_bytes, available);
   send(from::Need{message.app, message.epoch, need.required_bytes, need.available_bytes, need.missing_bytes});
 }
 
@@ -249,6 +254,9 @@ void Agent::handle(const to::Drill& message) {
     case DrillKind::silence: return port_.fall_silent(std::chrono::milliseconds(message.duration_ms));
     case DrillKind::app_exit:
       if (auto* application = find(message.app)) application->signal_all(SIGKILL);
+      return;
+    case DrillKind::app_crash:
+      if (auto* application = find(message.app)) application->signal_all(SIGSEGV);
       return;
     case DrillKind::app_hang:
       if (auto* application = find(message.app)) application->signal_all(SIGSTOP);

@@ -92,6 +92,11 @@ void Application::stop(const protocol::to_agent::Stop& request) {
   stopped();
 }
 
+Bytes Application::promised_bytes() const {
+  if (is<Idle>() || is<Stopping>() || is<Faulted>()) return 0;
+  return memory_limit_bytes_ - std::min(memory_limit_bytes_, container_->memory_used());
+}
+
 void Application::grow_done(const protocol::to_agent::GrowDone& answer) {
   if (answer.epoch != epoch_ || !is<WantingMemory>()) return;
   memory_limit_bytes_ = answer.memory_limit_bytes;

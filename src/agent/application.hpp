@@ -31,6 +31,10 @@ class Application {
   // A drill: to each of its processes.
   void signal_all(int signal) { container_->signal_all(signal); }
 
+  // Memory that its limit grants and that it has not taken yet: free as far as the kernel knows, and nobody
+  // else's to have.
+  [[nodiscard]] Bytes promised_bytes() const;
+
   // The last thing that the daemon has to know, again.
   void say_where_it_stands();
   [[nodiscard]] protocol::from_agent::AppState state() const;

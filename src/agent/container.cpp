@@ -94,6 +94,11 @@ Result<void> CgroupContainer::limit_memory(Bytes bytes) {
   return write_file(directory_ + "/memory.max", bytes == 0 ? "max" : std::to_string(bytes));
 }
 
+Bytes CgroupContainer::memory_used() const {
+  const std::string stat = read_file(directory_ + "/memory.stat").value_or("");
+  return counter(stat, "anon") + counter(stat, "shmem") + counter(stat, "unevictable");
+}
+
 std::uint64_t CgroupContainer::out_of_memory_kills() const {
   return counter(read_file(directory_ + "/memory.events").value_or(""), "oom_kill");
 }

@@ -30,6 +30,8 @@ class Container {
   // 0: no limit.
   [[nodiscard]] virtual Result<void> limit_memory(Bytes bytes) = 0;
   // How often the kernel has killed in here for lack of memory, ever.
+  // What it uses and the kernel cannot simply drop; 0 where that is not counted.
+  [[nodiscard]] virtual Bytes memory_used() const = 0;
   [[nodiscard]] virtual std::uint64_t out_of_memory_kills() const = 0;
 
   [[nodiscard]] virtual std::vector<pid_t> processes() const = 0;
@@ -58,6 +60,7 @@ class CgroupContainer final : public Container {
   bool join_in_child() override;
   void forked(pid_t main_process, bool born_inside) override;
   Result<void> limit_memory(Bytes bytes) override;
+  [[nodiscard]] Bytes memory_used() const override;
   [[nodiscard]] std::uint64_t out_of_memory_kills() const override;
   [[nodiscard]] std::vector<pid_t> processes() const override;
   [[nodiscard]] bool populated() const override;
@@ -85,6 +88,7 @@ class SessionContainer final : public Container {
   bool join_in_child() override { return true; }  // every child starts a session of its own anyway
   void forked(pid_t main_process, bool) override { session_ = main_process; }
   Result<void> limit_memory(Bytes) override { return {}; }
+  [[nodiscard]] Bytes memory_used() const override { return 0; }
   [[nodiscard]] std::uint64_t out_of_memory_kills() const override { return 0; }
   [[nodiscard]] std::vector<pid_t> processes() const override;
   [[nodiscard]] bool populated() const override { return !processes().empty(); }

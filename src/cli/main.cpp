@@ -86,7 +86,8 @@ int main(int argc, char** argv) {
       ->required();
   fault->add_option("--kind", a.kind, "what to cause")
       ->required()
-      ->check(CLI::IsMember({"os-panic", "os-hang", "vmm-kill", "app-exit", "app-hang", "agent-silence"}));
+      ->check(CLI::IsMember(
+          {"os-panic", "os-hang", "vmm-kill", "app-exit", "app-crash", "app-hang", "agent-silence"}));
   add_json(fault, a);
   auto* report = app.add_subcommand("report", "the last takeover, phase by phase");
   report->add_option("application", a.app, "of this application (default: the last of all)");

@@ -94,16 +94,24 @@ std::vector<Group> grouped(const json::array& rows) {
   return groups;
 }
 
+// "440 ms", or "-" for what was never measured.
+std::string about(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr || !value->is_number()) return "-";
+  return fmt::format("{:.0f} ms", value->to_number<double>());
+}
+
 }  // namespace
 
 void print_status(const json::object& status) {
-  Grid apps({"APPLICATION", "STATE", "ACTIVE", "STANDBY", "PROTECTED", "WHY NOT"});
+  Grid apps({"APPLICATION", "STATE", "ACTIVE", "STANDBY", "PROTECTED", "WITHIN ABOUT", "WHY NOT"});
   for (const json::value& value : list(status, "applications")) {
     const json::object& app = value.as_object();
     const json::value* is = app.if_contains("protected");
     const bool is_protected = is != nullptr && is->is_bool() && is->get_bool();
     apps.row({text(app, "name"), text(app, "state"), or_dash(text(app, "active")),
-              or_dash(text(app, "standby")), is_protected ? "yes" : "no", text(app, "why")});
+              or_dash(text(app, "standby")), is_protected ? "yes" : "no",
+              is_protected ? about(app, "predicted_takeover_ms") : "-", text(app, "why")});
   }
   apps.print();
   std::puts("");

@@ -11,11 +11,12 @@ namespace {
 namespace json = boost::json;
 using core::FaultKind;
 
-constexpr std::array<std::pair<FaultKind, const char*>, 6> kFaults{
+constexpr std::array<std::pair<FaultKind, const char*>, 7> kFaults{
     {{FaultKind::os_panic, "os-panic"},
      {FaultKind::os_hang, "os-hang"},
      {FaultKind::vmm_kill, "vmm-kill"},
      {FaultKind::app_exit, "app-exit"},
+     {FaultKind::app_crash, "app-crash"},
      {FaultKind::app_hang, "app-hang"},
      {FaultKind::agent_silence, "agent-silence"}}};
 

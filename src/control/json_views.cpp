@@ -31,6 +31,8 @@ json::object app_json(const core::State& state, const core::Application& app) {
                       {"protected", protection.is_protected},
                       {"why", protection.why},
                       {"epoch", app.epoch}};
+  const auto predicted = core::predicted_takeover(state, app);
+  object["predicted_takeover_ms"] = predicted ? json::value(rounded_ms(*predicted)) : json::value(nullptr);
   object["trouble"] = core::app_trouble(app);
   object["hot_standby"] = state.setup.app(app.id).hot_standby;
   return object;

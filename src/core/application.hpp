@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/measured.hpp"
 #include "core/records.hpp"
 #include "core/report.hpp"
 #include "core/setup.hpp"
@@ -77,6 +78,7 @@ struct Move {
   bool yields = false;               // its areas are wanted by an application of higher priority
   std::string give_up;               // not empty: once it has left, it is not started again, and this is why
   Time mark{};                       // end of the last phase
+  Time placed_at{};                  // its present guest was chosen
   TakeoverReport report;
 
   void lap(Phase phase, Time now) {
@@ -121,6 +123,7 @@ struct Application {
     std::uint32_t times = 0;
   };
   std::map<GuestId, Avoid> avoid;
+  Measured placing;                       // from the choice of its guest until it served there
   std::vector<Time> takeovers;            // unplanned ones within the flap window
   std::optional<Time> maintenance_until;  // hands off until then
   AppRecord journalled;

@@ -15,6 +15,7 @@ enum class FaultKind {
   os_hang,        // its QEMU is stopped (SIGSTOP): nothing in it runs any more
   vmm_kill,       // its QEMU is killed
   app_exit,       // the application's processes are killed
+  app_crash,      // the application's processes get a SIGSEGV, as after an error of their own
   app_hang,       // the application's processes are stopped
   agent_silence,  // its agent is silent for a while, and the kernel lives: no fault of the guest at all
 };

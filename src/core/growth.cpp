@@ -77,7 +77,6 @@ void growth_plugged(Step& step, Application& app) {
 void growth_engaged(Step& step, Application& app, const event::AreasEngaged&) {
   auto* serving = app.serving();
   serving->growing.reset();
-  serving->trouble.clear();
   std::vector<AreaId> added;
   for (const Area& area : step.state.table.areas()) {
     if (area.user == app.id && area.in == serving->on && area.state == AreaState::plugged)
@@ -86,6 +85,7 @@ void growth_engaged(Step& step, Application& app, const event::AreasEngaged&) {
   for (const AreaId id : added) step.state.table.engaged(id);
   const Bytes usable = added.size() * usable_bytes(step.state.setup.pool.area_bytes);
   serving->limit_bytes = std::min(step.state.setup.app(app.id).maximum_bytes, serving->limit_bytes + usable);
+  serving->trouble = "being restarted with " + format_size(serving->limit_bytes);
   step.out.growth.push_back({serving->on, app.id, app.epoch, serving->limit_bytes, std::move(added), ""});
 }
 

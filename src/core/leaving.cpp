@@ -129,7 +129,9 @@ void enter_fencing(Step& step, Application& app, GuestRun from) {
 void guest_stopped(Step& step, Application& app, GuestRun run) {
   const auto* fencing = app.in_step<Fencing>();
   if (fencing != nullptr && fencing->from == run) {
-    app.moving()->move.lap(Phase::fence, step.now);
+    Move& move = app.moving()->move;
+    move.lap(Phase::fence, step.now);
+    step.state.clearing.add(move.report.total());
     enter_choosing(step, app);
   } else if (app.moving() == nullptr) {
     // What this guest had kept of an application that went on without it, or that is stopped.

@@ -127,6 +127,7 @@ void avoid(Step& step, Application& app, GuestId guest) {
 void finish(Step& step, Application& app, Move& move) {
   move.lap(Phase::serving, step.now);
   move.report.result = "serving";
+  app.placing.add(step.now - move.placed_at);
   const std::string verb = move.from ? " serves on " : " started on ";
   step.note(Severity::info, move.from ? "takeover-done" : "app-serving",
             step.state.name(app.id) + verb + step.state.name(*move.report.to) + " " +
@@ -167,6 +168,7 @@ void advance_choosing(Step& step, Application& app, Choosing& choosing) {
   ++app.epoch;
   move.report.to = to->id;
   move.report.epoch = app.epoch;
+  move.placed_at = step.now;
   enter_sizing(step, app, to->current());
   step.note(Severity::info, "app-placing", step.state.name(app.id) + " goes to " + step.state.name(to->id),
             to->id, app.id);

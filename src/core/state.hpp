@@ -18,6 +18,7 @@ struct State {
   std::vector<Guest> guests;
   std::vector<Application> apps;
   Time now{};                   // of the latest step
+  Measured clearing;            // from the failure of a guest until it was verified stopped
   std::string journal_trouble;  // why no move may begin; empty: none
 
   explicit State(Setup s);

@@ -34,6 +34,12 @@ Row area_row(const State& state, const Area& area) {
 
 }  // namespace
 
+std::optional<Duration> predicted_takeover(const State& state, const Application& app) {
+  const auto placing = app.placing.median();
+  if (!placing) return std::nullopt;
+  return *placing + state.clearing.median().value_or(Duration{});
+}
+
 Protection protection(const State& state, const Application& app) {
   const AppSetup& setup = state.setup.app(app.id);
   Protection result;

@@ -16,6 +16,9 @@ struct Protection {
 
 // Would a takeover of this application work now?
 [[nodiscard]] Protection protection(const State&, const Application&);
+// How long a takeover after a failure of its guest would take, from what was measured on this host since the
+// daemon started; none: nothing was.
+[[nodiscard]] std::optional<Duration> predicted_takeover(const State&, const Application&);
 // Stable word for scripts: stopped, waiting, starting, serving, restarting, moving, failed.
 [[nodiscard]] std::string app_state_word(const Application&);
 // Why the application is not simply serving; empty when it is.

@@ -117,7 +117,8 @@ Result<json::value> Daemon::handle_fault(const control::command::Fault& command)
   if (!state.guest(*guest).believed_up()) {
     return failure(state.name(*guest) + " is not up: " + core::guest_state_name(state.guest(*guest).state));
   }
-  const bool strikes_app = command.kind == FaultKind::app_exit || command.kind == FaultKind::app_hang;
+  const bool strikes_app = command.kind == FaultKind::app_exit || command.kind == FaultKind::app_crash ||
+                           command.kind == FaultKind::app_hang;
   if (strikes_app && !app) return failure("no application serves on " + state.name(*guest));
 
   engine_->deliver(core::event::DrillStarted{*guest, command.kind});
@@ -131,6 +132,7 @@ Result<json::value> Daemon::handle_fault(const control::command::Fault& command)
     case FaultKind::vmm_kill: done = hypervisor_->sigkill(run); break;
     case FaultKind::os_panic:
     case FaultKind::app_exit:
+    case FaultKind::app_crash:
     case FaultKind::app_hang:
     case FaultKind::agent_silence: done = by_agent(); break;
   }

@@ -86,6 +86,7 @@ bool AgentLinks::drill(core::GuestRun run, core::FaultKind kind, core::AppId app
   switch (kind) {
     case FaultKind::os_panic: return connection->send(to::Drill{DrillKind::os_panic, app.value, 0});
     case FaultKind::app_exit: return connection->send(to::Drill{DrillKind::app_exit, app.value, 0});
+    case FaultKind::app_crash: return connection->send(to::Drill{DrillKind::app_crash, app.value, 0});
     case FaultKind::app_hang: return connection->send(to::Drill{DrillKind::app_hang, app.value, 0});
     case FaultKind::agent_silence:
       return connection->send(to::Drill{DrillKind::silence, app.value, milliseconds(silence)});

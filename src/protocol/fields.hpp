@@ -21,7 +21,8 @@ concept Is = std::same_as<std::remove_const_t<T>, Message>;
 inline constexpr std::array<std::string_view, 2> kReadyWords{"notify", "health"};
 inline constexpr std::array<std::string_view, 3> kHealthWords{"process", "tcp", "exec"};
 inline constexpr std::array<std::string_view, 2> kFirstResortWords{"restart", "takeover"};
-inline constexpr std::array<std::string_view, 4> kDrillWords{"os_panic", "app_exit", "app_hang", "silence"};
+inline constexpr std::array<std::string_view, 5> kDrillWords{"os_panic", "app_exit", "app_crash", "app_hang",
+                                                             "silence"};
 inline constexpr std::array<std::string_view, 2> kFaultLevelWords{"recoverable", "unrecoverable"};
 inline constexpr std::array<std::string_view, 8> kPhaseWords{
     "idle", "starting", "serving", "restarting", "wanting_memory", "ending", "stopping", "faulted"};

@@ -20,7 +20,7 @@ using Epoch = std::uint64_t;
 enum class Ready { notify, health };
 enum class HealthKind { process, tcp, exec };
 enum class FirstResort { restart, takeover };
-enum class DrillKind { os_panic, app_exit, app_hang, silence };
+enum class DrillKind { os_panic, app_exit, app_crash, app_hang, silence };
 enum class FaultLevel { recoverable, unrecoverable };
 enum class Phase {
   idle,            // nothing of it runs and nothing is asked
@@ -139,7 +139,7 @@ struct Prepare {
 };
 struct Drill {  // really causes the fault
   DrillKind kind = DrillKind::app_exit;
-  AppNumber app = 0;              // app_exit, app_hang
+  AppNumber app = 0;              // app_exit, app_crash, app_hang
   std::uint64_t duration_ms = 0;  // silence
   bool operator==(const Drill&) const = default;
 };

@@ -1,8 +1,6 @@
 """The application fails while its OS lives."""
-from harness import MIB, Failed, Understudy, free_port, redis_config
+from harness import MIB, NO_RESTART, Failed, Redis, Understudy, free_port, redis_config
 from os_faults import pair
-
-NO_RESTART = '{ attempts = 0, window = "60 s", delay = "100 ms" }'
 
 
 def serving_again(understudy, epoch, guest):
@@ -65,3 +63,49 @@ def case_not_a_hot_standby_job():
         understudy.wait_for(serving_again(understudy, 2, "solo"), "Redis started again by the operator")
         understudy.down()
         understudy.check_nothing_left()
+
+
+def case_segmentation_fault():
+    """A SIGSEGV, with restarts spent: reported with the signal and the application's last words, and taken over."""
+    with pair(restart=NO_RESTART) as (understudy, client):
+        client.reset()
+        understudy.run("fault", "redis", "--kind", "app-crash")
+        understudy.wait_for(serving_again(understudy, 2, "beta"), "Redis serving on beta")
+        client.wait_reply()
+        cause = understudy.ask("report", "redis")["cause"]
+        if "SIGSEGV" not in cause:
+            raise Failed(f"the report does not name the signal: {cause}")
+        said = [event["text"] for event in understudy.events() if "crashed by signal: 11" in event["text"]]
+        if not said:
+            raise Failed("what Redis said of its end is nowhere in the events")
+
+
+def case_stopped_application():
+    """A SIGSTOP: nothing ends, nothing answers; its health check fails, and it moves, certainly ended first."""
+    with pair(restart=NO_RESTART) as (understudy, client):
+        understudy.run("fault", "redis", "--kind", "app-hang")
+        understudy.wait_for(serving_again(understudy, 2, "beta"), "Redis serving on beta")
+        client.wait_reply()
+        if understudy.guest("alpha")["run"] != 1:
+            raise Failed("alpha was fenced although only its application hung")
+        understudy.wait_protected()
+
+
+def case_out_of_memory():
+    """The kernel kills it in its own cgroup: it gets more memory from the VMM, and is started again where it is."""
+    options = {"memory": "256 MiB", "minimum": "256 MiB", "maxmemory": "0", "extra": 'maximum_memory = "768 MiB"',
+               "start_extra": ("--enable-debug-command", "yes")}
+    with pair(**options) as (understudy, client):
+        before = understudy.guest("alpha")["areas_bytes"]
+        try:
+            Redis(understudy.port).do("DEBUG", "POPULATE", 400_000, "key", 1000)
+            raise Failed("400 MB fit into 256 MiB")
+        except OSError:
+            pass  # it was killed in the middle
+        understudy.wait_for(lambda _: understudy.guest("alpha")["areas_bytes"] > before
+                            and understudy.app()["state"] == "serving", "Redis serving with more memory")
+        client.wait_reply()
+        app = understudy.app()
+        if (app["active"], app["epoch"], understudy.guest("alpha")["run"]) != ("alpha", 1, 1):
+            raise Failed(f"it moved instead of growing: {app}")
+        understudy.wait_protected()

@@ -174,11 +174,11 @@ class Understudy:
         self.close()
 
 
-def redis_config(port, *, guests=("alpha", "beta"), pool="1600 MiB", memory="1 GiB", minimum="512 MiB", extra="",
-                 while_down="wait", start_extra=(), restart=None):
-    names = ", ".join(f'"{name}"' for name in guests)
-    more = "".join(f', "{arg}"' for arg in start_extra)
-    restart = restart or '{ attempts = 3, window = "60 s", delay = "100 ms" }'
+NO_RESTART = '{ attempts = 0, window = "60 s", delay = "100 ms" }'
+
+
+def guests_config(guests, pool):
+    """The configuration up to its applications: the pool, the image, the guests."""
     text = f"""[pool]
 memory = "{pool}"
 [image]
@@ -188,21 +188,35 @@ disk = "{IMAGE}/apps.squashfs"
 """
     for name in guests:
         text += f'[[guest]]\nname = "{name}"\nbase_memory = "128 MiB"\noverhead = "160 MiB"\n'
-    return text + f"""[[application]]
-name = "redis"
+    return text
+
+
+def redis_application(name, port, *, guests, inside=6379, memory="1 GiB", minimum="512 MiB", maxmemory="768mb", extra="",
+                      while_down="wait", start_extra=(), restart=None):
+    """Redis at 127.0.0.1:`port`, and at port `inside` of the guest in which it runs."""
+    names = ", ".join(f'"{guest}"' for guest in guests)
+    more = "".join(f', "{arg}"' for arg in start_extra)
+    restart = restart or '{ attempts = 3, window = "60 s", delay = "100 ms" }'
+    return f"""[[application]]
+name = "{name}"
 guests = [{names}]
 memory = "{memory}"
 minimum_memory = "{minimum}"
 hot_standby = {"true" if len(guests) > 1 else "false"}
-start = ["/usr/bin/redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--port", "6379", "--save", "",
-         "--appendonly", "no", "--maxmemory", "768mb", "--supervised", "systemd"{more}]
+start = ["/usr/bin/redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--port", "{inside}", "--save", "",
+         "--appendonly", "no", "--maxmemory", "{maxmemory}", "--supervised", "systemd"{more}]
 ready = "notify"
 prepare = ["/usr/bin/redis-server", "--version"]
-address = {{ listen = "127.0.0.1:{port}", port = 6379, while_down = "{while_down}", wait_limit = "60 s" }}
-health = {{ kind = "tcp", port = 6379, interval = "500 ms", limit = "1 s", failures = 3 }}
+address = {{ listen = "127.0.0.1:{port}", port = {inside}, while_down = "{while_down}", wait_limit = "60 s" }}
+health = {{ kind = "tcp", port = {inside}, interval = "500 ms", limit = "1 s", failures = 3 }}
 restart = {restart}
 flap = {{ takeovers = 0 }}
-{extra}"""
+{extra}
+"""
+
+
+def redis_config(port, *, guests=("alpha", "beta"), pool="1600 MiB", **options):
+    return guests_config(guests, pool) + redis_application("redis", port, guests=guests, **options)
 
 
 class Redis:
@@ -280,6 +294,7 @@ class Client(threading.Thread):
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.replies = 0
+        self.connects = 0
         self.wrong = []
         self.last_reply_ms = now_ms()
         self.gap = (0.0, 0.0, 0.0)  # length, last reply before, first reply after
@@ -289,7 +304,9 @@ class Client(threading.Thread):
         number = 0
         while not self.stopping.is_set():
             try:
-                redis = redis or Redis(self.port)
+                if redis is None:
+                    redis = Redis(self.port)
+                    self.connects += 1
                 number += 1
                 if redis.do("SET", "client", number) != b"OK" or int(redis.do("GET", "client")) != number:
                     self.wrong.append(f"the value written as {number} was read as another")

@@ -27,8 +27,9 @@ TEST(Command, EveryCommandSurvivesTheWire) {
 
 TEST(Command, EveryFaultHasAName) {
   using core::FaultKind;
-  for (const FaultKind kind : {FaultKind::os_panic, FaultKind::os_hang, FaultKind::vmm_kill,
-                               FaultKind::app_exit, FaultKind::app_hang, FaultKind::agent_silence}) {
+  for (const FaultKind kind :
+       {FaultKind::os_panic, FaultKind::os_hang, FaultKind::vmm_kill, FaultKind::app_exit,
+        FaultKind::app_crash, FaultKind::app_hang, FaultKind::agent_silence}) {
     EXPECT_EQ(fault_of(fault_name(kind)), kind);
   }
   EXPECT_FALSE(fault_of("flood"));

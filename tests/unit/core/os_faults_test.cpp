@@ -1,3 +1,4 @@
+#include "core/view.hpp"
 #include "stage.hpp"
 
 namespace understudy::core {
@@ -25,6 +26,25 @@ TEST(OsFault, PanicFencesThenMovesTheSameAreas) {
   EXPECT_EQ(report.bytes_zeroed, 0U);
   EXPECT_EQ(stage.is("alpha"), "ready") << "back as the new standby";
   EXPECT_EQ(stage.run("alpha").run, 2U);
+}
+
+TEST(OsFault, WhatATakeoverWouldTakeIsPredictedFromWhatWasMeasured) {
+  Stage stage;
+  const auto predicted = [&] {
+    return predicted_takeover(stage.core.state(), stage.core.state().app(stage.app("db")));
+  };
+  EXPECT_FALSE(predicted()) << "nothing was measured";
+  stage.up();
+  const auto after_first_start = predicted();
+  ASSERT_TRUE(after_first_start) << "it was placed once";
+  stage.hold<action::Fence>();
+  stage.give(event::GuestPanicked{stage.run("alpha")});
+  stage.hold_nothing();
+  stage.settle();
+  EXPECT_GT(*predicted(), *after_first_start) << "with what it took to see the fault and to fence";
+  Measured measured;
+  for (int ms = 1; ms <= 20; ++ms) measured.add(std::chrono::milliseconds(ms));
+  EXPECT_EQ(measured.median(), std::chrono::milliseconds(16)) << "of the latest nine";
 }
 
 TEST(OsFault, AKilledProcessIsItsOwnProof) {
