@@ -29,6 +29,11 @@ lint: programs
 unit: programs
 	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS) -LE e2e --no-tests=error
 
+# The protocol as a Spin model; a part of `unit`, too.
+model: deps
+	@formal/run
+	@formal/run --mutants
+
 sanitize: deps
 	@cmake -S . -B $(BUILD)/sanitize -G Ninja -DUNDERSTUDY_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >/dev/null
 	@ninja -C $(BUILD)/sanitize -j$(JOBS) --quiet

@@ -14,8 +14,8 @@
  * ---- what is abstracted, and why that is sound ----
  *
  * Time. There is none. A deadline (boot, sizing, plugging, engaging, starting, stopping, releasing) may pass when
- *   nothing more can come from the guest (QUIET), and, at the price of one fault, at any other moment. More behaviour
- *   than the code has, never less. `avoid`, back-off and the order of preference only choose among candidates: the
+ *   nothing more can come from the guest (QUIET), and, at the price of one fault, at any other moment: no less behaviour
+ *   than the code has within the bound on faults. `avoid`, back-off and the order of preference only choose among candidates: the
  *   model tries every candidate.
  * One core step is atomic, as in the daemon, which has one thread. Its acts only post requests or set switches, so
  *   whatever the world does between two of them it could as well do after both; what matters is that the daemon may
@@ -748,6 +748,7 @@ inline perform() {
   v_acts = 1;
   if :: crash_at > 0 -> journal(); perform_acts() :: else fi;
 #endif
+  assert(v_acts <= 5);        /* no step has more than four acts: choose_crash() knows a place before each */
   tell();
   if :: crash_at != NEVER -> forget() :: else fi;
   for (v_z : 0 .. APPS - 1) {
