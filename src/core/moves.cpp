@@ -35,9 +35,10 @@ const Guest* choose(const State& state, const Application& app, const Move& move
   const AppSetup& setup = state.setup.app(app.id);
   std::vector<GuestId> order = setup.guests;
   if (!setup.hot_standby) order.resize(1);
-  if (move.preferred) {
-    std::stable_partition(order.begin(), order.end(), [&](GuestId id) { return id == *move.preferred; });
-  }
+  // Where it failed is tried last, however long its leaving took.
+  const auto first = [&order](auto is) { std::stable_partition(order.begin(), order.end(), is); };
+  if (move.from) first([&](GuestId id) { return id != *move.from; });
+  if (move.preferred) first([&](GuestId id) { return id == *move.preferred; });
   why.clear();
   for (const GuestId id : order) {
     const Guest& guest = state.guest(id);

@@ -98,7 +98,7 @@ TEST_F(ResumeTest, WhatIsBeingEndedIsNotTakenForServing) {
   EXPECT_EQ(stage.where("db"), "stopping on alpha");
   EXPECT_EQ(stage.asked<action::Withdraw>().size(), 1U);
   stage.settle();
-  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  EXPECT_EQ(stage.where("db"), "serving on beta");
   EXPECT_EQ(stage.epoch("db"), 2U);
 }
 
