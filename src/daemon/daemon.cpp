@@ -189,6 +189,7 @@ int Daemon::run() {
                                {},
                                {}});
   if (!journal_->rows().empty()) engine_->deliver(core::event::Resume{});
+  resume_maintenance();  // before the loop tells of anything that has failed
   engine_->deliver(core::event::BringUp{});
   loop_.run();
   if (!going_down_ || !core_->is_down()) return 0;

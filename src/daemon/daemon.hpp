@@ -56,6 +56,11 @@ class Daemon {
   [[nodiscard]] Result<boost::json::value> handle_takeover(const control::command::Takeover& command);
   [[nodiscard]] Result<boost::json::value> handle_fault(const control::command::Fault& command);
   [[nodiscard]] Result<boost::json::value> handle_start(const control::command::Start& command);
+  [[nodiscard]] Result<boost::json::value> handle_maintenance(const control::command::Maintenance& command);
+  // The file of who is in maintenance, as the core has it now.
+  [[nodiscard]] Result<void> remember_maintenance();
+  // What a former daemon was told; those whose time is up are left out.
+  void resume_maintenance();
   [[nodiscard]] Result<boost::json::value> handle_report(const control::command::Report& command);
   [[nodiscard]] Result<core::AppId> app_named(const std::string& name) const;
   [[nodiscard]] control::HostView host_view();
