@@ -34,6 +34,7 @@ Config finished(Draft draft, const std::filesystem::path& name) {
   }
   for (ApplicationDraft& each : draft.applications)
     config.applications.push_back(std::move(each.application));
+  config.hooks = std::move(draft.hooks);
   return config;
 }
 

@@ -74,6 +74,13 @@ struct Guest {
   Duration boot_limit = std::chrono::seconds(60);
 };
 
+// A command of the host that is run when one of these events is written.
+struct Hook {
+  std::vector<std::string> on;       // kinds of events; "*" is every kind
+  std::vector<std::string> command;  // argv, absolute program path on the host
+  Duration limit = std::chrono::seconds(10);
+};
+
 enum class WhileDown { wait, refuse };
 
 struct Address {
@@ -141,6 +148,7 @@ struct Config {
   Pool pool;
   std::vector<Guest> guests;
   std::vector<Application> applications;
+  std::vector<Hook> hooks;
 
   // How many areas the budget leaves beside every guest's base memory and overhead.
   [[nodiscard]] std::uint32_t area_count() const;

@@ -60,6 +60,7 @@ struct Draft {
   ImageDraft image;
   std::vector<GuestDraft> guests;
   std::vector<ApplicationDraft> applications;
+  std::vector<Hook> hooks;
   bool damaged = false;
 };
 
@@ -68,6 +69,9 @@ struct Draft {
                                Report& report);
 // schema_application.cpp: one [[application]].
 [[nodiscard]] ApplicationDraft read_application(const Value& value, Report& report, bool damaged);
+
+// schema_hook.cpp: one [[hook]].
+[[nodiscard]] Hook read_hook(const Value& value, Report& report, bool damaged);
 
 // checks.cpp: what holds between tables: names, roles, addresses. Resolves the applications' guests to ids.
 void check_relations(Draft& draft, Report& report);

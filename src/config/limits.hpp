@@ -15,6 +15,7 @@ inline constexpr std::size_t kMostErrors = 200;
 inline constexpr std::size_t kLongestName = 32;
 inline constexpr std::size_t kMostGuests = 64;
 inline constexpr std::size_t kMostApplications = 64;
+inline constexpr std::size_t kMostHooks = 64;
 inline constexpr std::size_t kMostArguments = 256;
 inline constexpr std::size_t kLongestArgument = 4096;
 inline constexpr std::size_t kMostVariables = 256;

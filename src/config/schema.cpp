@@ -191,6 +191,16 @@ Draft read_draft(const Document& document, const std::filesystem::path& director
       draft.applications.push_back(read_application(value, report, draft.damaged));
     }
   }
+  if (const Value* hooks = root.tables("hook")) {
+    if (hooks->items.size() > kMostHooks) {
+      report.add(
+          hooks->items[kMostHooks].at,
+          fmt::format("this is hook number {}, there may be at most {}; let one command serve several events",
+                      kMostHooks + 1, kMostHooks));
+    } else {
+      for (const Value& value : hooks->items) draft.hooks.push_back(read_hook(value, report, draft.damaged));
+    }
+  }
   root.finish();
   return draft;
 }

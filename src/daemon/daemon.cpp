@@ -55,6 +55,13 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const Options& options) {
 
 Result<void> Daemon::prepare() {
   log_ = std::make_unique<control::EventLog>(setup_, files_.events());
+  hooks_ = std::make_unique<hooks::HookRunner>(
+      loop_, config_.hooks, options_.run_dir,
+      [this](const core::Notice& notice) { log_->notice(clock_->now(), notice); });
+  log_->follow([this](const std::string& line) {
+    hooks_->event(line);
+    return true;
+  });
   clock_ = std::make_unique<AsioClock>(loop_, sink());
   if (auto done = open_journal(); !done) return done;
   if (auto done = open_pool(); !done) return done;

@@ -9,6 +9,7 @@
 #include "daemon/asio_clock.hpp"
 #include "engine/engine.hpp"
 #include "gateway/gateway_client.hpp"
+#include "hooks/hook_runner.hpp"
 #include "journal/file_journal.hpp"
 #include "link/agent_links.hpp"
 #include "pool/area_pool.hpp"
@@ -72,6 +73,7 @@ class Daemon {
   UniqueFd lock_;
   boost::asio::io_context loop_{1};
   std::unique_ptr<control::EventLog> log_;
+  std::unique_ptr<hooks::HookRunner> hooks_;
   std::unique_ptr<journal::FileJournal> journal_;
   bool resumes_ = false;
   std::unique_ptr<pool::AreaPool> pool_;

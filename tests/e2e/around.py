@@ -1,8 +1,9 @@
-"""What stands around a takeover: maintenance."""
+"""What stands around a takeover: maintenance, hooks."""
+import json
 import os
 import signal
 
-from harness import Failed
+from harness import Failed, Understudy, free_port, redis_config
 from os_faults import pair
 
 
@@ -67,3 +68,50 @@ def case_maintenance():
         understudy.wait_for(lambda _: understudy.app()["state"] == "serving" and understudy.app()["active"] != source,
                             "Redis moved off the guest in maintenance")
         client.wait_reply()
+
+
+def case_hooks():
+    """Commands are run on events, and neither one that hangs nor one that fails delays a takeover."""
+    port = free_port()
+    with Understudy(redis_config(port)) as base:
+        out = base.base / "hooked"
+        out.mkdir()
+        text = redis_config(port, extra=f"""
+[[hook]]
+on = ["takeover-done"]
+command = ["/bin/sh", "-c", "cat > {out}/input; echo $UNDERSTUDY_EVENT $UNDERSTUDY_APPLICATION $UNDERSTUDY_GUEST > {out}/done"]
+[[hook]]
+on = ["takeover-begun"]
+command = ["/bin/sh", "-c", "echo begun >> {out}/begun; exec sleep 1000"]
+limit = "3 s"
+[[hook]]
+on = ["guest-panicked"]
+command = ["/no/such/program"]
+""")
+        base.config.write_text(text)
+        base.up()
+        base.wait_protected()
+        base.run("fault", "alpha", "--kind", "os-panic")
+        failures = []
+
+        def both_failed(event):
+            if event and event["kind"] == "hook-failed":
+                failures.append(event["text"])
+            return len(failures) == 2
+
+        base.wait_for(both_failed, "both bad hooks reported")
+        if not any("cannot be run: No such file" in failure for failure in failures):
+            raise Failed(f"a missing program is not explained: {failures}")
+        if not any("killed: it ran for more than 3 s" in failure for failure in failures):
+            raise Failed(f"a hook that hangs is not explained: {failures}")
+        kinds = [event["kind"] for event in base.events()]
+        if kinds.index("takeover-done") > len(kinds) - 1 - kinds[::-1].index("hook-failed"):
+            raise Failed(f"the takeover waited for the hook: {kinds}")
+        if (out / "done").read_text().split() != ["takeover-done", "redis", "beta"]:
+            raise Failed(f"the variables are wrong: {(out / 'done').read_text()}")
+        event = json.loads((out / "input").read_text())
+        if event not in base.events() or event["kind"] != "takeover-done":
+            raise Failed(f"standard input is not the event: {event}")
+        base.wait_protected()
+        base.down()
+        base.check_nothing_left()
