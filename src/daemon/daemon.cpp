@@ -113,6 +113,7 @@ Result<void> Daemon::open_hypervisor() {
   qemu::QemuHypervisor::Settings settings;
   settings.run_dir = options_.run_dir;
   settings.guests = qemu::guest_plans(config_);
+  settings.dumps = config_.dumps;
   auto wish = config_.host.accelerator;
   if (options_.accelerator == "kvm") wish = config::Accelerator::kvm;
   if (options_.accelerator == "tcg") wish = config::Accelerator::tcg;

@@ -1,10 +1,11 @@
-"""What stands around a takeover: maintenance, hooks."""
+"""What stands around a takeover: maintenance, hooks, crash dumps."""
 import json
 import os
 import signal
+import struct
 
-from harness import Failed, Understudy, free_port, redis_config
-from os_faults import pair
+from harness import MIB, Failed, Understudy, free_port, redis_config
+from os_faults import expect_takeover, pair
 
 
 def case_maintenance():
@@ -115,3 +116,62 @@ command = ["/no/such/program"]
         base.wait_protected()
         base.down()
         base.check_nothing_left()
+
+
+def elf_core_bytes(path):
+    """Checks that it is an ELF core of x86-64 with memory in it; returns how many bytes of memory."""
+    with path.open("rb") as file:
+        head = file.read(64)
+        kind, machine = struct.unpack_from("<HH", head, 16)
+        if head[:4] != b"\x7fELF" or head[4] != 2 or kind != 4 or machine != 62:
+            raise Failed(f"{path} is no ELF core of x86-64: {head[:20]!r}")
+        offset, = struct.unpack_from("<Q", head, 32)
+        size, count = struct.unpack_from("<HH", head, 54)
+        total, notes = 0, 0
+        for i in range(count):
+            file.seek(offset + i * size)
+            kind, _, start, _, physical, in_file, in_memory, _ = struct.unpack("<IIQQQQQQ", file.read(56))
+            notes += kind == 4
+            if kind != 1:
+                continue
+            if physical + in_memory > 128 * MIB:
+                raise Failed(f"{path} has memory at {physical:#x}, beyond the base memory")
+            if start + in_file > path.stat().st_size:
+                raise Failed(f"{path} is shorter than its headers say")
+            total += in_file
+        if notes != 1:
+            raise Failed(f"{path} has no notes with the registers")
+        file.seek(0)
+        if b"Linux version " not in file.read():
+            raise Failed(f"{path} is not the memory of a Linux")
+        return total
+
+
+def case_crash_dump():
+    """A guest that panicked is written to a file after the takeover, and comes back as the standby."""
+    with pair(extra='[dumps]\nkeep = 1\n', dumps=True) as (understudy, client):
+        directory = understudy.base / "dumps"
+
+        def panic(source, target):
+            expect_takeover(understudy, client, lambda: understudy.run("fault", source, "--kind", "os-panic"), source, target)
+            kinds = [(e["kind"], e.get("guest")) for e in understudy.events()]
+            if kinds.count(("dump", source)) != 1 or any(kind == "no-dump" for kind, _ in kinds):
+                raise Failed(f"no event says that {source} was written: {kinds}")
+            ready = len(kinds) - 1 - kinds[::-1].index(("guest-ready", source))
+            done = next(i for i, (kind, guest) in enumerate(kinds) if kind == "takeover-done" and guest == target)
+            if not done < kinds.index(("dump", source)) < ready:
+                raise Failed(f"the dump was not between the takeover and the next boot: {kinds}")
+            files = list(directory.iterdir())
+            if len(files) != 1 or not files[0].name.startswith(source + "-"):
+                raise Failed(f"not one dump of {source}: {files}")
+            if files[0].stat().st_mode & 0o777 != 0o600:
+                raise Failed(f"others may read {files[0]}")
+            memory = elf_core_bytes(files[0])
+            if not 120 * MIB <= memory <= 128 * MIB or files[0].stat().st_size > 130 * MIB:
+                raise Failed(f"{files[0]} has {memory} bytes of memory in {files[0].stat().st_size}")
+            return files[0]
+
+        first = panic("alpha", "beta")
+        second = panic("beta", "alpha")
+        if first.exists() or not second.exists():
+            raise Failed("keep = 1 did not leave the newest")

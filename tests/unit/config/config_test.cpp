@@ -74,6 +74,30 @@ class Directory {
   fs::path path_;
 };
 
+TEST(Config, Dumps) {
+  const Config plain = good(kSmall);
+  EXPECT_EQ(plain.dumps.directory, "/etc/understudy/dumps");
+  EXPECT_EQ(plain.dumps.keep, 3U);
+  EXPECT_EQ(plain.dumps.limit, seconds(60));
+  EXPECT_FALSE(plain.setup().guests[0].dump);
+
+  std::string text = kSmall;
+  text.replace(text.find("name = \"beta\""), 13, "name = \"beta\"\ncrash_dump = true");
+  const Config config = good(text + R"(
+[dumps]
+directory = "../cores"
+keep = 1
+budget = "1 GiB"
+limit = "5 s"
+)");
+  EXPECT_EQ(config.dumps.directory, "/etc/cores");
+  EXPECT_EQ(config.dumps.keep, 1U);
+  EXPECT_EQ(config.dumps.budget_bytes, 1_GiB);
+  EXPECT_EQ(config.dumps.limit, seconds(5));
+  EXPECT_FALSE(config.setup().guests[0].dump);
+  EXPECT_TRUE(config.setup().guests[1].dump);
+}
+
 TEST(Config, Hooks) {
   EXPECT_THAT(good(kSmall).hooks, IsEmpty());
   const Config config = good(std::string(kSmall) + R"(
