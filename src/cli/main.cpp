@@ -30,6 +30,8 @@ struct Arguments {
   std::string to;
   std::string target;
   std::string kind;
+  std::string lasts;
+  bool ends = false;
   bool detach = false;
   bool follow = false;
 };
@@ -41,6 +43,29 @@ void add_file(CLI::App* command, Arguments& arguments) {
 void add_json(CLI::App* command, Arguments& arguments) {
   command->add_flag("--json", arguments.options.json, "print JSON, for scripts");
 }
+
+int maintain(const Arguments& a) {
+  if (a.ends) return cli::order(control::command::Maintenance{a.target, {}}, a.options);
+  const auto lasts = a.lasts.empty() ? control::kUsualMaintenance : control::parse_maintenance(a.lasts);
+  if (!lasts) {
+    cli::complain("--for: " + lasts.error().message);
+    return cli::kWrongUsage;
+  }
+  return cli::order(control::command::Maintenance{a.target, *lasts}, a.options);
+}
+
+constexpr const char* kAboutMaintenance =
+    "hands off a guest or an application for a while: its faults are shown, and move nothing\n\n"
+    "For work on a guest that looks like a fault (a debugger, a snapshot, a stopped QEMU), or to keep an\n"
+    "application where it is. Until it ends, by itself or with --end, NAME's faults wait: an application "
+    "whose\n"
+    "guest fails meanwhile stays down and says why in `understudy status`; when maintenance ends it is "
+    "taken\n"
+    "over at once. Orders are not held up: `understudy takeover` moves an application out of the way first.\n"
+    "A daemon that is started again remembers it.\n\n"
+    "  understudy takeover redis                    off alpha, cleanly\n"
+    "  understudy maintenance alpha --for 30m\n"
+    "  understudy maintenance alpha --end";
 
 }  // namespace
 
@@ -89,6 +114,13 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember(
           {"os-panic", "os-hang", "vmm-kill", "app-exit", "app-crash", "app-hang", "agent-silence"}));
   add_json(fault, a);
+  auto* maintenance = app.add_subcommand("maintenance", kAboutMaintenance);
+  maintenance->add_option("name", a.target, "a guest or an application")->required();
+  auto* lasts = maintenance->add_option("--for", a.lasts,
+                                        "how long, 1 s to 24 h, such as 30m or \"2 h\" (default: 1 h); "
+                                        "asked again it begins anew");
+  maintenance->add_flag("--end", a.ends, "it is over")->excludes(lasts);
+  add_json(maintenance, a);
   auto* report = app.add_subcommand("report", "the last takeover, phase by phase");
   report->add_option("application", a.app, "of this application (default: the last of all)");
   add_json(report, a);
@@ -110,6 +142,7 @@ int main(int argc, char** argv) {
   if (start->parsed()) return cli::order(control::command::Start{a.app}, a.options);
   if (fault->parsed())
     return cli::order(control::command::Fault{a.target, *control::fault_of(a.kind)}, a.options);
+  if (maintenance->parsed()) return maintain(a);
   if (report->parsed()) return cli::report(a.app, a.options);
   return cli::events(a.follow, a.options);
 }

@@ -123,6 +123,17 @@ void print_status(const json::object& status) {
                 format_size(number(guest, "host_bytes"))});
   }
   guests.print();
+  for (const char* what : {"guests", "applications"}) {
+    for (const json::value& value : list(status, what)) {
+      const std::string until = text(value.as_object(), "maintenance_until");
+      if (until.empty()) continue;
+      const std::string name = text(value.as_object(), "name");
+      fmt::print(
+          "\n  MAINTENANCE of {} until {}: its faults move nothing; `understudy maintenance {} --end` ends "
+          "it\n",
+          name, until, name);
+    }
+  }
   fmt::print("\n  guests run under {} ({})\n", text(status, "accelerator"),
              text(status, "accelerator_reason"));
   if (!text(status, "journal_trouble").empty())

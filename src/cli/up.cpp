@@ -23,12 +23,13 @@ int print_errors(const config::Errors& errors) {
 
 enum class Progress { going_on, all_up, failed };
 
-// All up: every application serves, and every hot standby job is protected.
+// All up: every application serves, and every hot standby job is protected, but for those in maintenance.
 Progress progress_of(const json::object& status) {
   for (const json::value& value : status.at("applications").as_array()) {
     const json::object& app = value.as_object();
     const json::string& state = app.at("state").as_string();
     if (state == "failed") return Progress::failed;
+    if (app.at("maintenance").as_bool()) continue;
     const bool is_protected = app.at("protected").as_bool() || !app.at("hot_standby").as_bool();
     if (state != "serving" || !is_protected) return Progress::going_on;
   }

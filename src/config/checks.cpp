@@ -1,4 +1,5 @@
 #include "config/draft.hpp"
+#include "config/limits.hpp"
 #include "config/listen_address.hpp"
 #include "config/suggest.hpp"
 
@@ -126,6 +127,20 @@ void check_relations(Draft& draft, Report& report) {
   }
   check_listen(draft.applications, report);
   check_guest_ports(draft.applications, report);
+}
+
+void check_dumps(const Draft& draft, Report& report) {
+  for (const GuestDraft& each : draft.guests) {
+    const Guest& guest = each.guest;
+    const Bytes needed = guest.base_bytes + kDumpOverhead;
+    if (!guest.crash_dump || !each.sizes_good || needed <= draft.dumps.budget_bytes) continue;
+    report.add(
+        each.crash_dump_at,
+        fmt::format("a dump of guest {} takes {}, but [dumps] has a budget of {} for all of them; write "
+                    "budget = \"{}\" or more, or crash_dump = false",
+                    in_quotes(guest.name), format_size(needed), format_size(draft.dumps.budget_bytes),
+                    format_size(needed)));
+  }
 }
 
 void check_images(const Draft& draft, Report& report) {

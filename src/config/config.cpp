@@ -34,6 +34,8 @@ Config finished(Draft draft, const std::filesystem::path& name) {
   }
   for (ApplicationDraft& each : draft.applications)
     config.applications.push_back(std::move(each.application));
+  config.dumps = std::move(draft.dumps);
+  config.hooks = std::move(draft.hooks);
   return config;
 }
 
@@ -48,6 +50,7 @@ tl::expected<Config, Errors> parse_text(std::string_view text, const std::filesy
   Draft draft = read_draft(document, directory, report);
   check_relations(draft, report);
   check_memory(draft, report);
+  check_dumps(draft, report);
   if (images == Images::looked_for) check_images(draft, report);
   if (!report.empty()) return tl::unexpected(report.take(name.string()));
   return finished(std::move(draft), name);
@@ -100,6 +103,7 @@ core::Setup Config::setup() const {
     to.base_bytes = guest.base_bytes;
     to.overhead_bytes = guest.overhead_bytes;
     to.slots = guest.slots;
+    to.dump = guest.crash_dump;
     to.trust_domain = guest.trust_domain;
     to.boot_limit = guest.boot_limit;
     to.heartbeat_limit = guest.heartbeat.limit;

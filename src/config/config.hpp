@@ -72,6 +72,22 @@ struct Guest {
   Image image;  // [image] of the file, overridden per guest
   Heartbeat heartbeat;
   Duration boot_limit = std::chrono::seconds(60);
+  bool crash_dump = false;  // its base memory is written to a file after a fault
+};
+
+// Where the base memory of failed guests is written, and how much of it is kept.
+struct Dumps {
+  std::filesystem::path directory;            // default: "dumps" beside the file
+  std::uint32_t keep = 3;                     // files, of all guests together; the oldest go first
+  Bytes budget_bytes = 4_GiB;                 // of all of them together
+  Duration limit = std::chrono::seconds(60);  // for one; the guest comes back afterwards at the latest
+};
+
+// A command of the host that is run when one of these events is written.
+struct Hook {
+  std::vector<std::string> on;       // kinds of events; "*" is every kind
+  std::vector<std::string> command;  // argv, absolute program path on the host
+  Duration limit = std::chrono::seconds(10);
 };
 
 enum class WhileDown { wait, refuse };
@@ -141,6 +157,8 @@ struct Config {
   Pool pool;
   std::vector<Guest> guests;
   std::vector<Application> applications;
+  Dumps dumps;
+  std::vector<Hook> hooks;
 
   // How many areas the budget leaves beside every guest's base memory and overhead.
   [[nodiscard]] std::uint32_t area_count() const;

@@ -30,6 +30,7 @@ struct GuestDraft {
   Where name_at;
   Where base_at;
   Where slots_at;
+  Where crash_dump_at;
   bool name_good = false;
   bool sizes_good = false;
 };
@@ -60,6 +61,8 @@ struct Draft {
   ImageDraft image;
   std::vector<GuestDraft> guests;
   std::vector<ApplicationDraft> applications;
+  Dumps dumps;
+  std::vector<Hook> hooks;
   bool damaged = false;
 };
 
@@ -69,11 +72,16 @@ struct Draft {
 // schema_application.cpp: one [[application]].
 [[nodiscard]] ApplicationDraft read_application(const Value& value, Report& report, bool damaged);
 
+// schema_hook.cpp: one [[hook]].
+[[nodiscard]] Hook read_hook(const Value& value, Report& report, bool damaged);
+
 // checks.cpp: what holds between tables: names, roles, addresses. Resolves the applications' guests to ids.
 void check_relations(Draft& draft, Report& report);
 // checks_memory.cpp: the budget, the standbys' base memory, the slots. Fills in the slots that the file
 // leaves out.
 void check_memory(Draft& draft, Report& report);
+// checks.cpp: a guest's dump fits into what is kept of dumps.
+void check_dumps(const Draft& draft, Report& report);
 // checks.cpp: the images exist.
 void check_images(const Draft& draft, Report& report);
 

@@ -15,6 +15,8 @@ inline constexpr std::size_t kMostErrors = 200;
 inline constexpr std::size_t kLongestName = 32;
 inline constexpr std::size_t kMostGuests = 64;
 inline constexpr std::size_t kMostApplications = 64;
+inline constexpr std::size_t kMostHooks = 64;
+inline constexpr std::uint32_t kMostDumps = 1000;
 inline constexpr std::size_t kMostArguments = 256;
 inline constexpr std::size_t kLongestArgument = 4096;
 inline constexpr std::size_t kMostVariables = 256;
@@ -36,6 +38,9 @@ inline constexpr Bytes kSpareWithOwnMemmap = 4_MiB;
 // %. An attach that runs out of base memory leaks what it took and QEMU reports success: hence the spare.
 inline constexpr Bytes kMemmapPerThousand = 16;
 inline constexpr Bytes kSpareForMemmap = 32_MiB;
+
+// A dump has ELF headers and the registers of every vCPU beside the memory itself.
+inline constexpr Bytes kDumpOverhead = 1_MiB;
 
 static_assert(kSmallestBase >= kOsFootprint + kSpareWithOwnMemmap);
 static_assert(kLargestSize / kMemoryBlock > kMostAreas);

@@ -93,6 +93,15 @@ void read_heartbeat(TableReader& table, Heartbeat& heartbeat) {
   table.finish();
 }
 
+void read_dumps(TableReader& table, const std::filesystem::path& directory, Dumps& dumps) {
+  std::string path;
+  if (table.text("directory", path)) dumps.directory = (directory / path).lexically_normal();
+  table.count("keep", dumps.keep, 1, kMostDumps);
+  table.size("budget", dumps.budget_bytes, 1_MiB);
+  table.duration("limit", dumps.limit, seconds(1), std::chrono::minutes(10));
+  table.finish();
+}
+
 GuestDraft read_guest(const Value& value, const std::filesystem::path& directory, const ImageDraft& image,
                       Report& report, bool damaged) {
   TableReader table(value, value.at, "[[guest]]", report, damaged);
@@ -114,11 +123,13 @@ GuestDraft read_guest(const Value& value, const std::filesystem::path& directory
     read_heartbeat(reader, guest.heartbeat);
   }
   table.duration("boot_limit", guest.boot_limit, seconds(1), hours(1));
+  table.flag("crash_dump", guest.crash_dump);
   table.finish();
   draft.at = value.at;
   draft.name_at = table.at("name");
   draft.base_at = table.at("base_memory");
   draft.slots_at = table.at("slots");
+  draft.crash_dump_at = table.at("crash_dump");
   return draft;
 }
 
@@ -189,6 +200,21 @@ Draft read_draft(const Document& document, const std::filesystem::path& director
                                               "[[application]] and under it name = \"redis\"")) {
     for (const Value& value : applications->items) {
       draft.applications.push_back(read_application(value, report, draft.damaged));
+    }
+  }
+  draft.dumps.directory = (directory / "dumps").lexically_normal();
+  if (const Value* value = root.table("dumps")) {
+    TableReader table = root.inner(*value, "[dumps]");
+    read_dumps(table, directory, draft.dumps);
+  }
+  if (const Value* hooks = root.tables("hook")) {
+    if (hooks->items.size() > kMostHooks) {
+      report.add(
+          hooks->items[kMostHooks].at,
+          fmt::format("this is hook number {}, there may be at most {}; let one command serve several events",
+                      kMostHooks + 1, kMostHooks));
+    } else {
+      for (const Value& value : hooks->items) draft.hooks.push_back(read_hook(value, report, draft.damaged));
     }
   }
   root.finish();

@@ -150,7 +150,7 @@ bool TableReader::name(std::string_view key, std::string& into) {
   return true;
 }
 
-bool TableReader::command(std::string_view key, std::vector<std::string>& into) {
+bool TableReader::command(std::string_view key, std::vector<std::string>& into, std::string_view place) {
   const Value* value = take(key, Value::Kind::array, "[\"/usr/bin/program\", \"argument\"]");
   if (value == nullptr) return false;
   if (value->items.empty()) {
@@ -175,10 +175,8 @@ bool TableReader::command(std::string_view key, std::vector<std::string>& into) 
                   fmt::format("an argument in {} has a NUL character or more than {} bytes; shorten it", key,
                               kLongestArgument));
     } else if (words.empty() && &item == &value->items.front() && !item.text.starts_with('/')) {
-      report_.add(item.at,
-                  fmt::format("the program {} in {} is not an absolute path; write where it is in the guest, "
-                              "such as \"/usr/bin/redis-server\"",
-                              in_quotes(item.text), key));
+      report_.add(item.at, fmt::format("the program {} in {} is not an absolute path; write where it is {}",
+                                       in_quotes(item.text), key, place));
     } else {
       words.push_back(item.text);
     }

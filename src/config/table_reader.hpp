@@ -33,8 +33,9 @@ class TableReader {
   bool flag(std::string_view key, bool& into);
   bool text(std::string_view key, std::string& into);
   bool name(std::string_view key, std::string& into);  // [a-z0-9-], 1 to 32
-  // A program and its arguments; the program's path is absolute.
-  bool command(std::string_view key, std::vector<std::string>& into);
+  // A program and its arguments; the program's path is absolute. `place` says where it is, with an example.
+  bool command(std::string_view key, std::vector<std::string>& into,
+               std::string_view place = "in the guest, such as \"/usr/bin/redis-server\"");
   template <class Choice>
   bool choice(std::string_view key, Choice& into,
               std::initializer_list<std::pair<std::string_view, Choice>> choices);

@@ -34,6 +34,9 @@ struct ToJson {
     return {{"command", "fault"}, {"target", c.target}, {"kind", fault_name(c.kind)}};
   }
   json::object operator()(const command::Start& c) const { return {{"command", "start"}, {"app", c.app}}; }
+  json::object operator()(const command::Maintenance& c) const {
+    return {{"command", "maintenance"}, {"target", c.target}, {"lasts_us", c.lasts.count()}};
+  }
   json::object operator()(const command::Down&) const { return {{"command", "down"}}; }
 };
 
@@ -46,7 +49,35 @@ Result<std::string> text_of(const json::object& object, std::string_view key, bo
   return std::string(value->get_string());
 }
 
+Result<Duration> within_limits(Duration lasts) {
+  if (lasts >= kShortestMaintenance && lasts <= kLongestMaintenance) return lasts;
+  return failure("maintenance lasts from " + format_duration(kShortestMaintenance) + " to " +
+                 format_duration(kLongestMaintenance) + ", not " + format_duration(lasts) +
+                 "; ask again before it is over, or end it with --end");
+}
+
+Result<Command> decode_maintenance(const json::object& object) {
+  const auto target = text_of(object, "target", true);
+  if (!target) return tl::unexpected(target.error());
+  const json::value* value = object.if_contains("lasts_us");
+  if (value == nullptr || !value->is_int64())
+    return failure("the request needs \"lasts_us\", a whole number of microseconds (0: it is over)");
+  const Duration lasts(value->get_int64());
+  if (lasts != Duration{}) {
+    if (const auto good = within_limits(lasts); !good) return tl::unexpected(good.error());
+  }
+  return command::Maintenance{*target, lasts};
+}
+
 }  // namespace
+
+Result<Duration> parse_maintenance(std::string_view text) {
+  std::string whole(text);
+  if (whole.size() > 1 && whole.back() == 'm') whole += "in";
+  const auto lasts = parse_duration(whole);
+  if (!lasts) return tl::unexpected(lasts.error());
+  return within_limits(*lasts);
+}
 
 const char* fault_name(FaultKind kind) {
   for (const auto& [known, name] : kFaults) {
@@ -92,6 +123,7 @@ Result<Command> decode(std::string_view line) {
     if (!to) return tl::unexpected(to.error());
     return command::Takeover{*app, *to};
   }
+  if (*name == "maintenance") return decode_maintenance(object);
   if (*name == "fault") {
     const auto target = text_of(object, "target", true);
     const auto kind = text_of(object, "kind", true);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/units.hpp"
 #include "core/events.hpp"
 
 #include <optional>
@@ -32,14 +33,26 @@ struct Fault {         // a drill: really causes it
 struct Start {  // an application that was given up or stopped
   std::string app;
 };
+struct Maintenance {   // hands off for a while
+  std::string target;  // a guest or an application
+  Duration lasts{};    // 0: it is over; else within the limits below
+};
 struct Down {};
 }  // namespace command
 
-using Command = std::variant<command::Status, command::Table, command::Report, command::Events,
-                             command::Takeover, command::Fault, command::Start, command::Down>;
+using Command =
+    std::variant<command::Status, command::Table, command::Report, command::Events, command::Takeover,
+                 command::Fault, command::Start, command::Maintenance, command::Down>;
 
 // A longer request is refused before it is read to its end.
 inline constexpr std::size_t kLongestRequestBytes = 4096;
+
+// A forgotten maintenance is an application without a standby: it never lasts longer than a day.
+inline constexpr Duration kShortestMaintenance = std::chrono::seconds(1);
+inline constexpr Duration kLongestMaintenance = std::chrono::hours(24);
+inline constexpr Duration kUsualMaintenance = std::chrono::hours(1);
+// "30m", "90 s", "2 h": as parse_duration, and "m" for minutes. Refuses what is not within the limits.
+[[nodiscard]] Result<Duration> parse_maintenance(std::string_view text);
 
 [[nodiscard]] const char* fault_name(core::FaultKind kind);
 [[nodiscard]] std::optional<core::FaultKind> fault_of(std::string_view name);

@@ -27,12 +27,13 @@ const char* severity_name(core::Severity severity) {
   return "?";
 }
 
-// UTC with milliseconds: 2026-11-22T10:44:42.123Z.
-std::string wall_clock() {
-  const auto now = std::chrono::system_clock::now();
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
-  const auto ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
+}  // namespace
+
+std::string wall_clock(Duration from_now) {
+  const auto at = std::chrono::system_clock::now() + from_now;
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(
+      std::chrono::time_point_cast<std::chrono::system_clock::duration>(at));
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count() % 1000;
   std::tm parts{};
   ::gmtime_r(&seconds, &parts);
   char date[32];
@@ -41,8 +42,6 @@ std::string wall_clock() {
   std::snprintf(text, sizeof text, "%s.%03dZ", date, static_cast<int>(ms));
   return text;
 }
-
-}  // namespace
 
 EventLog::EventLog(const core::Setup& setup, const std::filesystem::path& file)
     : setup_(setup), fd_(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) {

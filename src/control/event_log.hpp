@@ -14,6 +14,9 @@
 
 namespace understudy::control {
 
+// UTC with milliseconds: 2026-11-22T10:44:42.123Z.
+[[nodiscard]] std::string wall_clock(Duration from_now = {});
+
 // The observer port: keeps the latest events (and each application's last report) in memory, appends every
 // event as a line of JSON to a file of the run directory, and hands it to whoever follows.
 class EventLog final : public engine::Observer {

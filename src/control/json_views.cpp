@@ -1,5 +1,7 @@
 #include "control/json_views.hpp"
 
+#include "control/event_log.hpp"
+
 #include <cmath>
 
 namespace understudy::control {
@@ -21,7 +23,13 @@ double rounded_ms(Duration duration) {
   return std::round(to_ms(duration) * 1000.0) / 1000.0;
 }
 
-json::object app_json(const core::State& state, const core::Application& app) {
+// When maintenance ends, by the wall clock; null: there is none.
+json::value maintenance_json(const std::optional<Time>& until, Time now) {
+  if (!until || *until <= now) return nullptr;
+  return json::value(wall_clock(*until - now));
+}
+
+json::object app_json(const core::State& state, const core::Application& app, const HostView& host) {
   const core::Protection protection = core::protection(state, app);
   const auto place = app.place();
   json::object object{{"name", state.name(app.id)},
@@ -34,6 +42,8 @@ json::object app_json(const core::State& state, const core::Application& app) {
   const auto predicted = core::predicted_takeover(state, app);
   object["predicted_takeover_ms"] = predicted ? json::value(rounded_ms(*predicted)) : json::value(nullptr);
   object["trouble"] = core::app_trouble(app);
+  object["maintenance_until"] = maintenance_json(app.maintenance_until, host.now);
+  object["maintenance"] = !core::hands_off(state, app).empty();
   object["hot_standby"] = state.setup.app(app.id).hot_standby;
   return object;
 }
@@ -45,6 +55,7 @@ json::object guest_json(const core::State& state, const core::Guest& guest, cons
                       {"base_bytes", state.setup.guest(guest.id).base_bytes},
                       {"areas_bytes", core::areas_bytes(state, guest.current())},
                       {"host_bytes", host.guests.at(guest.id.value).host_bytes}};
+  object["maintenance_until"] = maintenance_json(guest.maintenance_until, host.now);
   if (const auto* ready = guest.ready()) object["available_bytes"] = ready->memory.available_bytes;
   return object;
 }
@@ -53,7 +64,7 @@ json::object guest_json(const core::State& state, const core::Guest& guest, cons
 
 json::object status_json(const core::State& state, const HostView& host) {
   json::array apps;
-  for (const core::Application& app : state.apps) apps.push_back(app_json(state, app));
+  for (const core::Application& app : state.apps) apps.push_back(app_json(state, app, host));
   json::array guests;
   for (const core::Guest& guest : state.guests) guests.push_back(guest_json(state, guest, host));
   return {{"applications", std::move(apps)},

@@ -14,6 +14,7 @@ struct HostUse {
 };
 
 struct HostView {
+  Time now{};
   std::string accelerator;  // "kvm" or "tcg"
   std::string accelerator_reason;
   std::vector<HostUse> guests;  // by guest index

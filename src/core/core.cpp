@@ -52,6 +52,7 @@ Outputs Core::step(Time now, const Event& event) {
 }
 
 void Core::advance_all(Step& step) {
+  end_maintenance(step);
   // Applications first: what they begin (a takeover) decides whether guests are cleared up or booted now.
   for (const AppId id : state_.by_priority()) advance(step, state_.app(id));
   const bool going_down =

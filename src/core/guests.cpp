@@ -377,7 +377,8 @@ void advance(Step& step, Guest& guest) {
       fenced->dump = Fenced::Dump::under_way;
       step.out.dump.push_back({guest.current()});
     }
-    if (fenced->dump == Fenced::Dump::under_way) return;
+    // A guest that is going down does not wait for a file about its past.
+    if (fenced->dump == Fenced::Dump::under_way && guest.wanted) return;
     // Also when the process has ended: its sockets and files are still there.
     guest.state = Discarding{};
     step.out.discard.push_back({guest.current()});

@@ -3,40 +3,72 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace understudy::core {
 
 namespace {
 
+// Says how to end it, because who reads this waits for it.
+std::string in_maintenance(const std::string& name) {
+  return name + " is in maintenance (`understudy maintenance " + name + " --end` ends it)";
+}
+
 bool under(const std::optional<Time>& until, Time now) {
   return until && now < *until;
+}
+
+// Begun, begun anew, or ended by the operator.
+void set_maintenance(std::optional<Time>& until, Step& step, Duration lasts, const std::string& name,
+                     std::optional<GuestId> guest, std::optional<AppId> app) {
+  if (lasts > Duration{}) {
+    until = step.now + lasts;
+    step.note(Severity::warning, "maintenance-begun",
+              name + " is in maintenance for " + format_duration(lasts) + ": its faults move nothing", guest,
+              app);
+  } else if (std::exchange(until, std::nullopt)) {
+    step.note(Severity::info, "maintenance-ended", name + " is no longer in maintenance", guest, app);
+  }
+}
+
+void expire(std::optional<Time>& until, Step& step, const std::string& name, std::optional<GuestId> guest,
+            std::optional<AppId> app) {
+  if (!until || step.now < *until) return;
+  until.reset();
+  step.note(Severity::warning, "maintenance-expired",
+            name + "'s maintenance is over, its time is up: faults are handled again", guest, app);
 }
 
 }  // namespace
 
 void handle(Step& step, const event::Maintenance& event) {
-  const std::optional<Time> until =
-      event.lasts > Duration{} ? std::optional(step.now + event.lasts) : std::nullopt;
-  const std::string text =
-      until ? " is in maintenance for " + format_duration(event.lasts) + ": its faults move nothing"
-            : " is no longer in maintenance";
   if (event.guest) {
-    step.state.guest(*event.guest).maintenance_until = until;
-    step.note(Severity::info, "maintenance", step.state.name(*event.guest) + text, event.guest);
+    set_maintenance(step.state.guest(*event.guest).maintenance_until, step, event.lasts,
+                    step.state.name(*event.guest), event.guest, std::nullopt);
   }
   if (event.app) {
-    step.state.app(*event.app).maintenance_until = until;
-    step.note(Severity::info, "maintenance", step.state.name(*event.app) + text, std::nullopt, event.app);
+    set_maintenance(step.state.app(*event.app).maintenance_until, step, event.lasts,
+                    step.state.name(*event.app), std::nullopt, event.app);
   }
 }
 
+void end_maintenance(Step& step) {
+  for (Guest& guest : step.state.guests)
+    expire(guest.maintenance_until, step, step.state.name(guest.id), guest.id, std::nullopt);
+  for (Application& app : step.state.apps)
+    expire(app.maintenance_until, step, step.state.name(app.id), std::nullopt, app.id);
+}
+
 std::string hands_off(const State& state, const Application& app) {
-  if (under(app.maintenance_until, state.now)) return state.name(app.id) + " is in maintenance";
   const auto* moving = app.moving();
-  if (moving != nullptr && moving->move.from &&
-      under(state.guest(*moving->move.from).maintenance_until, state.now)) {
-    return state.name(*moving->move.from) + " is in maintenance";
-  }
+  // A switchover is an order: whoever takes an application off a guest in order to work on it has often put
+  // that guest into maintenance first, and must not be left with the application stopped.
+  if (moving != nullptr && moving->move.preferred) return "";
+  if (under(app.maintenance_until, state.now)) return in_maintenance(state.name(app.id));
+  std::optional<GuestId> at;
+  if (const auto* serving = app.serving()) at = serving->on.guest;
+  if (moving != nullptr) at = moving->move.from;
+  if (at && under(state.guest(*at).maintenance_until, state.now)) return in_maintenance(state.name(*at));
   return "";
 }
 
@@ -71,6 +103,7 @@ void preempt(Step& step, Application& app) {
     const auto* serving = other.serving();
     const int priority = step.state.setup.app(other.id).priority;
     if (serving == nullptr || serving->growing || priority >= setup.priority) continue;
+    if (!hands_off(step.state, other).empty()) continue;
     if (!helps({other.id, serving->on})) continue;
     if (victim == nullptr || priority < step.state.setup.app(victim->id).priority) victim = &other;
   }

@@ -121,13 +121,16 @@ void growth_plugged(Step&, Application&);  // one more of its areas is in
 void growth_engaged(Step&, Application&, const event::AreasEngaged&);
 
 // policy.cpp
-// Why an application must not be moved now although it could: maintenance. Empty: it may.
+// Why an application must not be moved now although it could: maintenance, its own or that of the guest where
+// it is or was. Empty: it may. What the operator orders by name is not held up.
 [[nodiscard]] std::string hands_off(const State&, const Application&);
 // Counts the unplanned move that has just begun. When there were too many lately, the application is given up
 // once it has left: something is wrong that moving does not mend.
 void count_takeover(Step&, Application&);
 // Asks an application of lower priority to give its areas up, when that lets this one reach its minimum.
 void preempt(Step&, Application&);
+// Ends the maintenance whose time has come, and says so.
+void end_maintenance(Step&);
 // When the next maintenance ends.
 [[nodiscard]] std::optional<Time> maintenance_end(const State&);
 

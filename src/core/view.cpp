@@ -61,6 +61,7 @@ Protection protection(const State& state, const Application& app) {
     if (!result.why.empty()) result.why += "; ";
     result.why += reason;
   }
+  if (const std::string why = hands_off(state, app); !why.empty()) result.why = why;
   if (!state.journal_trouble.empty()) result.why = state.journal_trouble;
   if (serving == nullptr) result.why = app_trouble(app);
   if (serving != nullptr && !state.guest(serving->on.guest).believed_up()) {

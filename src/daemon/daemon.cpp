@@ -55,6 +55,13 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const Options& options) {
 
 Result<void> Daemon::prepare() {
   log_ = std::make_unique<control::EventLog>(setup_, files_.events());
+  hooks_ = std::make_unique<hooks::HookRunner>(
+      loop_, config_.hooks, options_.run_dir,
+      [this](const core::Notice& notice) { log_->notice(clock_->now(), notice); });
+  log_->follow([this](const std::string& line) {
+    hooks_->event(line);
+    return true;
+  });
   clock_ = std::make_unique<AsioClock>(loop_, sink());
   if (auto done = open_journal(); !done) return done;
   if (auto done = open_pool(); !done) return done;
@@ -106,6 +113,7 @@ Result<void> Daemon::open_hypervisor() {
   qemu::QemuHypervisor::Settings settings;
   settings.run_dir = options_.run_dir;
   settings.guests = qemu::guest_plans(config_);
+  settings.dumps = config_.dumps;
   auto wish = config_.host.accelerator;
   if (options_.accelerator == "kvm") wish = config::Accelerator::kvm;
   if (options_.accelerator == "tcg") wish = config::Accelerator::tcg;
@@ -189,6 +197,7 @@ int Daemon::run() {
                                {},
                                {}});
   if (!journal_->rows().empty()) engine_->deliver(core::event::Resume{});
+  resume_maintenance();  // before the loop tells of anything that has failed
   engine_->deliver(core::event::BringUp{});
   loop_.run();
   if (!going_down_ || !core_->is_down()) return 0;

@@ -9,6 +9,7 @@
 #include "daemon/asio_clock.hpp"
 #include "engine/engine.hpp"
 #include "gateway/gateway_client.hpp"
+#include "hooks/hook_runner.hpp"
 #include "journal/file_journal.hpp"
 #include "link/agent_links.hpp"
 #include "pool/area_pool.hpp"
@@ -56,6 +57,11 @@ class Daemon {
   [[nodiscard]] Result<boost::json::value> handle_takeover(const control::command::Takeover& command);
   [[nodiscard]] Result<boost::json::value> handle_fault(const control::command::Fault& command);
   [[nodiscard]] Result<boost::json::value> handle_start(const control::command::Start& command);
+  [[nodiscard]] Result<boost::json::value> handle_maintenance(const control::command::Maintenance& command);
+  // The file of who is in maintenance, as the core has it now.
+  [[nodiscard]] Result<void> remember_maintenance();
+  // What a former daemon was told; those whose time is up are left out.
+  void resume_maintenance();
   [[nodiscard]] Result<boost::json::value> handle_report(const control::command::Report& command);
   [[nodiscard]] Result<core::AppId> app_named(const std::string& name) const;
   [[nodiscard]] control::HostView host_view();
@@ -67,6 +73,7 @@ class Daemon {
   UniqueFd lock_;
   boost::asio::io_context loop_{1};
   std::unique_ptr<control::EventLog> log_;
+  std::unique_ptr<hooks::HookRunner> hooks_;
   std::unique_ptr<journal::FileJournal> journal_;
   bool resumes_ = false;
   std::unique_ptr<pool::AreaPool> pool_;

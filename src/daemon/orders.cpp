@@ -3,6 +3,7 @@
 #include "core/view.hpp"
 #include "daemon/daemon.hpp"
 #include "daemon/host_use.hpp"
+#include "daemon/maintenance_file.hpp"
 
 #include <algorithm>
 
@@ -37,6 +38,7 @@ Result<json::value> Daemon::handle(const control::Command& command) {
     Answer operator()(const control::command::Takeover& c) const { return daemon.handle_takeover(c); }
     Answer operator()(const control::command::Fault& c) const { return daemon.handle_fault(c); }
     Answer operator()(const control::command::Start& c) const { return daemon.handle_start(c); }
+    Answer operator()(const control::command::Maintenance& c) const { return daemon.handle_maintenance(c); }
     Answer operator()(const control::command::Down&) const {
       daemon.going_down_ = true;
       daemon.engine_->deliver(core::event::BringDown{});
@@ -76,8 +78,12 @@ Result<json::value> Daemon::handle_takeover(const control::command::Takeover& co
     const std::string why = core::why_not(state, app, state.guest(*to));
     if (!why.empty()) return failure("not now: " + why);
   } else {
+    // Maintenance holds up what happens by itself, not an order.
     const core::Protection protection = core::protection(state, app);
-    if (!protection.is_protected) return failure("not now: " + protection.why);
+    const bool maintenance = state.journal_trouble.empty() && !core::hands_off(state, app).empty();
+    std::string why = protection.why;
+    if (maintenance && protection.standby) why = core::why_not(state, app, state.guest(*protection.standby));
+    if (!why.empty()) return failure("not now: " + why);
     to = protection.standby;
   }
   engine_->deliver(core::event::Switchover{*named, to});
@@ -94,6 +100,60 @@ Result<json::value> Daemon::handle_start(const control::command::Start& command)
   }
   engine_->deliver(core::event::StartApp{*named});
   return json::value(command.app + " is being started");
+}
+
+Result<json::value> Daemon::handle_maintenance(const control::command::Maintenance& command) {
+  core::event::Maintenance event{{}, {}, command.lasts};
+  bool was = false;
+  std::string known;
+  for (const core::Guest& guest : core_->state().guests) {
+    const std::string& name = core_->state().name(guest.id);
+    known += (known.empty() ? "" : ", ") + name;
+    if (name != command.target) continue;
+    event.guest = guest.id;
+    was |= guest.maintenance_until.has_value();
+  }
+  for (const core::Application& app : core_->state().apps) {
+    const std::string& name = core_->state().name(app.id);
+    known += ", " + name;
+    if (name != command.target) continue;
+    event.app = app.id;
+    was |= app.maintenance_until.has_value();
+  }
+  if (!event.guest && !event.app)
+    return failure("no guest or application is called \"" + command.target + "\"; there are: " + known);
+  const bool ends = command.lasts == Duration{};
+  if (ends && !was) return failure(command.target + " is not in maintenance");
+  engine_->deliver(event);
+  const Result<void> remembered = remember_maintenance();
+  const std::string doubt =
+      remembered ? "" : " (" + remembered.error().message + ": the next daemon will not know)";
+  if (ends)
+    return json::value(command.target + " is no longer in maintenance: its faults are handled again" + doubt);
+  return json::value(command.target + " is in maintenance until " + control::wall_clock(command.lasts) +
+                     ": its faults move nothing until then, or until `understudy maintenance " +
+                     command.target + " --end`" + doubt);
+}
+
+Result<void> Daemon::remember_maintenance() {
+  std::vector<MaintenanceRow> rows;
+  const Time now = clock_->now();
+  const auto add = [&](const std::string& name, const std::optional<Time>& until) {
+    if (until && *until > now) rows.push_back({name, std::chrono::system_clock::now() + (*until - now)});
+  };
+  for (const core::Guest& guest : core_->state().guests)
+    add(core_->state().name(guest.id), guest.maintenance_until);
+  for (const core::Application& app : core_->state().apps)
+    add(core_->state().name(app.id), app.maintenance_until);
+  return write_maintenance(files_.maintenance(), rows);
+}
+
+void Daemon::resume_maintenance() {
+  for (const MaintenanceRow& row : read_maintenance(files_.maintenance())) {
+    const auto left = std::chrono::ceil<std::chrono::seconds>(row.until - std::chrono::system_clock::now());
+    const Duration lasts = std::min<Duration>(left, control::kLongestMaintenance);
+    if (lasts > Duration{}) (void)handle_maintenance({row.name, lasts});
+  }
 }
 
 Result<json::value> Daemon::handle_fault(const control::command::Fault& command) {
@@ -142,6 +202,7 @@ Result<json::value> Daemon::handle_fault(const control::command::Fault& command)
 
 control::HostView Daemon::host_view() {
   control::HostView view;
+  view.now = clock_->now();
   view.accelerator = accelerator_;
   view.accelerator_reason = accelerator_reason_;
   view.vmm.push_back({"understudyd", own_bytes()});

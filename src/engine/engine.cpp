@@ -107,6 +107,7 @@ void Engine::perform_durable(const core::Outputs& out) {
   for (const auto& action : out.growth) ports_.agents.answer_growth(action);
   for (const auto& action : out.start) ports_.agents.ask_start(action);
   for (const auto& action : out.route) ports_.gate.route(action.app, action.run);
+  for (const auto& action : out.dump) ports_.hypervisor.dump(action.run);
   for (const auto& action : out.discard) ports_.hypervisor.discard(action.run);
   for (const auto& action : out.launch) ports_.hypervisor.launch(action.run);
 }
@@ -121,6 +122,7 @@ void Engine::withhold(const core::Outputs& out) {
   append(withheld_.growth, out.growth);
   append(withheld_.start, out.start);
   append(withheld_.route, out.route);
+  append(withheld_.dump, out.dump);
   append(withheld_.discard, out.discard);
   append(withheld_.launch, out.launch);
   something_withheld_ = true;

@@ -33,6 +33,8 @@ class Hypervisor {  // qemu/
   // Areas plugged in one call are given to the monitor back to back, in order.
   virtual void plug(core::GuestRun run, std::span<const core::AreaId> areas) = 0;
   virtual void unplug(core::GuestRun run, std::span<const core::AreaId> areas) = 0;
+  // Writes the base memory of a stopped run, and never an area, to a file.
+  virtual void dump(core::GuestRun run) = 0;
   virtual void discard(core::GuestRun run) = 0;
 };
 

@@ -102,6 +102,14 @@ std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, c
   return argv;
 }
 
+// The q35 machine: what does not fit below its PCI hole goes on at 4 GiB (hw/i386/pc_q35.c, pc_q35_init).
+std::uint64_t end_of_base(Bytes base_bytes) {
+  constexpr Bytes kMostBelowTheHole = 0xb0000000;
+  constexpr Bytes kBelowTheHole = 2_GiB;  // of more than that
+  if (base_bytes < kMostBelowTheHole) return base_bytes;
+  return 4_GiB + (base_bytes - kBelowTheHole);
+}
+
 std::string backend_id(core::AreaId area) {
   return id_of("mem-", area);
 }

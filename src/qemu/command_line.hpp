@@ -33,6 +33,10 @@ inline constexpr const char* kAgentPort = "org.understudy.agent.0";
 [[nodiscard]] std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan,
                                                     const Marker& marker);
 
+// The end of base memory in the guest's physical address space. Areas are plugged in above it: no address
+// below belongs to one.
+[[nodiscard]] std::uint64_t end_of_base(Bytes base_bytes);
+
 // Names of an area's objects inside its guest's QEMU.
 [[nodiscard]] std::string backend_id(core::AreaId area);  // "mem-0007"
 [[nodiscard]] std::string dimm_id(core::AreaId area);     // "dimm-0007"

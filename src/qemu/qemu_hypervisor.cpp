@@ -19,7 +19,12 @@ QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings,
     : loop_(loop),
       settings_(std::move(settings)),
       pool_(pool),
-      sink_(std::make_shared<engine::EventSink>(std::move(sink))) {}
+      sink_(std::make_shared<engine::EventSink>(std::move(sink))),
+      dumps_(settings_.dumps) {
+  std::vector<std::string> names;
+  for (const GuestPlan& plan : settings_.guests) names.push_back(plan.name);
+  dumps_.clear_parts(names);
+}
 
 QemuHypervisor::~QemuHypervisor() = default;
 
@@ -79,6 +84,7 @@ QemuRun& QemuHypervisor::make(core::GuestRun run) {
                            pool_,
                            settings_.qemu,
                            settings_.limits,
+                           dumps_,
                            [this](core::Event event) { emit(std::move(event)); },
                            [this](core::GuestRun which) {
                              post([this, which] {
@@ -130,6 +136,11 @@ void QemuHypervisor::plug(core::GuestRun run, std::span<const core::AreaId> area
 void QemuHypervisor::unplug(core::GuestRun run, std::span<const core::AreaId> areas) {
   if (QemuRun* known = find(run)) return known->unplug(areas);
   for (const core::AreaId area : areas) emit(UnplugFailed{run, area, "the guest has no process"});
+}
+
+void QemuHypervisor::dump(core::GuestRun run) {
+  if (QemuRun* known = find(run)) return known->dump();
+  emit(DumpDone{run, "", "the guest has no process"});
 }
 
 void QemuHypervisor::discard(core::GuestRun run) {

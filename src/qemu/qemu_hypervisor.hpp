@@ -25,6 +25,7 @@ class QemuHypervisor final : public engine::Hypervisor {
     std::vector<GuestPlan> guests;  // under the core's ids, see guest_plans()
     Qemu qemu;                      // see find_qemu() and choose_accelerator()
     Limits limits;
+    config::Dumps dumps;  // where dump() writes
   };
   // Called from the loop. available: the agent's socket and the forwarded ports of the run can be used
   // (before its GuestLaunched); gone: no more (before its GuestFenced or GuestExited). At most once each per
@@ -54,6 +55,7 @@ class QemuHypervisor final : public engine::Hypervisor {
   void probe(core::GuestRun run) override;
   void plug(core::GuestRun run, std::span<const core::AreaId> areas) override;
   void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override;
+  void dump(core::GuestRun run) override;
   void discard(core::GuestRun run) override;
 
   // The host port, on 127.0.0.1, that leads to this port of the guest.
@@ -87,6 +89,7 @@ class QemuHypervisor final : public engine::Hypervisor {
   Settings settings_;
   const pool::AreaPool& pool_;
   std::shared_ptr<engine::EventSink> sink_;  // posted calls happen only while it lives
+  DumpStore dumps_;
   Listener listener_;
   HostBytes host_bytes_;
   std::map<core::GuestRun, std::unique_ptr<QemuRun>> runs_;

@@ -30,6 +30,7 @@ QemuRun::QemuRun(Context context, core::GuestRun run, const GuestPlan& plan, Gue
       marker_(std::move(marker)),
       start_limit_(context_.loop),
       lost_limit_(context_.loop),
+      dump_limit_(context_.loop),
       self_(std::make_shared<QemuRun*>(this)) {}
 
 QemuRun::~QemuRun() {
@@ -182,6 +183,7 @@ void QemuRun::adopt() {
 
 // ---- what QEMU says by itself ----
 void QemuRun::on_event(const QmpEvent& event) {
+  if (event.name == "DUMP_COMPLETED") return on_dump_completed(event);
   if (phase_ == Phase::starting) early_event_ = true;  // looked into when the monitor is open
   if (phase_ != Phase::running) return;
   if (event.name == "GUEST_PANICKED") {
@@ -225,6 +227,7 @@ void QemuRun::check_unasked_stop() {
 }
 
 void QemuRun::on_monitor_lost(const std::string& why) {
+  end_dump("its monitor's connection was lost (" + why + ")");
   if (phase_ == Phase::stopped || phase_ == Phase::gone || !has_process()) return;
   if (fence_asked_) return fence_by_kill("its monitor is gone");
   // Almost always QEMU is just dying, and its process says how in a moment.
@@ -238,6 +241,7 @@ void QemuRun::on_monitor_lost(const std::string& why) {
 
 void QemuRun::on_process_end(const std::string& how) {
   if (monitor_) monitor_->close();
+  end_dump("its QEMU ended meanwhile: " + how);
   if (phase_ == Phase::starting || phase_ == Phase::running) {
     const bool asked = fence_asked_ || discard_asked_;
     stopped(own_reason_.empty() ? (asked ? how : with_log(how)) : own_reason_ + "; ended by us: " + how);

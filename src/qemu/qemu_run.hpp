@@ -4,6 +4,7 @@
 #include "pool/area_pool.hpp"
 #include "qemu/area_plugger.hpp"
 #include "qemu/command_line.hpp"
+#include "qemu/dump_store.hpp"
 #include "qemu/guest_files.hpp"
 #include "qemu/limits.hpp"
 #include "qemu/monitor_reply.hpp"
@@ -41,6 +42,7 @@ class QemuRun final {
     const pool::AreaPool& pool;
     const Qemu& qemu;
     const Limits& limits;
+    const DumpStore& dumps;
     Emit emit;                                      // delivers later, in order
     std::function<void(core::GuestRun)> available;  // sockets and ports can be used from now on
     std::function<void(core::GuestRun)> gone;       // and from now on no more; once
@@ -59,6 +61,7 @@ class QemuRun final {
   void probe();
   void plug(std::span<const core::AreaId> areas);
   void unplug(std::span<const core::AreaId> areas);
+  void dump();
   void discard();
 
   [[nodiscard]] core::GuestRun id() const { return run_; }
@@ -104,6 +107,8 @@ class QemuRun final {
   void fence_by_kill(const std::string& because);
   void end_by_ourselves(const std::string& why);
   void stopped(const std::string& how);
+  void on_dump_completed(const QmpEvent& event);
+  void end_dump(const std::string& failed);
   void finish_discard();
   void answer_probe(bool answered, const std::string& text, const std::string& monitor);
   void emit(core::Event event) { context_.emit(std::move(event)); }
@@ -122,6 +127,7 @@ class QemuRun final {
   ForwardedPorts ports_;
   boost::asio::steady_timer start_limit_;
   boost::asio::steady_timer lost_limit_;
+  boost::asio::steady_timer dump_limit_;
   bool launched_here_ = false;  // else adopted
   bool available_ = false;
   bool early_event_ = false;  // something happened while the monitor was being opened
@@ -130,6 +136,7 @@ class QemuRun final {
   bool discard_asked_ = false;
   std::string own_reason_;  // why we ended it without being asked
   std::string stopped_how_;
+  std::filesystem::path dump_part_;  // being written; empty: nothing is
   VcpuProgress last_progress_;
   std::chrono::steady_clock::time_point last_progress_at_{};
   std::shared_ptr<QemuRun*> self_;  // posted and timed calls reach this object only while it lives

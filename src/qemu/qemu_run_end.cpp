@@ -105,6 +105,7 @@ void QemuRun::stopped(const std::string& how) {
 void QemuRun::discard() {
   if (phase_ == Phase::gone) return emit(GuestGone{run_});
   if (std::exchange(discard_asked_, true)) return;
+  end_dump("the guest is being discarded");
   if (leftover_) return;  // a launch that had not begun; goes on when the leftover is gone
   if (!has_process()) return finish_discard();
   if (monitor_) monitor_->close();

@@ -13,6 +13,8 @@ constexpr Duration kUnplugLimit = std::chrono::seconds(2);
 constexpr Duration kLaunchLimit = std::chrono::seconds(5);
 // How long it waits for the monitor of a process that it adopts.
 constexpr Duration kAdoptLimit = std::chrono::seconds(1);
+// Of a dump, which nobody waits for; every other one fails.
+constexpr Duration kDumpTime = std::chrono::milliseconds(400);
 constexpr Span kSlowFence{std::chrono::milliseconds(500), std::chrono::seconds(4)};
 
 }  // namespace
@@ -162,6 +164,12 @@ void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
   truth.in.reset();
   truth.confirmed = false;
   world_.from_monitor(run, core::event::AreaUnplugged{run, area});
+}
+
+void SimHypervisor::dump(core::GuestRun run) {
+  world_.kill_point();
+  const bool works = run.run % 2 == 1;
+  world_.post(kDumpTime, core::event::DumpDone{run, works ? "dump" : "", works ? "" : "no space left"});
 }
 
 void SimHypervisor::discard(core::GuestRun run) {

@@ -18,6 +18,7 @@ class SimHypervisor final : public engine::Hypervisor {
   void probe(core::GuestRun run) override;
   void plug(core::GuestRun run, std::span<const core::AreaId> areas) override;
   void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override;
+  void dump(core::GuestRun run) override;
   void discard(core::GuestRun run) override;
 
  private:

@@ -54,6 +54,7 @@ core::GuestSetup draw_guest(Random& random, const std::string& name, bool domain
   guest.heartbeat_limit = std::chrono::milliseconds(random.between(200, 800));
   guest.hang_confirm = std::chrono::milliseconds(random.between(0, 600));
   guest.silent_agent_limit = random.chance(0.5) ? Duration{} : std::chrono::seconds(random.between(1, 15));
+  guest.dump = guest.slots < 40;
   return guest;
 }
 

@@ -177,7 +177,7 @@ class Understudy:
 NO_RESTART = '{ attempts = 0, window = "60 s", delay = "100 ms" }'
 
 
-def guests_config(guests, pool):
+def guests_config(guests, pool, dumps=False):
     """The configuration up to its applications: the pool, the image, the guests."""
     text = f"""[pool]
 memory = "{pool}"
@@ -188,6 +188,7 @@ disk = "{IMAGE}/apps.squashfs"
 """
     for name in guests:
         text += f'[[guest]]\nname = "{name}"\nbase_memory = "128 MiB"\noverhead = "160 MiB"\n'
+        text += "crash_dump = true\n" if dumps else ""
     return text
 
 
@@ -215,8 +216,8 @@ flap = {{ takeovers = 0 }}
 """
 
 
-def redis_config(port, *, guests=("alpha", "beta"), pool="1600 MiB", **options):
-    return guests_config(guests, pool) + redis_application("redis", port, guests=guests, **options)
+def redis_config(port, *, guests=("alpha", "beta"), pool="1600 MiB", dumps=False, **options):
+    return guests_config(guests, pool, dumps) + redis_application("redis", port, guests=guests, **options)
 
 
 class Redis:

@@ -74,6 +74,56 @@ class Directory {
   fs::path path_;
 };
 
+TEST(Config, Dumps) {
+  const Config plain = good(kSmall);
+  EXPECT_EQ(plain.dumps.directory, "/etc/understudy/dumps");
+  EXPECT_EQ(plain.dumps.keep, 3U);
+  EXPECT_EQ(plain.dumps.limit, seconds(60));
+  EXPECT_FALSE(plain.setup().guests[0].dump);
+
+  std::string text = kSmall;
+  text.replace(text.find("name = \"beta\""), 13, "name = \"beta\"\ncrash_dump = true");
+  const Config config = good(text + R"(
+[dumps]
+directory = "../cores"
+keep = 1
+budget = "1 GiB"
+limit = "5 s"
+)");
+  EXPECT_EQ(config.dumps.directory, "/etc/cores");
+  EXPECT_EQ(config.dumps.keep, 1U);
+  EXPECT_EQ(config.dumps.budget_bytes, 1_GiB);
+  EXPECT_EQ(config.dumps.limit, seconds(5));
+  EXPECT_FALSE(config.setup().guests[0].dump);
+  EXPECT_TRUE(config.setup().guests[1].dump);
+}
+
+TEST(Config, Hooks) {
+  EXPECT_THAT(good(kSmall).hooks, IsEmpty());
+  const Config config = good(std::string(kSmall) + R"(
+[[hook]]
+on = ["takeover-done", "guest-panicked"]
+command = ["/usr/bin/logger", "-t", "understudy"]
+[[hook]]
+on = ["*"]
+command = ["/bin/true"]
+limit = "500 ms"
+)");
+  ASSERT_EQ(config.hooks.size(), 2U);
+  EXPECT_THAT(config.hooks[0].on, ElementsAre("takeover-done", "guest-panicked"));
+  EXPECT_THAT(config.hooks[0].command, ElementsAre("/usr/bin/logger", "-t", "understudy"));
+  EXPECT_EQ(config.hooks[0].limit, seconds(10));
+  EXPECT_EQ(config.hooks[1].limit, milliseconds(500));
+}
+
+TEST(Config, ThereMayBeSixtyFourHooks) {
+  std::string text = kSmall;
+  for (int i = 0; i < 64; ++i) text += "[[hook]]\non = [\"*\"]\ncommand = [\"/bin/true\"]\n";
+  EXPECT_EQ(good(text).hooks.size(), 64U);
+  EXPECT_THAT(errors(text + "[[hook]]\non = [\"*\"]\ncommand = [\"/bin/true\"]\n"),
+              ElementsAre(HasSubstr("this is hook number 65")));
+}
+
 TEST(Config, DefaultsAreFilledIn) {
   const Config config = good(kSmall);
   EXPECT_EQ(config.host.accelerator, Accelerator::automatic);

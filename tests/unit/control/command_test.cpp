@@ -14,6 +14,8 @@ TEST(Command, EveryCommandSurvivesTheWire) {
                                       command::Takeover{"redis", "beta"},
                                       command::Fault{"alpha", core::FaultKind::vmm_kill},
                                       command::Start{"redis"},
+                                      command::Maintenance{"alpha", std::chrono::minutes(30)},
+                                      command::Maintenance{"redis", Duration{}},
                                       command::Down{}};
   for (const Command& command : commands) {
     const std::string line = encode(command);
@@ -35,6 +37,17 @@ TEST(Command, EveryFaultHasAName) {
   EXPECT_FALSE(fault_of("flood"));
 }
 
+TEST(Command, MaintenanceTakesTheDurationsThatPeopleWrite) {
+  EXPECT_EQ(parse_maintenance("30m").value(), std::chrono::minutes(30));
+  EXPECT_EQ(parse_maintenance("30 min").value(), std::chrono::minutes(30));
+  EXPECT_EQ(parse_maintenance("90 s").value(), std::chrono::seconds(90));
+  EXPECT_EQ(parse_maintenance("24h").value(), std::chrono::hours(24));
+  for (const char* text :
+       {"", "m", "30", "0 s", "25 h", "-5m", "999 ms", "99999999999999999999 h", "half an hour"})
+    EXPECT_FALSE(parse_maintenance(text)) << text;
+  EXPECT_NE(parse_maintenance("25h").error().message.find("to 24 h, not 25 h"), std::string::npos);
+}
+
 TEST(Command, RefusesWhatIsNoCommandAndSaysWhatIsMissing) {
   const std::vector<std::pair<const char*, const char*>> wrong{
       {"", "not a JSON object"},
@@ -45,6 +58,11 @@ TEST(Command, RefusesWhatIsNoCommandAndSaysWhatIsMissing) {
       {"{\"command\":\"takeover\",\"app\":7}", "needs \"app\""},
       {"{\"command\":\"fault\",\"target\":\"alpha\"}", "needs \"kind\""},
       {"{\"command\":\"fault\",\"target\":\"alpha\",\"kind\":\"flood\"}", "no kind of fault"},
+      {"{\"command\":\"maintenance\",\"lasts_us\":0}", "needs \"target\""},
+      {"{\"command\":\"maintenance\",\"target\":\"alpha\"}", "needs \"lasts_us\""},
+      {"{\"command\":\"maintenance\",\"target\":\"alpha\",\"lasts_us\":1.5}", "needs \"lasts_us\""},
+      {"{\"command\":\"maintenance\",\"target\":\"alpha\",\"lasts_us\":-1}", "from 1 s to 24 h"},
+      {"{\"command\":\"maintenance\",\"target\":\"alpha\",\"lasts_us\":9000000000000}", "from 1 s to 24 h"},
       {"{\"command\":{\"a\":{\"b\":{\"c\":{\"d\":1}}}}}", "not a JSON object"},
   };
   for (const auto& [line, said] : wrong) {

@@ -177,6 +177,8 @@ class FakeQemu {
       devices_[argument("id")] = next_address_;
       next_address_ += 128 << 20;
       done(id);
+    } else if (name == "dump-guest-memory") {
+      dump(id, arguments);
     } else if (name == "device_del") {
       if (devices_.count(argument("id")) == 0)
         return refuse(id, "DeviceNotFound", "Device '" + argument("id") + "' not found");
@@ -189,6 +191,20 @@ class FakeQemu {
     } else {
       done(id);
     }
+  }
+
+  void dump(const json::value& id, const json::object& arguments) {
+    const std::string protocol(arguments.at("protocol").as_string());
+    if (std::FILE* file = std::fopen(protocol.substr(protocol.find(':') + 1).c_str(), "w")) {
+      std::fputs((json::serialize(arguments) + "\n").c_str(), file);
+      std::fclose(file);
+    }
+    done(id);
+    if (has("dump-hangs")) return;
+    if (has("dump-fails"))
+      return event("DUMP_COMPLETED",
+                   R"({"result": {"status": "failed"}, "error": "dump: failed to save memory"})");
+    event("DUMP_COMPLETED", R"({"result": {"status": "completed", "total": 1, "completed": 1}})");
   }
 
   void ask_guest_to_let_go(const std::string& device) {

@@ -18,6 +18,8 @@ namespace understudy::qemu {
 //   refusing          the guest refuses to let go of an area
 //   dead-kernel       connections to forwarded ports stay open
 //   hello             whoever connects to the agent's socket gets a line
+//   dump-hangs        a dump is begun and never done
+//   dump-fails        a dump is begun and fails
 //   unstoppable       `stop` succeeds, but query-status says that it runs
 // Orders: "panic", "shutdown REASON", "stop STATUS", "deleted DEVICE", "exit STATUS", "abort".
 constexpr const char* kFakeQemuVariable = "UNDERSTUDY_FAKE_QEMU";

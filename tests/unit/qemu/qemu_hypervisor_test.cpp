@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
 
 namespace understudy::qemu {
 namespace {
@@ -55,6 +56,8 @@ struct HypervisorTest : testing::Test {
       plan.ports = {6379};
       settings.guests.push_back(plan);
     }
+    settings.dumps.directory = std::filesystem::path(directory.path) / "dumps";
+    settings.dumps.limit = milliseconds(300);
     settings.limits.launch = milliseconds(500);
     settings.limits.adopt = milliseconds(500);
     settings.limits.fence_monitor = milliseconds(100);
@@ -447,6 +450,88 @@ TEST_P(FenceFault, EndsInGuestFencedAndOnlyWhenItIsTrue) {
   loop.run_for(kQuiet);
   EXPECT_EQ(events.size(), 3u);
   EXPECT_TRUE(processes().empty());
+}
+
+// ---- dump ----
+
+TEST_F(HypervisorTest, ADumpIsOfTheBaseMemoryAlone) {
+  launch();
+  plug();
+  order(kA, "panic");
+  (void)await<GuestPanicked>(kA);
+  hypervisor->fence(kA);
+  (void)await<GuestFenced>(kA);
+  hypervisor->dump(kA);
+  const auto done = await<DumpDone>(kA);
+  EXPECT_THAT(done.file, HasSubstr("/dumps/a-")) << done.why_not;
+  std::ifstream in(done.file);
+  std::string arguments;
+  std::getline(in, arguments);
+  EXPECT_THAT(arguments, HasSubstr(R"("begin":0,"length":134217728)"));
+  EXPECT_THAT(arguments, HasSubstr(R"("paging":false)"));
+  hypervisor->discard(kA);
+  (void)await<GuestGone>(kA);
+  loop.run_for(kQuiet);
+  EXPECT_EQ(all<DumpDone>(kA).size(), 1u);
+  EXPECT_TRUE(std::filesystem::exists(done.file)) << "a dump stays when its guest goes";
+}
+
+TEST_F(HypervisorTest, ThereIsNoDumpOfWhatRunsOrWasKilled) {
+  hypervisor->dump(kA);
+  EXPECT_THAT(await<DumpDone>(kA).why_not, HasSubstr("no process"));
+  launch();
+  hypervisor->dump(kA);
+  EXPECT_THAT(await<DumpDone>(kA, 2).why_not, HasSubstr("not stopped"));
+  ASSERT_TRUE(hypervisor->sigstop(kA));
+  hypervisor->fence(kA);
+  (void)await<GuestFenced>(kA);
+  hypervisor->dump(kA);
+  EXPECT_THAT(await<DumpDone>(kA, 3).why_not, HasSubstr("had to be killed"));
+}
+
+struct DumpFault : HypervisorTest, testing::WithParamInterface<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Every, DumpFault,
+                         testing::Values("refuse=dump-guest-memory", "silent=dump-guest-memory",
+                                         "exit=dump-guest-memory", "hangup=dump-guest-memory",
+                                         "garbage=dump-guest-memory", "dump-hangs", "dump-fails"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           for (char& c : name) c = c == '-' || c == '=' ? '_' : c;
+                           return name;
+                         });
+
+TEST_P(DumpFault, IsAnsweredOnceLeavesNoFileAndKeepsNobodyFromDiscardingIt) {
+  faults(GetParam());
+  launch();
+  order(kA, "panic");
+  (void)await<GuestPanicked>(kA);
+  hypervisor->fence(kA);
+  (void)await<GuestFenced>(kA);
+  hypervisor->dump(kA);
+  const auto done = await<DumpDone>(kA);
+  EXPECT_EQ(done.file, "");
+  EXPECT_FALSE(done.why_not.empty());
+  hypervisor->discard(kA);
+  (void)await<GuestGone>(kA);
+  loop.run_for(kQuiet);
+  EXPECT_EQ(all<DumpDone>(kA).size(), 1u);
+  EXPECT_TRUE(std::filesystem::is_empty(settings.dumps.directory));
+}
+
+TEST_F(HypervisorTest, ADiscardDoesNotWaitForADump) {
+  settings.dumps.limit = std::chrono::minutes(1);
+  faults("dump-hangs");
+  make_hypervisor();
+  launch();
+  order(kA, "panic");
+  (void)await<GuestPanicked>(kA);
+  hypervisor->fence(kA);
+  (void)await<GuestFenced>(kA);
+  hypervisor->dump(kA);
+  hypervisor->discard(kA);
+  EXPECT_THAT(await<DumpDone>(kA).why_not, HasSubstr("discarded"));
+  (void)await<GuestGone>(kA);
+  EXPECT_TRUE(std::filesystem::is_empty(settings.dumps.directory));
 }
 
 TEST_F(HypervisorTest, AGuestThatRunsOnAfterStopIsKilled) {

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <array>
+#include <string_view>
+
+namespace understudy::core {
+
+// Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
+// can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
+inline constexpr std::array<std::string_view, 45> kNoticeKinds{"agent-misbehaved",
+                                                               "agent-says",
+                                                               "agent-silent",
+                                                               "app-failed",
+                                                               "app-faulted",
+                                                               "app-grows",
+                                                               "app-placing",
+                                                               "app-restarted",
+                                                               "app-restarting",
+                                                               "app-resumed",
+                                                               "app-serving",
+                                                               "app-start-failed",
+                                                               "area-scrubbed",
+                                                               "daemon-leaves",
+                                                               "daemon-started",
+                                                               "drill",
+                                                               "dump",
+                                                               "gateway",
+                                                               "guest-adopted",
+                                                               "guest-answers",
+                                                               "guest-exited",
+                                                               "guest-fenced",
+                                                               "guest-fencing",
+                                                               "guest-hung",
+                                                               "guest-launch-failed",
+                                                               "guest-launching",
+                                                               "guest-panicked",
+                                                               "guest-ready",
+                                                               "guest-suspected",
+                                                               "hook-failed",
+                                                               "hooks-dropped",
+                                                               "journal-failed",
+                                                               "journal-works",
+                                                               "maintenance-begun",
+                                                               "maintenance-ended",
+                                                               "maintenance-expired",
+                                                               "no-dump",
+                                                               "no-memory",
+                                                               "no-more-memory",
+                                                               "plug-failed",
+                                                               "released-in-part",
+                                                               "scrub-failed",
+                                                               "takeover-begun",
+                                                               "takeover-done",
+                                                               "takeover-waits"};
+
+// What tells of hooks sets none off: one that fails would otherwise go on for ever.
+[[nodiscard]] constexpr bool is_about_hooks(std::string_view kind) {
+  return kind == "hook-failed" || kind == "hooks-dropped";
+}
+
+}  // namespace understudy::core

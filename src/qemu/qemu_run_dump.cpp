@@ -1,0 +1,70 @@
+// How the base memory of a run that was stopped is written to a file. Only its base memory: the areas that it
+// still has mapped belong to somebody else by now.
+#include "qemu/command_line.hpp"
+#include "qemu/qemu_run.hpp"
+
+#include <utility>
+
+#include <boost/json/serialize.hpp>
+
+namespace understudy::qemu {
+
+namespace json = boost::json;
+using namespace core::event;
+
+// 1. the guest is stopped, its QEMU lives and listens: a kill has left nothing to write
+// 2. a file, made here, so that its mode is ours; room for it
+// 3. dump-guest-memory in the background, DUMP_COMPLETED within the limit
+// 4. the file's name, the oldest removed, DumpDone
+// Each failure is a DumpDone that says why; QEMU may then still be writing to a file that has no name any
+// more, until it is discarded.
+void QemuRun::dump() {
+  if (!dump_part_.empty()) return;  // asked already
+  if (phase_ == Phase::starting || phase_ == Phase::running)
+    return emit(DumpDone{run_, "", "the guest is not stopped"});
+  if (phase_ == Phase::gone || discard_asked_ || !has_process() || !monitor_ || !monitor_->ready())
+    return emit(DumpDone{run_, "", "its QEMU had to be killed, and its memory went with it"});
+  const auto part = context_.dumps.begin(plan_.name, run_.run, plan_.base_bytes);
+  if (!part) return emit(DumpDone{run_, "", part.error().message});
+  dump_part_ = *part;
+  dump_limit_.expires_after(context_.dumps.limit());
+  dump_limit_.async_wait([weak = std::weak_ptr(self_)](auto error) {
+    const auto self = weak.lock();
+    if (error || !self) return;
+    (*self)->end_dump("it was not written within " + format_duration((*self)->context_.dumps.limit()) +
+                      "; raise limit in [dumps], or write to a faster disk");
+  });
+  const json::object arguments{
+      {"paging", false}, {"protocol", "file:" + dump_part_.string()}, {"detach", true},
+      {"begin", 0},      {"length", end_of_base(plan_.base_bytes)},   {"format", "elf"}};
+  monitor_->execute("dump-guest-memory", arguments, context_.dumps.limit(), [this](const QmpReply& reply) {
+    if (!reply) end_dump(reply.error().message);
+  });
+}
+
+void QemuRun::on_dump_completed(const QmpEvent& event) {
+  if (dump_part_.empty()) return;
+  const json::value* error = event.data.if_contains("error");
+  if (error != nullptr) return end_dump("QEMU says: " + json::serialize(*error));
+  const json::value* result = event.data.if_contains("result");
+  const json::value* status =
+      result != nullptr && result->is_object() ? result->get_object().if_contains("status") : nullptr;
+  const bool completed = status != nullptr && status->is_string() && status->get_string() == "completed";
+  end_dump(completed ? "" : "QEMU says that it is not complete");
+}
+
+// Empty: it was written.
+void QemuRun::end_dump(const std::string& failed) {
+  if (dump_part_.empty()) return;
+  dump_limit_.cancel();
+  const auto part = std::exchange(dump_part_, {});
+  if (!failed.empty()) {
+    DumpStore::abandon(part);
+    return emit(DumpDone{run_, "", failed});
+  }
+  const auto file = context_.dumps.finish(part);
+  if (!file) return emit(DumpDone{run_, "", file.error().message});
+  emit(DumpDone{run_, file->string(), ""});
+}
+
+}  // namespace understudy::qemu

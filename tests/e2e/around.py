@@ -1,0 +1,177 @@
+"""What stands around a takeover: maintenance, hooks, crash dumps."""
+import json
+import os
+import signal
+import struct
+
+from harness import MIB, Failed, Understudy, free_port, redis_config
+from os_faults import expect_takeover, pair
+
+
+def case_maintenance():
+    """Under maintenance a killed QEMU moves nothing and everything says why; when it ends the takeover happens."""
+    with pair() as (understudy, client):
+        nobody = understudy.run("maintenance", "gamma", check=False)
+        if nobody.returncode != 1 or "alpha, beta, redis" not in nobody.stderr:
+            raise Failed(f"an unknown name is not explained: {nobody.stderr}")
+        too_long = understudy.run("maintenance", "alpha", "--for", "25h", check=False)
+        if too_long.returncode != 2 or "24 h" not in too_long.stderr:
+            raise Failed(f"a day and an hour was not refused: {too_long.returncode} {too_long.stderr}")
+        understudy.run("maintenance", "alpha", "--for", "30m")
+        if not understudy.guest("alpha")["maintenance_until"]:
+            raise Failed("status does not say until when")
+        status = understudy.app()
+        if status["protected"] or "maintenance" not in status["why"]:
+            raise Failed(f"shown as protected although nothing would be moved: {status}")
+        if "MAINTENANCE of alpha until" not in understudy.run("status").stdout:
+            raise Failed("a person is not shown the maintenance")
+
+        # The next daemon knows of it.
+        until = understudy.guest("alpha")["maintenance_until"]
+        os.kill(understudy.daemon_pid(), signal.SIGKILL)
+        understudy.up()
+        if not understudy.guest("alpha")["maintenance_until"] or understudy.guest("alpha")["maintenance_until"][:16] < until[:16]:
+            raise Failed(f"the next daemon forgot it: until {until}, now {understudy.guest('alpha')['maintenance_until']}")
+        client.wait_reply()
+
+        os.kill(understudy.qemu_pid("alpha"), signal.SIGKILL)
+
+        def rebuilt(_):
+            return understudy.guest("alpha")["run"] == 2 and understudy.guest("alpha")["state"] == "ready"
+
+        understudy.wait_for(rebuilt, "alpha booted again")
+        kinds = [event["kind"] for event in understudy.events()]
+        for kind in ("maintenance-begun", "guest-exited", "takeover-waits"):
+            if kind not in kinds:
+                raise Failed(f"no event says {kind}: {kinds}")
+        status = understudy.app()
+        if (status["state"], status["epoch"]) != ("waiting", 1) or "maintenance alpha --end" not in status["trouble"]:
+            raise Failed(f"redis was moved, or its state does not say why not: {status}")
+        understudy.check_table()
+
+        understudy.run("maintenance", "alpha", "--end")
+        understudy.wait_for(lambda _: understudy.app()["state"] == "serving", "Redis serving after maintenance")
+        client.wait_reply()
+        if understudy.app()["epoch"] != 2:
+            raise Failed(f"redis was not started exactly once: {understudy.app()}")
+        again = understudy.run("maintenance", "alpha", "--end", check=False)
+        if again.returncode != 1 or "not in maintenance" not in again.stderr:
+            raise Failed(f"ending what is over is not explained: {again.stderr}")
+        understudy.wait_protected()
+
+        # It ends by itself, and an order is not held up by it.
+        understudy.run("maintenance", "redis", "--for", "2 s")
+        understudy.wait_for(lambda event: event and event["kind"] == "maintenance-expired", "its time being up")
+        understudy.wait_protected()
+        source = understudy.app()["active"]
+        understudy.run("maintenance", source)
+        understudy.run("takeover", "redis")
+        understudy.wait_for(lambda _: understudy.app()["state"] == "serving" and understudy.app()["active"] != source,
+                            "Redis moved off the guest in maintenance")
+        client.wait_reply()
+
+
+def case_hooks():
+    """Commands are run on events, and neither one that hangs nor one that fails delays a takeover."""
+    port = free_port()
+    with Understudy(redis_config(port)) as base:
+        out = base.base / "hooked"
+        out.mkdir()
+        text = redis_config(port, extra=f"""
+[[hook]]
+on = ["takeover-done"]
+command = ["/bin/sh", "-c", "cat > {out}/input; echo $UNDERSTUDY_EVENT $UNDERSTUDY_APPLICATION $UNDERSTUDY_GUEST > {out}/done"]
+[[hook]]
+on = ["takeover-begun"]
+command = ["/bin/sh", "-c", "echo begun >> {out}/begun; exec sleep 1000"]
+limit = "3 s"
+[[hook]]
+on = ["guest-panicked"]
+command = ["/no/such/program"]
+""")
+        base.config.write_text(text)
+        base.up()
+        base.wait_protected()
+        base.run("fault", "alpha", "--kind", "os-panic")
+        failures = []
+
+        def both_failed(event):
+            if event and event["kind"] == "hook-failed":
+                failures.append(event["text"])
+            return len(failures) == 2
+
+        base.wait_for(both_failed, "both bad hooks reported")
+        if not any("cannot be run: No such file" in failure for failure in failures):
+            raise Failed(f"a missing program is not explained: {failures}")
+        if not any("killed: it ran for more than 3 s" in failure for failure in failures):
+            raise Failed(f"a hook that hangs is not explained: {failures}")
+        kinds = [event["kind"] for event in base.events()]
+        if kinds.index("takeover-done") > len(kinds) - 1 - kinds[::-1].index("hook-failed"):
+            raise Failed(f"the takeover waited for the hook: {kinds}")
+        if (out / "done").read_text().split() != ["takeover-done", "redis", "beta"]:
+            raise Failed(f"the variables are wrong: {(out / 'done').read_text()}")
+        event = json.loads((out / "input").read_text())
+        if event not in base.events() or event["kind"] != "takeover-done":
+            raise Failed(f"standard input is not the event: {event}")
+        base.wait_protected()
+        base.down()
+        base.check_nothing_left()
+
+
+def elf_core_bytes(path):
+    """Checks that it is an ELF core of x86-64 with memory in it; returns how many bytes of memory."""
+    with path.open("rb") as file:
+        head = file.read(64)
+        kind, machine = struct.unpack_from("<HH", head, 16)
+        if head[:4] != b"\x7fELF" or head[4] != 2 or kind != 4 or machine != 62:
+            raise Failed(f"{path} is no ELF core of x86-64: {head[:20]!r}")
+        offset, = struct.unpack_from("<Q", head, 32)
+        size, count = struct.unpack_from("<HH", head, 54)
+        total, notes = 0, 0
+        for i in range(count):
+            file.seek(offset + i * size)
+            kind, _, start, _, physical, in_file, in_memory, _ = struct.unpack("<IIQQQQQQ", file.read(56))
+            notes += kind == 4
+            if kind != 1:
+                continue
+            if physical + in_memory > 128 * MIB:
+                raise Failed(f"{path} has memory at {physical:#x}, beyond the base memory")
+            if start + in_file > path.stat().st_size:
+                raise Failed(f"{path} is shorter than its headers say")
+            total += in_file
+        if notes != 1:
+            raise Failed(f"{path} has no notes with the registers")
+        file.seek(0)
+        if b"Linux version " not in file.read():
+            raise Failed(f"{path} is not the memory of a Linux")
+        return total
+
+
+def case_crash_dump():
+    """A guest that panicked is written to a file after the takeover, and comes back as the standby."""
+    with pair(extra='[dumps]\nkeep = 1\n', dumps=True) as (understudy, client):
+        directory = understudy.base / "dumps"
+
+        def panic(source, target):
+            expect_takeover(understudy, client, lambda: understudy.run("fault", source, "--kind", "os-panic"), source, target)
+            kinds = [(e["kind"], e.get("guest")) for e in understudy.events()]
+            if kinds.count(("dump", source)) != 1 or any(kind == "no-dump" for kind, _ in kinds):
+                raise Failed(f"no event says that {source} was written: {kinds}")
+            ready = len(kinds) - 1 - kinds[::-1].index(("guest-ready", source))
+            done = next(i for i, (kind, guest) in enumerate(kinds) if kind == "takeover-done" and guest == target)
+            if not done < kinds.index(("dump", source)) < ready:
+                raise Failed(f"the dump was not between the takeover and the next boot: {kinds}")
+            files = list(directory.iterdir())
+            if len(files) != 1 or not files[0].name.startswith(source + "-"):
+                raise Failed(f"not one dump of {source}: {files}")
+            if files[0].stat().st_mode & 0o777 != 0o600:
+                raise Failed(f"others may read {files[0]}")
+            memory = elf_core_bytes(files[0])
+            if not 120 * MIB <= memory <= 128 * MIB or files[0].stat().st_size > 130 * MIB:
+                raise Failed(f"{files[0]} has {memory} bytes of memory in {files[0].stat().st_size}")
+            return files[0]
+
+        first = panic("alpha", "beta")
+        second = panic("beta", "alpha")
+        if first.exists() or not second.exists():
+            raise Failed("keep = 1 did not leave the newest")
