@@ -100,6 +100,7 @@ core::Setup Config::setup() const {
     to.base_bytes = guest.base_bytes;
     to.overhead_bytes = guest.overhead_bytes;
     to.slots = guest.slots;
+    to.vcpus = guest.vcpus;
     to.trust_domain = guest.trust_domain;
     to.boot_limit = guest.boot_limit;
     to.heartbeat_limit = guest.heartbeat.limit;

@@ -2,6 +2,7 @@
 
 #include "core/outputs.hpp"
 
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -33,6 +34,10 @@ class Hypervisor {  // qemu/
   // Areas plugged in one call are given to the monitor back to back, in order.
   virtual void plug(core::GuestRun run, std::span<const core::AreaId> areas) = 0;
   virtual void unplug(core::GuestRun run, std::span<const core::AreaId> areas) = 0;
+  // vCPUs of an application beyond the guest's base: `count` of them are to be in it (no fewer than that are
+  // left after plug_vcpus, none after unplug_vcpus). Always answered; never a reason to end a guest.
+  virtual void plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) = 0;
+  virtual void unplug_vcpus(core::GuestRun run, core::AppId app) = 0;
   virtual void discard(core::GuestRun run) = 0;
 };
 
