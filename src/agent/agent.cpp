@@ -62,6 +62,7 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
           loop, blocks_, [this] { return memory(); }, host_.send),
       releaser_(loop, *children_, blocks_, options_.drop_caches_file, host_.send),
       preparer_(host_),
+      cpus_(*children_, options_.cpu_directory, [this](const std::string& text) { log(text); }),
       port_(loop, options_.port,
             {[this](std::string_view line) { on_line(line); }, [this] { greet(); },
              [this] { on_disconnected(); },
@@ -95,10 +96,12 @@ void Agent::listen_to_kernel() {
   uevents_ = std::move(*uevents);
   uevents_->watch(loop_, {[this](const Uevent& event) {
                             engager_.on_uevent(event);
+                            cpus_.on_uevent(event);
                             if (event.subsystem == "virtio-ports") port_.look_again();
                           },
                           [this] {
                             engager_.look_again();
+                            cpus_.look_again();
                             port_.look_again();
                           }});
 }

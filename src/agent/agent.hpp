@@ -1,6 +1,7 @@
 #pragma once
 
 #include "agent/application.hpp"
+#include "agent/cpus.hpp"
 #include "agent/engager.hpp"
 #include "agent/port.hpp"
 #include "agent/preparer.hpp"
@@ -19,6 +20,7 @@ struct Options {
   std::string cgroup_root = "/sys/fs/cgroup";
   std::string run_directory = "/run/understudy";
   std::string memory_directory = "/sys/devices/system/memory";
+  std::string cpu_directory = "/sys/devices/system/cpu";
   std::string meminfo_file = "/proc/meminfo";
   std::string drop_caches_file = "/proc/sys/vm/drop_caches";
   std::string passwd_file = "/etc/passwd";
@@ -76,6 +78,7 @@ class Agent {
   Engager engager_;
   Releaser releaser_;
   Preparer preparer_;
+  Cpus cpus_;
   Port port_;
   std::uint64_t session_;
   std::uint64_t beats_ = 0;

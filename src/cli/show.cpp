@@ -101,6 +101,22 @@ std::string about(const json::object& object, std::string_view key) {
   return fmt::format("{:.0f} ms", value->to_number<double>());
 }
 
+void print_vcpus(const json::array& rows) {
+  std::puts("");
+  Grid grid({"USE", "VCPUS", "ROWS", "USER", "ATTACHED TO", "ON A FAULT TO", "STATE"});
+  for (const json::value& value : rows) {
+    const json::object& row = value.as_object();
+    const std::uint64_t count = number(row, "vcpus");
+    const std::uint64_t wanted = number(row, "wanted");
+    const std::string why = text(row, "why");
+    grid.row(
+        {text(row, "use"), count == wanted ? std::to_string(count) : fmt::format("{} of {}", count, wanted),
+         text(row, "id"), or_dash(text(row, "user")), or_dash(text(row, "attached_to")),
+         or_dash(text(row, "takeover_target")), text(row, "state") + (why.empty() ? "" : " (" + why + ")")});
+  }
+  grid.print();
+}
+
 }  // namespace
 
 void print_status(const json::object& status) {
@@ -115,11 +131,13 @@ void print_status(const json::object& status) {
   }
   apps.print();
   std::puts("");
-  Grid guests({"GUEST", "STATE", "RUN", "BASE", "AREAS", "ON THE HOST"});
+  Grid guests({"GUEST", "STATE", "RUN", "BASE", "AREAS", "VCPUS", "ON THE HOST"});
   for (const json::value& value : list(status, "guests")) {
     const json::object& guest = value.as_object();
+    const std::uint64_t more = number(guest, "application_vcpus");
     guests.row({text(guest, "name"), text(guest, "state"), std::to_string(number(guest, "run")),
                 format_size(number(guest, "base_bytes")), format_size(number(guest, "areas_bytes")),
+                fmt::format("{}{}", number(guest, "base_vcpus"), more > 0 ? fmt::format(" + {}", more) : ""),
                 format_size(number(guest, "host_bytes"))});
   }
   guests.print();
@@ -157,6 +175,7 @@ void print_table(const json::object& table) {
   const std::uint64_t over = number(table, "over_budget_bytes");
   if (over > 0)
     fmt::print("  OVER BUDGET by {}: raise [pool] memory, or the guests' overhead\n", format_size(over));
+  print_vcpus(list(table, "vcpus"));
 }
 
 void print_report(const json::object& report) {

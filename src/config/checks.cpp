@@ -113,6 +113,26 @@ void check_guest_ports(const std::vector<ApplicationDraft>& drafts, Report& repo
   }
 }
 
+// Every application that a guest may serve could be on it at the same time.
+void check_vcpus(const Draft& draft, Report& report) {
+  for (std::uint32_t id = 0; id < draft.guests.size(); ++id) {
+    const Guest& guest = draft.guests[id].guest;
+    std::uint32_t vcpus = guest.vcpus;
+    for (const ApplicationDraft& each : draft.applications) {
+      const Application& application = each.application;
+      const auto& guests = application.guests;
+      if (std::find(guests.begin(), guests.end(), core::GuestId{id}) == guests.end()) continue;
+      vcpus += application.vcpus;
+      if (vcpus <= kMostVcpus || application.vcpus == 0) continue;
+      report.add(each.vcpus_at,
+                 fmt::format("guest {} would have {} vCPUs with those of all applications that it may serve, "
+                             "up to and with {}; the most is {}: write fewer here or there",
+                             in_quotes(guest.name), vcpus, in_quotes(application.name), kMostVcpus));
+      break;
+    }
+  }
+}
+
 }  // namespace
 
 void check_relations(Draft& draft, Report& report) {
@@ -127,6 +147,7 @@ void check_relations(Draft& draft, Report& report) {
   }
   check_listen(draft.applications, report);
   check_guest_ports(draft.applications, report);
+  check_vcpus(draft, report);
 }
 
 void check_dumps(const Draft& draft, Report& report) {

@@ -104,6 +104,7 @@ core::Setup Config::setup() const {
     to.overhead_bytes = guest.overhead_bytes;
     to.slots = guest.slots;
     to.dump = guest.crash_dump;
+    to.vcpus = guest.vcpus;
     to.trust_domain = guest.trust_domain;
     to.boot_limit = guest.boot_limit;
     to.heartbeat_limit = guest.heartbeat.limit;

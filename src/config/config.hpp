@@ -131,7 +131,7 @@ struct Application {
   Bytes maximum_bytes = 0;  // default: memory
   bool hot_standby = false;
   int priority = 0;
-  std::uint32_t vcpus = 0;
+  std::uint32_t vcpus = 0;         // beyond what its guest boots with; plugged while it serves there
   std::vector<std::string> start;  // argv, absolute program path inside the guest
   std::vector<std::string>
       prepare;  // argv run on a standby when it becomes ready (reads files in); may be empty

@@ -44,6 +44,7 @@ struct ApplicationDraft {
   Where minimum_at;
   Where maximum_at;
   Where hot_standby_at;
+  Where vcpus_at;  // the table, when the key is not there
   Where guest_port_at;
   Where first_at;
   bool name_good = false;

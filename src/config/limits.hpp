@@ -25,7 +25,8 @@ inline constexpr Bytes kLargestSize = 16ULL << 40;  // sums of a whole file stay
 inline constexpr Bytes kMemoryBlock = 128_MiB;      // what Linux on x86 adds and removes at once
 inline constexpr std::uint32_t kMostAreas = 16384;
 inline constexpr std::uint32_t kMostSlots = 256;  // ACPI_MAX_RAM_SLOTS of QEMU
-inline constexpr std::uint32_t kMostVcpus = 64;
+inline constexpr std::uint32_t kMostVcpus = 64;   // of a guest, those of its applications included
+inline constexpr std::uint32_t kMostApplicationVcpus = 16;
 
 inline constexpr Bytes kSmallestBase = 96_MiB;
 // What the guest's kernel, agent and initramfs take of the base memory (assumed; measured 60 to 80 MiB).

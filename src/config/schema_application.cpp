@@ -213,7 +213,8 @@ ApplicationDraft read_application(const Value& value, Report& report, bool damag
   if (std::int64_t priority = 0; table.integer("priority", priority, -1000, 1000)) {
     application.priority = static_cast<int>(priority);
   }
-  table.count("vcpus", application.vcpus, 0, kMostVcpus);
+  table.count("vcpus", application.vcpus, 0, kMostApplicationVcpus);
+  draft.vcpus_at = table.at("vcpus");
   if (table.require("start", "[\"/usr/bin/program\", \"argument\"]"))
     table.command("start", application.start);
   table.command("prepare", application.prepare);

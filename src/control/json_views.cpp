@@ -45,6 +45,13 @@ json::object app_json(const core::State& state, const core::Application& app, co
   object["maintenance_until"] = maintenance_json(app.maintenance_until, host.now);
   object["maintenance"] = !core::hands_off(state, app).empty();
   object["hot_standby"] = state.setup.app(app.id).hot_standby;
+  object["vcpus"] = state.setup.app(app.id).vcpus;
+  object["vcpus_plugged"] = 0;
+  if (place) {
+    const auto& vcpus = state.guest(place->guest).vcpus;
+    if (const auto held = vcpus.find(app.id); held != vcpus.end())
+      object["vcpus_plugged"] = held->second.count;
+  }
   return object;
 }
 
@@ -54,6 +61,8 @@ json::object guest_json(const core::State& state, const core::Guest& guest, cons
                       {"run", guest.run},
                       {"base_bytes", state.setup.guest(guest.id).base_bytes},
                       {"areas_bytes", core::areas_bytes(state, guest.current())},
+                      {"base_vcpus", state.setup.guest(guest.id).vcpus},
+                      {"application_vcpus", core::application_vcpus(guest)},
                       {"host_bytes", host.guests.at(guest.id.value).host_bytes}};
   object["maintenance_until"] = maintenance_json(guest.maintenance_until, host.now);
   if (const auto* ready = guest.ready()) object["available_bytes"] = ready->memory.available_bytes;
@@ -86,7 +95,20 @@ json::object table_json(const core::State& state, const HostView& host) {
                                 {"takeover_target", text_or_null(row.takeover_target)},
                                 {"state", row.state}});
   }
+  json::array vcpus;
+  for (const core::VcpuRow& row : view.vcpus) {
+    vcpus.push_back(json::object{{"id", row.id},
+                                 {"vcpus", row.count},
+                                 {"wanted", row.wanted},
+                                 {"use", core::use_name(row.use)},
+                                 {"user", text_or_null(row.user)},
+                                 {"attached_to", text_or_null(row.attached_to)},
+                                 {"takeover_target", text_or_null(row.takeover_target)},
+                                 {"state", row.state},
+                                 {"why", text_or_null(row.why)}});
+  }
   return {{"rows", std::move(rows)},
+          {"vcpus", std::move(vcpus)},
           {"pool_bytes", view.pool_bytes},
           {"over_budget_bytes", view.over_budget_bytes}};
 }

@@ -62,6 +62,7 @@ void Core::advance_all(Step& step) {
   for (Guest& guest : state_.guests) {
     if (going_down && apps_done) condemn(step, guest, "going down", step.now);
     advance(step, guest);
+    advance_vcpus(step, guest);
   }
 }
 
@@ -86,7 +87,10 @@ std::optional<Time> Core::next_deadline() const {
   const auto take = [&](std::optional<Time> at) {
     if (at && (!first || *at < *first)) first = at;
   };
-  for (const Guest& guest : state_.guests) take(deadline(state_, guest));
+  for (const Guest& guest : state_.guests) {
+    take(deadline(state_, guest));
+    take(vcpus_deadline(state_, guest));
+  }
   for (const Application& app : state_.apps) take(deadline(state_, app));
   take(maintenance_end(state_));
   return first;

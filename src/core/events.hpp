@@ -74,10 +74,15 @@ struct PluggedArea {
   AreaId area;
   std::uint64_t guest_address = 0;
 };
+struct PluggedVcpus {
+  AppId app;
+  std::uint32_t count = 0;
+};
 struct GuestAdopted {  // answer to Adopt: the process of this run lives (GuestExited: it does not)
   GuestRun run;
   bool executing = false;  // its vCPUs run; false: panicked, paused or shut down
   std::vector<PluggedArea> areas;
+  std::vector<PluggedVcpus> vcpus{};  // of applications, beyond the guest's base
 };
 struct GuestGone {  // answer to Discard: its process and its files are gone
   GuestRun run;
@@ -105,6 +110,19 @@ struct UnplugFailed {
   GuestRun run;
   AreaId area;
   std::string why;
+};
+
+struct VcpusPlugged {  // answer to PlugVcpus, always
+  GuestRun run;
+  AppId app;
+  std::uint32_t count = 0;  // so many of the application's are in this run now
+  std::string why_not_all;
+};
+struct VcpusUnplugged {  // answer to UnplugVcpus, always; and unasked when a guest lets go late
+  GuestRun run;
+  AppId app;
+  std::uint32_t left = 0;  // so many of the application's are still in this run
+  std::string why_not_all;
 };
 
 // ---- the pool port ----
@@ -236,14 +254,16 @@ namespace understudy::core {
 
 using event::MemoryReport;
 
-using Event = std::variant<
-    event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover, event::Maintenance,
-    event::DrillStarted, event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
-    event::GuestFenced, event::GuestAdopted, event::DumpDone, event::GuestGone, event::ProbeAnswer,
-    event::AreaPlugged, event::PlugFailed, event::AreaUnplugged, event::UnplugFailed, event::AreaScrubbed,
-    event::ScrubFailed, event::AddressRouted, event::AgentGreeted, event::AgentBeat, event::AgentLost,
-    event::AgentMisbehaved, event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
-    event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated,
-    event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
+using Event =
+    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover,
+                 event::Maintenance, event::DrillStarted, event::GuestLaunched, event::LaunchFailed,
+                 event::GuestPanicked, event::GuestExited, event::GuestFenced, event::GuestAdopted,
+                 event::DumpDone, event::GuestGone, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,
+                 event::AreaUnplugged, event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged,
+                 event::AreaScrubbed, event::ScrubFailed, event::AddressRouted, event::AgentGreeted,
+                 event::AgentBeat, event::AgentLost, event::AgentMisbehaved, event::NeedStated,
+                 event::AreasEngaged, event::EngageFailed, event::AppServing, event::AppStartFailed,
+                 event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated,
+                 event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

@@ -3,6 +3,8 @@
 #include "core/events.hpp"
 #include "core/records.hpp"
 
+#include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -71,6 +73,16 @@ struct Drill {
   Time at;
 };
 
+// What one run has of one application's vCPUs, as the hypervisor told. Not journalled: after a restart the
+// hypervisor tells again.
+struct AppVcpus {
+  std::uint32_t count = 0;  // in the guest
+  enum class Doing { nothing, plugging, unplugging } doing = Doing::nothing;
+  std::optional<std::uint32_t> failed_for;  // the latest request, for that many, was not fulfilled
+  Time due{};           // of the answer while something is asked, of the next attempt after a failure
+  std::string trouble;  // why the latest request was not fulfilled; empty: it was
+};
+
 struct Guest {
   GuestId id;
   std::uint32_t run = 0;
@@ -79,6 +91,7 @@ struct Guest {
   std::uint32_t bad_starts = 0;           // launches in a row that never became ready
   bool adopted = false;                   // this run: its agent has to be asked which applications it has
   std::optional<Time> state_due;          // while adopted: until when its agent has to say it
+  std::map<AppId, AppVcpus> vcpus;        // of this run, beyond its base (vcpus.cpp)
   std::vector<Time> misdeeds;             // of this run's agent, lately
   std::optional<Time> maintenance_until;  // its failures move nothing until then
   std::optional<Drill> drill;             // a fault being caused on purpose, not yet seen

@@ -87,6 +87,7 @@ void stopped(Step& step, Guest& guest, const std::string& how, bool process_left
   const bool dump = process_left && guest.wanted && step.state.setup.guest(guest.id).dump;
   guest.state = Fenced{why, step.now, process_left, dump ? Fenced::Dump::wanted : Fenced::Dump::done};
   step.state.table.guest_stopped(run);
+  guest.vcpus.clear();
   step.note(Severity::info, "guest-fenced", step.state.name(guest.id) + " is verified stopped: " + how,
             guest.id);
   for (Application& app : step.state.apps) guest_stopped(step, app, run);

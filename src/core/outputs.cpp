@@ -16,6 +16,8 @@ void take_back_from(Outputs& earlier, GuestRun run) {
   std::erase_if(earlier.growth, there);
   std::erase_if(earlier.start, there);
   std::erase_if(earlier.route, there);
+  std::erase_if(earlier.plug_vcpus, there);
+  std::erase_if(earlier.unplug_vcpus, there);
   std::erase_if(earlier.launch, there);
 }
 

@@ -95,6 +95,15 @@ struct Route {  // the address leads to this guest from now on
   AppId app;
   GuestRun run;
 };
+struct PlugVcpus {  // so many of the application's vCPUs are to be in this run; answered by VcpusPlugged
+  GuestRun run;
+  AppId app;
+  std::uint32_t count = 0;
+};
+struct UnplugVcpus {  // all of the application's; answered by VcpusUnplugged
+  GuestRun run;
+  AppId app;
+};
 struct Dump {  // write the base memory of a fenced run to a file; answered by DumpDone, always
   GuestRun run;
 };
@@ -136,6 +145,9 @@ struct Outputs {
   std::vector<action::Route> route;     // 7. clients last
   std::vector<action::AskPrepare> prepare;
   std::vector<action::Probe> probe;
+  // 7b. vCPUs never delay anybody: after the clients where they come, after the areas where they go.
+  std::vector<action::PlugVcpus> plug_vcpus;
+  std::vector<action::UnplugVcpus> unplug_vcpus;
   std::vector<action::Dump> dump;
   std::vector<action::Discard> discard;  // 8. clearing up and coming back never delay a takeover
   std::vector<action::Launch> launch;

@@ -229,6 +229,7 @@ void handle(Step& step, const event::GuestAdopted& event) {
     return;
   }
   guest->state = guest_state::Booting{step.now + step.state.setup.guest(guest->id).boot_limit};
+  found_vcpus(step, *guest, event.vcpus);
   // What a monitor says of a guest that does not execute is not waited for: its areas stay with it until it
   // is verified stopped.
   if (was.was == GuestDurable::fencing) {

@@ -23,6 +23,7 @@ struct GuestSetup {
   Bytes base_bytes = 0;      // what it boots with
   Bytes overhead_bytes = 0;  // what QEMU itself is expected to need beside the guest's memory
   std::uint32_t slots = 0;   // areas that can be plugged at once
+  std::uint32_t vcpus = 1;   // what it boots with
   std::string trust_domain = "default";
   Duration boot_limit{};       // launch to the agent's greeting
   Duration heartbeat_limit{};  // silence until the guest is suspected (and only suspected)

@@ -120,6 +120,14 @@ void handle(Step&, const event::AppWantsMemory&);
 void growth_plugged(Step&, Application&);  // one more of its areas is in
 void growth_engaged(Step&, Application&, const event::AreasEngaged&);
 
+// vcpus.cpp
+void handle(Step&, const event::VcpusPlugged&);
+void handle(Step&, const event::VcpusUnplugged&);
+// What a former daemon's guest has.
+void found_vcpus(Step&, Guest&, const std::vector<event::PluggedVcpus>&);
+void advance_vcpus(Step&, Guest&);  // plugs where an application serves, unplugs where it is no more
+[[nodiscard]] std::optional<Time> vcpus_deadline(const State&, const Guest&);
+
 // policy.cpp
 // Why an application must not be moved now although it could: maintenance, its own or that of the guest where
 // it is or was. Empty: it may. What the operator orders by name is not held up.

@@ -32,6 +32,46 @@ Row area_row(const State& state, const Area& area) {
   return row;
 }
 
+const char* vcpus_word(const AppVcpus& held, bool at_home) {
+  switch (held.doing) {
+    case AppVcpus::Doing::plugging: return "plugging";
+    case AppVcpus::Doing::unplugging: return "unplugging";
+    case AppVcpus::Doing::nothing: return at_home ? "plugged" : "kept";
+  }
+  return "?";
+}
+
+// Where the vCPUs of an application that are in this guest go when it or the application fails.
+std::string vcpu_target(const State& state, const Application& app) {
+  const std::string target = target_of(state, app);
+  return target == "unused" ? "" : target;
+}
+
+std::vector<VcpuRow> vcpu_rows(const State& state) {
+  std::vector<VcpuRow> rows;
+  for (const Guest& guest : state.guests) {
+    const std::string& name = state.name(guest.id);
+    const std::uint32_t base = state.setup.guest(guest.id).vcpus;
+    rows.push_back({"vcpus-" + name, base, base, Use::os, name, name, "", guest_state_name(guest.state), ""});
+    for (const auto& [id, held] : guest.vcpus) {
+      const Application& app = state.app(id);
+      const bool at_home = app.place() == guest.current();
+      rows.push_back({"vcpus-" + name + "-" + state.name(id), held.count,
+                      at_home ? state.setup.app(id).vcpus : 0, Use::application, state.name(id), name,
+                      at_home ? vcpu_target(state, app) : "", vcpus_word(held, at_home), held.trouble});
+    }
+  }
+  for (const Application& app : state.apps) {
+    const std::uint32_t vcpus = state.setup.app(app.id).vcpus;
+    const bool somewhere = std::any_of(state.guests.begin(), state.guests.end(),
+                                       [&](const Guest& guest) { return guest.vcpus.count(app.id) != 0; });
+    if (vcpus == 0 || somewhere) continue;
+    rows.push_back({"vcpus-" + state.name(app.id), 0, app.wanted ? vcpus : 0, Use::application,
+                    state.name(app.id), "", vcpu_target(state, app), "unplugged", ""});
+  }
+  return rows;
+}
+
 }  // namespace
 
 std::optional<Duration> predicted_takeover(const State& state, const Application& app) {
@@ -106,6 +146,12 @@ Bytes areas_bytes(const State& state, GuestRun run) {
   return state.table.count_in(run) * state.setup.pool.area_bytes;
 }
 
+std::uint32_t application_vcpus(const Guest& guest) {
+  std::uint32_t count = 0;
+  for (const auto& [app, held] : guest.vcpus) count += held.count;
+  return count;
+}
+
 const char* use_name(Use use) {
   switch (use) {
     case Use::os: return "os";
@@ -136,6 +182,7 @@ TableView table_view(const State& state, const std::vector<VmmUse>& vmm) {
     view.rows.push_back({"vmm-" + use.part, use.bytes, Use::vmm, "understudy", "", "", "measured"});
   }
   for (const Area& area : state.table.areas()) view.rows.push_back(area_row(state, area));
+  view.vcpus = vcpu_rows(state);
   Bytes sum = 0;
   for (const Row& row : view.rows) sum += row.bytes;
   if (sum > view.pool_bytes) {

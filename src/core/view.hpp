@@ -24,6 +24,8 @@ struct Protection {
 // Why the application is not simply serving; empty when it is.
 [[nodiscard]] std::string app_trouble(const Application&);
 [[nodiscard]] Bytes areas_bytes(const State&, GuestRun);
+// vCPUs of applications that are in the guest now, beyond its base.
+[[nodiscard]] std::uint32_t application_vcpus(const Guest&);
 
 enum class Use { os, vmm, application, unused };
 [[nodiscard]] const char* use_name(Use use);
@@ -39,6 +41,19 @@ struct Row {
   std::string state;
 };
 
+// vCPUs have no bytes, so they stand in rows of their own.
+struct VcpuRow {
+  std::string id;
+  std::uint32_t count = 0;   // in the guest
+  std::uint32_t wanted = 0;  // what it should be when nothing is under way
+  Use use = Use::os;
+  std::string user;             // guest or application
+  std::string attached_to;      // guest; empty: none
+  std::string takeover_target;  // guest; empty: they end with the guest that has them
+  std::string state;  // of the guest; for an application: plugging, plugged, unplugging, kept, unplugged
+  std::string why;    // why there are fewer, or more, than wanted; empty: no trouble
+};
+
 // Memory that a part of the VMM was measured to use: the daemon, the gateway, the QEMU of a guest beside the
 // guest's own memory.
 struct VmmUse {
@@ -47,8 +62,9 @@ struct VmmUse {
 };
 
 struct TableView {
-  std::vector<Row> rows;        // the bytes of all rows add up to pool_bytes + over_budget_bytes
-  Bytes pool_bytes = 0;         // the configured budget
+  std::vector<Row> rows;  // the bytes of all rows add up to pool_bytes + over_budget_bytes
+  Bytes pool_bytes = 0;   // the configured budget
+  std::vector<VcpuRow> vcpus;
   Bytes over_budget_bytes = 0;  // what the VMM was measured to use beyond it; 0 when the budget holds
 };
 

@@ -82,6 +82,11 @@ void Engine::perform(const core::Outputs& out) {
   } else {
     withhold(out);
   }
+  // Owned by no record: what is plugged is asked of the hypervisor after a restart.
+  for (const auto& action : out.plug_vcpus) {
+    ports_.hypervisor.plug_vcpus(action.run, action.app, action.count);
+  }
+  for (const auto& action : out.unplug_vcpus) ports_.hypervisor.unplug_vcpus(action.run, action.app);
   for (const auto& action : out.prepare) ports_.agents.ask_prepare(action);
   for (const auto& action : out.probe) ports_.hypervisor.probe(action.run);
 

@@ -2,6 +2,7 @@
 
 #include "core/outputs.hpp"
 
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -35,6 +36,10 @@ class Hypervisor {  // qemu/
   virtual void unplug(core::GuestRun run, std::span<const core::AreaId> areas) = 0;
   // Writes the base memory of a stopped run, and never an area, to a file.
   virtual void dump(core::GuestRun run) = 0;
+  // vCPUs of an application beyond the guest's base: `count` of them are to be in it (no fewer than that are
+  // left after plug_vcpus, none after unplug_vcpus). Always answered; never a reason to end a guest.
+  virtual void plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) = 0;
+  virtual void unplug_vcpus(core::GuestRun run, core::AppId app) = 0;
   virtual void discard(core::GuestRun run) = 0;
 };
 

@@ -45,6 +45,11 @@ std::string memory_option(const GuestPlan& plan) {
   return option;
 }
 
+std::string vcpus_option(const GuestPlan& plan) {
+  const std::string base = std::to_string(plan.vcpus);
+  return plan.more_vcpus == 0 ? base : base + ",maxcpus=" + std::to_string(plan.vcpus + plan.more_vcpus);
+}
+
 std::string network_option(const GuestPlan& plan) {
   // Nothing in the guest reaches the host or the world; only these ports lead in, from the host alone. QEMU
   // chooses free host ports.
@@ -77,7 +82,7 @@ std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, c
   };
   add({"-nodefaults", "-no-user-config", "-display", "none", "-msg", "timestamp=on"});
   add({"-machine", "q35", "-accel", kvm ? "kvm" : kTcg, "-cpu", kvm ? kKvmCpu : kTcgCpu});
-  add({"-smp", std::to_string(plan.vcpus), "-m", memory_option(plan)});
+  add({"-smp", vcpus_option(plan), "-m", memory_option(plan)});
   if (!qemu.firmware.empty()) add({"-bios", qemu.firmware.string()});
   add({"-kernel", plan.image.kernel.string(), "-initrd", plan.image.initramfs.string(), "-append",
        kKernelArguments});
@@ -115,6 +120,23 @@ std::string backend_id(core::AreaId area) {
 }
 std::string dimm_id(core::AreaId area) {
   return id_of("dimm-", area);
+}
+
+std::string vcpu_id(core::AppId app, std::uint32_t index) {
+  return "vcpu-" + std::to_string(app.value) + "-" + std::to_string(index);
+}
+
+std::optional<VcpuName> vcpu_of_id(std::string_view id) {
+  constexpr std::string_view kPrefix = "vcpu-";
+  if (!id.starts_with(kPrefix)) return std::nullopt;
+  const char* const last = id.data() + id.size();
+  VcpuName name;
+  const auto [dash, first_code] = std::from_chars(id.data() + kPrefix.size(), last, name.app.value);
+  if (first_code != std::errc() || dash == last || *dash != '-') return std::nullopt;
+  const auto [end, code] = std::from_chars(dash + 1, last, name.index);
+  // Only the one way in which we write it.
+  if (code != std::errc() || end != last || vcpu_id(name.app, name.index) != id) return std::nullopt;
+  return name;
 }
 
 std::optional<core::AreaId> area_of_id(std::string_view id, std::string_view prefix) {

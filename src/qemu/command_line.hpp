@@ -5,8 +5,12 @@
 #include "qemu/marker.hpp"
 #include "qemu/qemu_process.hpp"
 
+#include <compare>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace understudy::qemu {
@@ -40,6 +44,14 @@ inline constexpr const char* kAgentPort = "org.understudy.agent.0";
 // Names of an area's objects inside its guest's QEMU.
 [[nodiscard]] std::string backend_id(core::AreaId area);  // "mem-0007"
 [[nodiscard]] std::string dimm_id(core::AreaId area);     // "dimm-0007"
+// The name of an application's vCPU inside its guest's QEMU, from which a later daemon knows whose it is.
+[[nodiscard]] std::string vcpu_id(core::AppId app, std::uint32_t index);  // "vcpu-0-1"
+struct VcpuName {
+  core::AppId app;
+  std::uint32_t index = 0;
+  auto operator<=>(const VcpuName&) const = default;
+};
+[[nodiscard]] std::optional<VcpuName> vcpu_of_id(std::string_view id);
 // The area of a name with that prefix ("mem-" or "dimm-"), if it is one.
 [[nodiscard]] std::optional<core::AreaId> area_of_id(std::string_view id, std::string_view prefix);
 

@@ -16,11 +16,17 @@ std::vector<GuestPlan> guest_plans(const config::Config& config) {
   std::vector<GuestPlan> plans;
   for (std::uint32_t id = 0; id < config.guests.size(); ++id) {
     const config::Guest& guest = config.guests[id];
-    GuestPlan plan{
-        guest.name, guest.base_bytes, config.pool.area_bytes, guest.slots, guest.vcpus, guest.image, {}, 1};
+    GuestPlan plan;
+    plan.name = guest.name;
+    plan.base_bytes = guest.base_bytes;
+    plan.area_bytes = config.pool.area_bytes;
+    plan.slots = guest.slots;
+    plan.vcpus = guest.vcpus;
+    plan.image = guest.image;
     for (const config::Application& app : config.applications) {
       const bool listed =
           std::find(app.guests.begin(), app.guests.end(), core::GuestId{id}) != app.guests.end();
+      if (listed) plan.more_vcpus += app.vcpus;
       if (!listed || !app.address || contains(plan.ports, app.address->guest_port)) continue;
       plan.ports.push_back(app.address->guest_port);
     }

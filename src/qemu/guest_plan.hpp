@@ -15,6 +15,7 @@ struct GuestPlan {
   Bytes area_bytes = 0;
   std::uint32_t slots = 0;
   std::uint32_t vcpus = 1;
+  std::uint32_t more_vcpus = 0;  // that the applications it may serve could need together
   config::Image image;
   std::vector<std::uint16_t> ports;  // of the applications that it may serve, without repetitions
   // A port on which nothing in the guest listens. Its kernel answers a connection to it with a reset, all by

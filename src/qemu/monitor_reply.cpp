@@ -2,6 +2,8 @@
 
 #include "qemu/command_line.hpp"
 
+#include <algorithm>
+#include <array>
 #include <optional>
 
 #include <boost/json/serialize.hpp>
@@ -32,6 +34,18 @@ std::optional<std::uint64_t> number(const json::value* value) {
 tl::unexpected<Error> strange(const char* command, const json::value& reply) {
   return failure(std::string(command) + ": QEMU answered in a form that this program does not know: " +
                  json::serialize(reply).substr(0, 200));
+}
+
+constexpr std::size_t kMostPlaces = 512;  // a q35 machine has at most 288
+
+// QEMU lists places in no order that it promises. A kernel numbers CPUs as they come; the lowest first keeps
+// the two alike.
+std::array<std::uint64_t, 4> order_of(const json::object& props) {
+  std::array<std::uint64_t, 4> order{};
+  std::size_t at = 0;
+  for (const char* key : {"socket-id", "die-id", "core-id", "thread-id"})
+    order[at++] = number(props.if_contains(key)).value_or(0);
+  return order;
 }
 
 }  // namespace
@@ -66,6 +80,37 @@ Result<std::vector<core::AreaId>> read_backends(const json::value& reply) {
     if (const auto area = name ? area_of_id(*name, "mem-") : std::nullopt) areas.push_back(*area);
   }
   return areas;
+}
+
+Result<std::vector<VcpuPlace>> read_hotpluggable_cpus(const json::value& reply) {
+  constexpr std::string_view kPeripheral = "/machine/peripheral/";
+  if (!reply.is_array() || reply.get_array().size() > kMostPlaces)
+    return strange("query-hotpluggable-cpus", reply);
+  std::vector<VcpuPlace> places;
+  for (const json::value& each : reply.get_array()) {
+    const auto type = text(member(&each, "type"));
+    const json::value* props = member(&each, "props");
+    if (!type || type->empty() || props == nullptr || !props->is_object())
+      return strange("query-hotpluggable-cpus", reply);
+    VcpuPlace place{std::string(*type), {}, false, std::nullopt};
+    for (const auto& [key, value] : props->get_object()) {
+      // They become arguments of a command as they are: places only, nothing else.
+      if (!std::string_view(key).ends_with("-id") || !number(&value))
+        return strange("query-hotpluggable-cpus", reply);
+      place.props[key] = *number(&value);
+    }
+    if (const json::value* path = member(&each, "qom-path")) {
+      const auto taken_by = text(path);
+      if (!taken_by) return strange("query-hotpluggable-cpus", reply);
+      place.taken = true;
+      if (taken_by->starts_with(kPeripheral)) place.name = vcpu_of_id(taken_by->substr(kPeripheral.size()));
+    }
+    places.push_back(std::move(place));
+  }
+  std::stable_sort(places.begin(), places.end(), [](const VcpuPlace& one, const VcpuPlace& other) {
+    return order_of(one.props) < order_of(other.props);
+  });
+  return places;
 }
 
 }  // namespace understudy::qemu

@@ -2,11 +2,14 @@
 
 #include "base/error.hpp"
 #include "core/ids.hpp"
+#include "qemu/command_line.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
 // Readers of QMP answers; each checks the form and says which answer was wrong.
@@ -27,5 +30,15 @@ struct PluggedArea {
 
 // The areas whose backing exists, with or without a device: qom-list of /objects.
 [[nodiscard]] Result<std::vector<core::AreaId>> read_backends(const boost::json::value& reply);
+
+// One place for a vCPU: query-hotpluggable-cpus.
+struct VcpuPlace {
+  std::string type;           // the driver for device_add
+  boost::json::object props;  // and its other arguments: "core-id", "socket-id", ...
+  bool taken = false;
+  std::optional<VcpuName> name;  // of the vCPU in it, if it is an application's
+};
+// Free places in the order in which they are to be used.
+[[nodiscard]] Result<std::vector<VcpuPlace>> read_hotpluggable_cpus(const boost::json::value& reply);
 
 }  // namespace understudy::qemu

@@ -143,6 +143,16 @@ void QemuHypervisor::dump(core::GuestRun run) {
   emit(DumpDone{run, "", "the guest has no process"});
 }
 
+void QemuHypervisor::plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) {
+  if (QemuRun* known = find(run)) return known->plug_vcpus(app, count);
+  emit(VcpusPlugged{run, app, 0, "the guest has no process"});
+}
+
+void QemuHypervisor::unplug_vcpus(core::GuestRun run, core::AppId app) {
+  if (QemuRun* known = find(run)) return known->unplug_vcpus(app);
+  emit(VcpusUnplugged{run, app, 0, "the guest has no process"});
+}
+
 void QemuHypervisor::discard(core::GuestRun run) {
   QemuRun* known = find(run);
   if (known == nullptr) return emit(GuestGone{run});

@@ -56,6 +56,8 @@ class QemuHypervisor final : public engine::Hypervisor {
   void plug(core::GuestRun run, std::span<const core::AreaId> areas) override;
   void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override;
   void dump(core::GuestRun run) override;
+  void plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) override;
+  void unplug_vcpus(core::GuestRun run, core::AppId app) override;
   void discard(core::GuestRun run) override;
 
   // The host port, on 127.0.0.1, that leads to this port of the guest.

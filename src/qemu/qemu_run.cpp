@@ -19,6 +19,7 @@ using namespace core::event;
 struct QemuRun::Opening {
   Result<RunStatus> status = failure("query-status: no answer");
   Result<std::vector<PluggedArea>> devices = failure("query-memory-devices: no answer");
+  std::vector<VcpuPlace> vcpus;  // what cannot be read is asked again before anything is done
   Result<std::vector<core::AreaId>> backends = failure("qom-list: no answer");
 };
 
@@ -117,6 +118,12 @@ void QemuRun::ask_for_state() {
   monitor_->execute("qom-list", {{"path", "/objects"}}, limit, [opening](const QmpReply& reply) {
     if (reply) opening->backends = read_backends(*reply);
   });
+  if (plan_.more_vcpus > 0) {
+    monitor_->execute("query-hotpluggable-cpus", {}, limit, [opening](const QmpReply& reply) {
+      if (!reply) return;
+      if (auto places = read_hotpluggable_cpus(*reply)) opening->vcpus = std::move(*places);
+    });
+  }
   monitor_->execute("query-memory-devices", {}, limit, [this, opening](const QmpReply& reply) {
     if (reply) opening->devices = read_memory_devices(*reply);
     if (phase_ == Phase::starting && own_reason_.empty()) opened(*opening);
@@ -142,6 +149,11 @@ void QemuRun::opened(const Opening& opening) {
       },
       [this](const std::string& why) { end_by_ourselves("its monitor failed: " + why); });
   plugger_->adopt(*opening.devices, *opening.backends);
+  vcpus_ = std::make_unique<VcpuPlugger>(context_.loop, monitor_, run_, context_.limits,
+                                         [this](core::Event event) {
+                                           if (phase_ == Phase::running) emit(std::move(event));
+                                         });
+  vcpus_->adopt(opening.vcpus);
   available_ = true;
   context_.available(run_);
   if (launched_here_) {
@@ -150,6 +162,7 @@ void QemuRun::opened(const Opening& opening) {
     GuestAdopted adopted{run_, opening.status->running, {}};
     for (const PluggedArea& device : *opening.devices)
       adopted.areas.push_back({device.area, device.guest_address});
+    adopted.vcpus = vcpus_->plugged();
     emit(std::move(adopted));
   }
   // It may have stopped by itself before anybody listened; an adopted one says so in its event.
@@ -194,6 +207,7 @@ void QemuRun::on_event(const QmpEvent& event) {
     check_unasked_stop();
   } else if (plugger_) {
     plugger_->on_event(event);
+    vcpus_->on_event(event);
   }
 }
 

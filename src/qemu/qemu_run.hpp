@@ -12,6 +12,7 @@
 #include "qemu/qemu_process.hpp"
 #include "qemu/qmp_client.hpp"
 #include "qemu/usernet.hpp"
+#include "qemu/vcpu_plugger.hpp"
 
 #include <chrono>
 #include <functional>
@@ -62,6 +63,8 @@ class QemuRun final {
   void plug(std::span<const core::AreaId> areas);
   void unplug(std::span<const core::AreaId> areas);
   void dump();
+  void plug_vcpus(core::AppId app, std::uint32_t count);
+  void unplug_vcpus(core::AppId app);
   void discard();
 
   [[nodiscard]] core::GuestRun id() const { return run_; }
@@ -124,6 +127,7 @@ class QemuRun final {
   std::unique_ptr<QemuProcess> leftover_;
   std::shared_ptr<QmpClient> monitor_;
   std::unique_ptr<AreaPlugger> plugger_;
+  std::unique_ptr<VcpuPlugger> vcpus_;
   ForwardedPorts ports_;
   boost::asio::steady_timer start_limit_;
   boost::asio::steady_timer lost_limit_;

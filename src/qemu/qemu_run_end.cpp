@@ -28,6 +28,19 @@ void QemuRun::unplug(std::span<const core::AreaId> areas) {
   for (const core::AreaId area : areas) emit(UnplugFailed{run_, area, why});
 }
 
+void QemuRun::plug_vcpus(core::AppId app, std::uint32_t count) {
+  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) return vcpus_->plug(app, count);
+  if (phase_ == Phase::running) return;  // it is being ended; that answers
+  const char* why = phase_ == Phase::starting ? "the guest is still being launched" : "the guest is stopped";
+  emit(VcpusPlugged{run_, app, 0, why});
+}
+
+void QemuRun::unplug_vcpus(core::AppId app) {
+  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) return vcpus_->unplug(app);
+  if (phase_ == Phase::running) return;  // it is being ended; that answers
+  emit(VcpusUnplugged{run_, app, 0, "the guest does not run"});
+}
+
 // ---- fence: stop, and know it ----
 // 1. stopped already: said again
 // 2. no monitor yet, or a QEMU that does not run itself (state T): 4

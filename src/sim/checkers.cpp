@@ -48,6 +48,16 @@ void Checkers::unplugging(core::GuestRun run, core::AreaId area) {
   }
 }
 
+// Where it serves, and no more than it is entitled to.
+void Checkers::plugging_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) {
+  const core::AppRecord& record = journal_.app(app);
+  // While the journal refuses, a move that has begun is not in it.
+  if (!journal_.refusing && (record.state != AppDurable::serving || record.in != run)) {
+    violated("vCPUs of " + name(app) + " are plugged into " + name(run) + ", where it does not serve");
+  }
+  if (count > world_.setup().app(app).vcpus) violated(name(app) + " gets more vCPUs than it may have");
+}
+
 void Checkers::scrubbing(core::AreaId area) {
   const core::AreaRecord& record = journal_.area(area);
   if (record.state != AreaState::scrubbing || !record.user) {
@@ -169,6 +179,7 @@ void Checkers::reported(const core::TakeoverReport& report) {
 
 void Checkers::check(const core::State& state) {
   check_areas(state);
+  check_vcpus(state);
   check_apps();
   check_budget();
 }
@@ -180,6 +191,19 @@ void Checkers::check_areas(const core::State& state) {
     const AreaTruth& truth = world_.area(area.id);
     if (!truth.in || area.in == truth.in || !world_.may_execute(*truth.in)) continue;
     violated(name(area.id) + " is in " + name(*truth.in) + ", which the table does not know");
+  }
+}
+
+// The same of vCPUs, in guests that the daemon knows: listed, or on their way in or out.
+void Checkers::check_vcpus(const core::State& state) {
+  for (const Vm& vm : world_.vms) {
+    const core::Guest& guest = state.guest(vm.run.guest);
+    if (!vm.may_execute() || guest.current() != vm.run || !guest.believed_up()) continue;
+    for (std::uint32_t i = 0; i < vm.vcpus.size(); ++i) {
+      if (vm.vcpus[i] == 0 || guest.vcpus.count(core::AppId{i}) != 0) continue;
+      violated("vCPUs of " + name(core::AppId{i}) + " are in " + name(vm.run) +
+               ", which the table does not know");
+    }
   }
 }
 

@@ -31,6 +31,7 @@ class Checkers {
   void launching(core::GuestRun run);
   void plugging(core::GuestRun run, core::AreaId area);
   void unplugging(core::GuestRun run, core::AreaId area);
+  void plugging_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count);
   void scrubbing(core::AreaId area);
   void engaging(const core::action::AskEngage& request);
   void starting(const core::action::AskStart& request);
@@ -49,6 +50,7 @@ class Checkers {
 
  private:
   void check_areas(const core::State& state);
+  void check_vcpus(const core::State& state);
   void check_apps();
   void check_budget();
   [[nodiscard]] bool journalled_up(core::GuestRun run) const;

@@ -76,6 +76,14 @@ struct EventText {
   std::string operator()(const core::event::AreaUnplugged& e) const {
     return n(e.area) + " is unplugged from " + n(e.run);
   }
+  std::string operator()(const core::event::VcpusPlugged& e) const {
+    return std::to_string(e.count) + " vCPUs of " + n(e.app) + " are in " + n(e.run) +
+           (e.why_not_all.empty() ? "" : ", no more: " + e.why_not_all);
+  }
+  std::string operator()(const core::event::VcpusUnplugged& e) const {
+    return std::to_string(e.left) + " vCPUs of " + n(e.app) + " are left in " + n(e.run) +
+           (e.why_not_all.empty() ? "" : ": " + e.why_not_all);
+  }
   std::string operator()(const core::event::UnplugFailed& e) const {
     return n(e.area) + " could not be unplugged from " + n(e.run) + ": " + e.why;
   }
@@ -244,6 +252,12 @@ std::vector<std::string> describe(const core::Setup& setup, const core::Outputs&
                     " and a limit of " + format_size(a.memory_limit_bytes));
   }
   for (const auto& a : out.route) lines.push_back("lead the address of " + n(a.app) + " to " + n(a.run));
+  for (const auto& a : out.plug_vcpus) {
+    lines.push_back("plug " + std::to_string(a.count) + " vCPUs of " + n(a.app) + " into " + n(a.run));
+  }
+  for (const auto& a : out.unplug_vcpus) {
+    lines.push_back("unplug the vCPUs of " + n(a.app) + " from " + n(a.run));
+  }
   for (const auto& a : out.dump) lines.push_back("write the base memory of " + n(a.run) + " to a file");
   for (const auto& a : out.discard) lines.push_back("clear up after " + n(a.run));
   for (const auto& a : out.launch) lines.push_back("launch " + n(a.run));

@@ -15,6 +15,7 @@ constexpr Duration kLaunchLimit = std::chrono::seconds(5);
 constexpr Duration kAdoptLimit = std::chrono::seconds(1);
 // Of a dump, which nobody waits for; every other one fails.
 constexpr Duration kDumpTime = std::chrono::milliseconds(400);
+constexpr Span kLateLetGo{std::chrono::seconds(3), std::chrono::seconds(30)};
 constexpr Span kSlowFence{std::chrono::milliseconds(500), std::chrono::seconds(4)};
 
 }  // namespace
@@ -28,6 +29,7 @@ void SimHypervisor::launch(core::GuestRun run) {
   fresh.process = true;
   fresh.linked = world_.daemon;
   fresh.apps.resize(vm.apps.size());
+  fresh.vcpus.resize(vm.apps.size());
   // Memory that a former run still had mapped went with its process.
   vm = std::move(fresh);
   world_.timeline.after(kLaunchLimit, [this, run, life = world_.daemon] {
@@ -66,6 +68,9 @@ void SimHypervisor::adopt(core::GuestRun run) {
     core::event::GuestAdopted adopted{run, reached && vm->executes(), {}};
     for (std::uint32_t i = 0; reached && i < world_.areas.size(); ++i) {
       if (world_.areas[i].in == run) adopted.areas.push_back({core::AreaId{i}, world_.areas[i].address});
+    }
+    for (std::uint32_t i = 0; reached && i < vm->vcpus.size(); ++i) {
+      if (vm->vcpus[i] > 0) adopted.vcpus.push_back({core::AppId{i}, vm->vcpus[i]});
     }
     vm->launched = true;
     vm->linked = world_.daemon;
@@ -170,6 +175,53 @@ void SimHypervisor::dump(core::GuestRun run) {
   world_.kill_point();
   const bool works = run.run % 2 == 1;
   world_.post(kDumpTime, core::event::DumpDone{run, works ? "dump" : "", works ? "" : "no space left"});
+}
+
+void SimHypervisor::plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) {
+  world_.kill_point();
+  checkers_.plugging_vcpus(run, app, count);
+  const Duration taken = world_.takes(world_.shape.timing.vcpu) * (count + 1);
+  if (world_.random.chance(world_.shape.odds.vcpus_silent)) return;
+  world_.in_monitor(run, taken, [this, run, app, count] {
+    std::uint32_t& in = world_.vm(run.guest).vcpus[app.value];
+    const bool some = in < count && world_.random.chance(world_.shape.odds.vcpus_missing);
+    in = some ? static_cast<std::uint32_t>(world_.random.between(in, count - 1)) : std::max(in, count);
+    world_.from_monitor(run, core::event::VcpusPlugged{run, app, in, some ? "a device was refused" : ""});
+  });
+}
+
+void SimHypervisor::unplug_vcpus(core::GuestRun run, core::AppId app) {
+  world_.kill_point();
+  const Duration taken = world_.takes(world_.shape.timing.vcpu);
+  if (world_.random.chance(world_.shape.odds.vcpus_silent)) return;
+  world_.in_monitor(run, taken, [this, run, app] { unplug_vcpus_now(run, app); });
+}
+
+void SimHypervisor::unplug_vcpus_now(core::GuestRun run, core::AppId app) {
+  Vm& vm = world_.vm(run.guest);
+  const auto answer = [this, run, app](const char* why) {
+    const std::uint32_t left = world_.vm(run.guest).vcpus[app.value];
+    world_.from_monitor(run, core::event::VcpusUnplugged{run, app, left, left > 0 ? why : ""});
+  };
+  std::uint32_t& in = vm.vcpus[app.value];
+  if (in > 0 && vm.executes() && world_.random.chance(world_.shape.odds.vcpus_kept)) {
+    in = static_cast<std::uint32_t>(world_.random.between(1, in));
+    world_.in_vmm(run, kUnplugLimit, [answer] { answer("the guest did not let go"); });
+    // It may let go of the rest long after the answer.
+    world_.in_guest(run, world_.random.within(kLateLetGo), [this, run, app, answer] {
+      std::uint32_t& kept = world_.vm(run.guest).vcpus[app.value];
+      if (kept == 0 || world_.vm(run.guest).apps[app.value].exists) return;
+      kept = 0;
+      answer("");
+    });
+    return;
+  }
+  if (vm.executes()) {
+    in = 0;
+    answer("");
+  } else {
+    world_.in_vmm(run, kUnplugLimit, [answer] { answer("the guest does not answer the request"); });
+  }
 }
 
 void SimHypervisor::discard(core::GuestRun run) {

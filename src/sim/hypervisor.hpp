@@ -19,11 +19,14 @@ class SimHypervisor final : public engine::Hypervisor {
   void plug(core::GuestRun run, std::span<const core::AreaId> areas) override;
   void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override;
   void dump(core::GuestRun run) override;
+  void plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) override;
+  void unplug_vcpus(core::GuestRun run, core::AppId app) override;
   void discard(core::GuestRun run) override;
 
  private:
   void plug_one(core::GuestRun run, core::AreaId area);
   void unplug_one(core::GuestRun run, core::AreaId area);
+  void unplug_vcpus_now(core::GuestRun run, core::AppId app);
 
   World& world_;
   Checkers& checkers_;

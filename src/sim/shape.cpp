@@ -135,6 +135,15 @@ void draw_weather(Random& random, Shape& shape) {
   shape.odds.from_grave = odds(0.6, 1.0);
 }
 
+// Last of all, so that what a seed draws otherwise does not depend on it.
+void draw_vcpus(Random& random, Shape& shape) {
+  if (random.chance(0.5)) return;
+  for (core::AppSetup& app : shape.setup.apps) app.vcpus = static_cast<std::uint32_t>(random.below(4));
+  shape.odds.vcpus_missing = random.chance(0.3) ? random.fraction(0, 0.3) : 0;
+  shape.odds.vcpus_kept = random.chance(0.3) ? random.fraction(0, 0.3) : 0;
+  shape.odds.vcpus_silent = random.chance(0.3) ? random.fraction(0, 0.05) : 0;
+}
+
 }  // namespace
 
 Shape plain_shape(std::size_t guests, std::size_t apps) {
@@ -177,6 +186,7 @@ Shape draw_shape(Random& random, std::size_t guests, std::size_t apps) {
   shape.follow_up = random.fraction(0, 0.6);
   shape.most_restarts = static_cast<std::uint32_t>(random.between(0, 5));
   draw_weather(random, shape);
+  draw_vcpus(random, shape);
   return shape;
 }
 

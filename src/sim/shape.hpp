@@ -20,6 +20,7 @@ struct Timing {
   Span probe{std::chrono::milliseconds(50), std::chrono::milliseconds(120)};
   Span plug{std::chrono::milliseconds(1), std::chrono::milliseconds(15)};
   Span unplug{std::chrono::milliseconds(5), std::chrono::milliseconds(60)};
+  Span vcpu{std::chrono::milliseconds(2), std::chrono::milliseconds(50)};
   Span discard{std::chrono::milliseconds(10), std::chrono::milliseconds(200)};
   Span online{std::chrono::milliseconds(20), std::chrono::milliseconds(150)};
   Span start{std::chrono::milliseconds(50), std::chrono::milliseconds(500)};
@@ -50,9 +51,12 @@ struct Odds {
   double release_hangs = 0;
   double release_lies = 0;  // says that it let go, and did not
   double scrub_fails = 0;
-  double twice = 0;        // an agent's message arrives a second time, later
-  double from_grave = 0;   // what a guest sent before its end arrives after it
-  double torn_append = 0;  // a failing append leaves a part of its records behind
+  double vcpus_missing = 0;  // not all that are asked for are plugged
+  double vcpus_kept = 0;     // the guest does not let go of them
+  double vcpus_silent = 0;   // no answer, and nothing done
+  double twice = 0;          // an agent's message arrives a second time, later
+  double from_grave = 0;     // what a guest sent before its end arrives after it
+  double torn_append = 0;    // a failing append leaves a part of its records behind
 };
 
 // What may be caused from outside, by weight; 0 never.

@@ -93,6 +93,21 @@ std::string Simulation::standby_not_whole(core::AppId app, core::GuestId holder,
                     : setup.name + " is called protected, and nobody could take it over";
 }
 
+// Its vCPUs are where it serves, and nowhere else.
+std::string Simulation::vcpus_not_whole(core::AppId app) const {
+  const core::AppSetup& setup = world.setup().app(app);
+  for (const Vm& vm : world.vms) {
+    const AppInside& inside = vm.apps[app.value];
+    const std::uint32_t due = inside.exists && inside.serving ? setup.vcpus : 0;
+    const std::uint32_t in = vm.vcpus[app.value];
+    if (in != due) {
+      return setup.name + " has " + std::to_string(in) + " vCPUs in " +
+             world.setup().guest(vm.run.guest).name + " and should have " + std::to_string(due);
+    }
+  }
+  return "";
+}
+
 std::string Simulation::not_whole() const {
   if (!daemon_) return "the daemon is down";
   for (const Vm& vm : world.vms) {
@@ -102,6 +117,7 @@ std::string Simulation::not_whole() const {
   }
   for (std::uint32_t i = 0; i < world.setup().apps.size(); ++i) {
     std::string why = app_not_whole(core::AppId{i});
+    if (why.empty()) why = vcpus_not_whole(core::AppId{i});
     if (!why.empty()) return why;
   }
   return "";

@@ -11,6 +11,7 @@ World::World(Shape s, std::uint64_t seed) : shape(std::move(s)), random(seed) {
   for (std::uint32_t i = 0; i < vms.size(); ++i) {
     vms[i].run.guest = core::GuestId{i};
     vms[i].apps.resize(setup().apps.size());
+    vms[i].vcpus.resize(setup().apps.size());
   }
   areas.resize(setup().pool.area_count);
   routes.resize(setup().apps.size());

@@ -41,6 +41,7 @@ struct Vm {
   bool agent_silent = false;  // the agent's loop is stuck; the kernel and applications go on
   std::uint32_t linked = 0;   // the life of the daemon that its agent talks to
   std::vector<AppInside> apps;
+  std::vector<std::uint32_t> vcpus;              // per application, beyond the base
   std::vector<std::function<void()>> for_vmm;    // waits until QEMU goes on
   std::vector<std::function<void()>> for_cpu;    // waits until the vCPUs go on
   std::vector<std::function<void()>> for_agent;  // waits until the agent goes on

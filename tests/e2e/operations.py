@@ -108,3 +108,56 @@ def case_fault_while_daemon_is_dead():
                             "Redis serving on beta")
         client.wait_reply()
         understudy.wait_protected()
+
+
+def vcpus_of(understudy, guest):
+    """How many vCPUs of Redis are in the guest, as QEMU says; and no row of the table contradicts it."""
+    status = understudy.guest(guest)
+    rows = [r for r in understudy.check_table()["vcpus"] if r["use"] == "application" and r["attached_to"] == guest]
+    if sum(r["vcpus"] for r in rows) != status["application_vcpus"]:
+        raise Failed(f"the table and the status differ about the vCPUs of {guest}: {rows}, {status}")
+    return status["application_vcpus"]
+
+
+def case_vcpus():
+    """vCPUs follow their application: into the guest where it serves, online there; out of the guest it leaves."""
+    def settled(active, standby):
+        def met(_):
+            return (understudy.app()["active"] == active and understudy.app()["state"] == "serving"
+                    and (vcpus_of(understudy, active), vcpus_of(understudy, standby)) == (1, 0))
+        understudy.wait_for(met, f"Redis serving on {active} with its vCPU, and none of it in {standby}")
+        # The guest's own word, in this run of it: the kernel has two online.
+        run = understudy.guest(active)["run"]
+        understudy.wait_for(lambda _: said_online(active) > heard.get((active, run), 0), f"two vCPUs online in {active}")
+        heard[active, run] = said_online(active)
+
+    def said_online(guest):
+        return len([e for e in understudy.events()
+                    if e["kind"] == "agent-says" and e.get("guest") == guest and "online now: 0-1" in e["text"]])
+
+    heard = {}
+    with pair(extra="vcpus = 1\n") as (understudy, client):
+        settled("alpha", "beta")
+        rows = {r["id"]: r for r in understudy.check_table()["vcpus"]}
+        mine = rows["vcpus-alpha-redis"]
+        if (mine["user"], mine["attached_to"], mine["takeover_target"], mine["state"]) != ("redis", "alpha", "beta", "plugged"):
+            raise Failed(f"the row of Redis's vCPU is wrong: {mine}")
+        if rows["vcpus-beta"]["vcpus"] != 1 or rows["vcpus-beta"]["use"] != "os":
+            raise Failed(f"the row of beta's base is wrong: {rows['vcpus-beta']}")
+        understudy.run("takeover", "redis")
+        settled("beta", "alpha")
+        client.wait_reply()
+        understudy.wait_protected()
+        runs = {guest["name"]: guest["run"] for guest in understudy.status()["guests"]}
+        if runs != {"alpha": 1, "beta": 1}:
+            raise Failed(f"a vCPU cost a guest: {runs}")
+        # A daemon that is started again knows from QEMU whose they are.
+        os.kill(understudy.daemon_pid(), signal.SIGKILL)
+        understudy.up()
+        understudy.wait_protected()
+        if (vcpus_of(understudy, "beta"), vcpus_of(understudy, "alpha")) != (1, 0):
+            raise Failed(f"after the daemon's restart: {understudy.status()['guests']}")
+        understudy.run("fault", "beta", "--kind", "os-panic")
+        settled("alpha", "beta")
+        client.wait_reply()
+        understudy.wait_protected()

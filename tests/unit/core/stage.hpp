@@ -17,10 +17,11 @@
 // healthy world would, except for those that a scenario holds back to answer itself.
 namespace understudy::core {
 
-using Request = std::variant<action::Adopt, action::AskState, action::Fence, action::Probe, action::AskStop,
-                             action::AskRelease, action::Unplug, action::Scrub, action::AskNeed, action::Plug,
-                             action::AskEngage, action::AskStart, action::AnswerGrowth, action::Route,
-                             action::Dump, action::Discard, action::Launch>;
+using Request =
+    std::variant<action::Adopt, action::AskState, action::Fence, action::Probe, action::AskStop,
+                 action::AskRelease, action::Unplug, action::Scrub, action::AskNeed, action::Plug,
+                 action::AskEngage, action::AskStart, action::AnswerGrowth, action::Route, action::PlugVcpus,
+                 action::UnplugVcpus, action::Dump, action::Discard, action::Launch>;
 
 inline GuestSetup guest_setup(const std::string& name) {
   GuestSetup guest;
@@ -131,6 +132,8 @@ class Stage {
     if constexpr (std::is_same_v<Action, action::AnswerGrowth>) return out.growth;
     if constexpr (std::is_same_v<Action, action::AskStart>) return out.start;
     if constexpr (std::is_same_v<Action, action::Route>) return out.route;
+    if constexpr (std::is_same_v<Action, action::PlugVcpus>) return out.plug_vcpus;
+    if constexpr (std::is_same_v<Action, action::UnplugVcpus>) return out.unplug_vcpus;
     if constexpr (std::is_same_v<Action, action::Probe>) return out.probe;
     if constexpr (std::is_same_v<Action, action::Discard>) return out.discard;
     if constexpr (std::is_same_v<Action, action::Launch>) return out.launch;
@@ -234,6 +237,8 @@ class Stage {
     queue(step.growth);
     queue(step.start);
     queue(step.route);
+    queue(step.plug_vcpus);
+    queue(step.unplug_vcpus);
     queue(step.dump);
     queue(step.discard);
     queue(step.launch);
@@ -254,6 +259,8 @@ class Stage {
     append(out.start, step.start);
     append(out.route, step.route);
     append(out.probe, step.probe);
+    append(out.plug_vcpus, step.plug_vcpus);
+    append(out.unplug_vcpus, step.unplug_vcpus);
     append(out.dump, step.dump);
     append(out.discard, step.discard);
     append(out.launch, step.launch);
@@ -292,6 +299,8 @@ class Stage {
     give(event::AppServing{a.run, a.app, a.epoch, 4_MiB, a.areas});
   }
   void answer(const action::Route& a) { give(event::AddressRouted{a.app, a.run}); }
+  void answer(const action::PlugVcpus& a) { give(event::VcpusPlugged{a.run, a.app, a.count, ""}); }
+  void answer(const action::UnplugVcpus& a) { give(event::VcpusUnplugged{a.run, a.app, 0, ""}); }
   void answer(const action::Dump& a) { give(event::DumpDone{a.run, "dump", ""}); }
   void answer(const action::Discard& a) { give(event::GuestGone{a.run}); }
   void answer(const action::Launch& a) {

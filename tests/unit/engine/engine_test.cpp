@@ -66,6 +66,10 @@ struct Recorder final : Clock, Hypervisor, AgentLink, Journal, AddressGate, Pool
     log.push_back("unplug" + of(run) + " x" + std::to_string(areas.size()));
   }
   void dump(core::GuestRun run) override { log.push_back("dump" + of(run)); }
+  void plug_vcpus(core::GuestRun run, core::AppId, std::uint32_t count) override {
+    log.push_back("plug_vcpus" + of(run) + " x" + std::to_string(count));
+  }
+  void unplug_vcpus(core::GuestRun run, core::AppId) override { log.push_back("unplug_vcpus" + of(run)); }
   void discard(core::GuestRun run) override { log.push_back("discard" + of(run)); }
   void ask_state(const action::AskState& a) override { log.push_back("state" + of(a.run)); }
   void ask_need(const action::AskNeed& a) override { log.push_back("need" + of(a.run)); }

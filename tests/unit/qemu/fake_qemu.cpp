@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -30,6 +31,8 @@ class FakeQemu {
     counting_ = has("launch");
     for (std::size_t i = 0; i + 1 < argv.size(); ++i) {
       if (argv[i] == "-netdev") forward(argv[i + 1]);
+      if (const std::size_t at = argv[i + 1].find("maxcpus="); argv[i] == "-smp" && at != std::string::npos)
+        vcpus_.resize(std::stoul(argv[i + 1].substr(at + 8)));
     }
   }
 
@@ -171,6 +174,32 @@ class FakeQemu {
       if (!backends_.insert(argument("id")).second)
         return refuse(id, "GenericError", "attempt to add duplicate property '" + argument("id") + "'");
       done(id);
+    } else if (name == "query-hotpluggable-cpus") {
+      json::array places;  // the highest first, as QEMU does
+      for (std::size_t i = vcpus_.size(); i-- > 0;) {
+        json::object place{{"type", "qemu64-x86_64-cpu"},
+                           {"vcpus-count", 1},
+                           {"props", {{"core-id", i}, {"thread-id", 0}, {"socket-id", 0}}}};
+        if (i == 0) place["qom-path"] = "/machine/unattached/device[0]";
+        if (!vcpus_[i].empty()) place["qom-path"] = "/machine/peripheral/" + vcpus_[i];
+        places.push_back(std::move(place));
+      }
+      done(id, places);
+    } else if (name == "device_add" && arguments.contains("core-id")) {
+      const auto core = static_cast<std::size_t>(arguments.at("core-id").as_int64());
+      if (argument("driver") != "qemu64-x86_64-cpu" || core == 0 || core >= vcpus_.size())
+        return refuse(id, "GenericError", "there is no such place");
+      if (!vcpus_[core].empty()) return refuse(id, "GenericError", "CPU already exists");
+      vcpus_[core] = argument("id");
+      done(id);
+    } else if (name == "device_del" && argument("id").starts_with("vcpu-")) {
+      if (std::find(vcpus_.begin(), vcpus_.end(), argument("id")) == vcpus_.end())
+        return refuse(id, "DeviceNotFound", "Device '" + argument("id") + "' not found");
+      if (!deleting_.insert(argument("id")).second)
+        return refuse(id, "GenericError",
+                      "Device " + argument("id") + " is already in the process of unplug");
+      done(id);
+      ask_guest_to_let_go(argument("id"));
     } else if (name == "device_add") {
       if (backends_.count(argument("memdev")) == 0)
         return refuse(id, "GenericError", "object '" + argument("memdev") + "' not found");
@@ -217,6 +246,8 @@ class FakeQemu {
   }
   void deleted(const std::string& device) {
     devices_.erase(device);
+    deleting_.erase(device);
+    std::replace(vcpus_.begin(), vcpus_.end(), device, std::string());
     event("DEVICE_DELETED",
           R"({"device": ")" + device + R"(", "path": "/machine/peripheral/)" + device + "\"}");
   }
@@ -257,6 +288,9 @@ class FakeQemu {
   std::string status_ = "running";
   std::set<std::string> backends_;
   std::map<std::string, std::uint64_t> devices_;
+  std::vector<std::string>
+      vcpus_;  // by core: the name of the application's vCPU in it; the first is the base
+  std::set<std::string> deleting_;
   std::uint64_t next_address_ = 0x100000000;
 };
 

@@ -45,7 +45,10 @@ TEST(CommandLine, IsThatOfASmallGuestWithRoomForAreas) {
   EXPECT_EQ(argv[0], "qemu-system-x86_64");
   EXPECT_EQ(value_of(argv, "-name"), "guest=understudy:/run/understudy:a:3,debug-threads=on");
   EXPECT_EQ(value_of(argv, "-m"), "128M,slots=8,maxmem=1152M");
-  EXPECT_EQ(value_of(argv, "-smp"), "2");
+  EXPECT_EQ(value_of(argv, "-smp"), "2") << "no application wants more";
+  GuestPlan more = plan();
+  more.more_vcpus = 3;
+  EXPECT_EQ(value_of(command_line({}, more, {"/run/understudy", "a", 3}), "-smp"), "2,maxcpus=5");
   EXPECT_THAT(argv, Contains("-nodefaults"));
   EXPECT_EQ(value_of(argv, "-kernel"), "/img/vmlinux");
   EXPECT_EQ(value_of(argv, "-initrd"), "/img/initramfs.cpio");
@@ -229,12 +232,46 @@ TEST(MonitorReply, ReadsWhatQemuSays) {
   EXPECT_THAT(backends.value(), ElementsAre(core::AreaId{3}));
 }
 
+TEST(MonitorReply, PlacesForVcpusComeLowestFirstWithWhoseTheyAre) {
+  const auto places = read_hotpluggable_cpus(boost::json::parse(
+      R"([{"type": "c", "vcpus-count": 1, "props": {"socket-id": 0, "core-id": 10, "thread-id": 0}},
+          {"type": "c", "props": {"socket-id": 0, "core-id": 2, "thread-id": 0}},
+          {"type": "c", "qom-path": "/machine/peripheral/vcpu-3-1", "props": {"core-id": 1}},
+          {"type": "c", "qom-path": "/machine/unattached/device[0]", "props": {"core-id": 0}}])"));
+  ASSERT_TRUE(places) << places.error().message;
+  ASSERT_EQ(places->size(), 4u);
+  EXPECT_TRUE(places->at(0).taken);
+  EXPECT_FALSE(places->at(0).name);
+  EXPECT_EQ(places->at(1).name, (VcpuName{core::AppId{3}, 1}));
+  EXPECT_FALSE(places->at(2).taken);
+  EXPECT_EQ(places->at(2).props.at("core-id").to_number<int>(), 2);
+  EXPECT_EQ(places->at(3).props.at("core-id").to_number<int>(), 10);
+}
+
+TEST(MonitorReply, NamesOfVcpusAreReadInTheOneWayInWhichTheyAreWritten) {
+  EXPECT_EQ(vcpu_id(core::AppId{3}, 1), "vcpu-3-1");
+  for (const char* name : {"vcpu-", "vcpu-3", "vcpu-3-", "vcpu--1", "vcpu-03-1", "vcpu-3-1x",
+                           "vcpu-3-99999999999", "dimm-0001", "cpu-3-1"}) {
+    EXPECT_FALSE(vcpu_of_id(name)) << name;
+  }
+}
+
 TEST(MonitorReply, RefusesOtherForms) {
   for (const char* text : {"5", "{}", "[]", R"({"running": 1, "status": "x"})", R"({"running": true})"})
     EXPECT_FALSE(read_status(boost::json::parse(text))) << text;
   EXPECT_FALSE(read_memory_devices(boost::json::parse("{}")));
   EXPECT_FALSE(read_memory_devices(boost::json::parse(R"([{"data": {"id": "dimm-0003", "addr": "x"}}])")));
   EXPECT_FALSE(read_backends(boost::json::parse("5")));
+  for (const char* text :
+       {"5", "{}", "[5]", R"([{"props": {}}])", R"([{"type": "", "props": {}}])", R"([{"type": "c"}])",
+        R"([{"type": "c", "props": {"core-id": "1"}}])", R"([{"type": "c", "props": {"core-id": -1}}])",
+        R"([{"type": "c", "props": {"driver": 1}}])", R"([{"type": "c", "props": {}, "qom-path": 5}])"}) {
+    EXPECT_FALSE(read_hotpluggable_cpus(boost::json::parse(text))) << text;
+  }
+  std::string many = "[";
+  for (int i = 0; i < 600; ++i) many += R"({"type": "c", "props": {}},)";
+  many.back() = ']';
+  EXPECT_FALSE(read_hotpluggable_cpus(boost::json::parse(many)));
 }
 
 }  // namespace

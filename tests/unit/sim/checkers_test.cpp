@@ -22,6 +22,10 @@ struct PassHypervisor : engine::Hypervisor {
   void probe(core::GuestRun run) override { next.probe(run); }
   void plug(core::GuestRun run, std::span<const core::AreaId> areas) override { next.plug(run, areas); }
   void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override { next.unplug(run, areas); }
+  void plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) override {
+    next.plug_vcpus(run, app, count);
+  }
+  void unplug_vcpus(core::GuestRun run, core::AppId app) override { next.unplug_vcpus(run, app); }
   void discard(core::GuestRun run) override { next.discard(run); }
   engine::Hypervisor& next;
 };
@@ -385,6 +389,70 @@ TEST_F(Planted, AStaleMessageWithAnEffectIsNoticed) {
   simulation_->journal.keep(records);
   world().hand_over(event::GuestPanicked{{core::GuestId{0}, 1}});
   expect_violation("a stale message had an effect: alpha (run 1) panics");
+}
+
+Shape shape_with_vcpus() {
+  Shape shape = plain_shape(2, 1);
+  shape.setup.apps[0].vcpus = 2;
+  return shape;
+}
+
+TEST_F(Planted, VcpusThatFollowAreWell) {
+  make(shape_with_vcpus(), [](World&, engine::Ports ports) { return ports; });
+  take_over(FaultName::app_failed);
+  EXPECT_EQ(simulation_->observer.takeovers, 1U);
+  EXPECT_FALSE(simulation_->violation()) << violation();
+  EXPECT_EQ(simulation_->not_whole(), "");
+}
+
+TEST_F(Planted, VcpusThatAreLeftBehind) {
+  struct Bug : PassHypervisor {
+    Bug(engine::Hypervisor& hypervisor, World& w) : PassHypervisor(hypervisor), world(w) {}
+    void unplug_vcpus(core::GuestRun run, core::AppId app) override {
+      world.post({}, event::VcpusUnplugged{run, app, 0, ""});
+    }
+    World& world;
+  };
+  make(shape_with_vcpus(), [&](World& simulated, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor, simulated);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over(FaultName::app_failed);
+  expect_violation("which the table does not know");
+}
+
+TEST_F(Planted, VcpusThatNeverCome) {
+  struct Bug : PassHypervisor {
+    Bug(engine::Hypervisor& hypervisor, World& w) : PassHypervisor(hypervisor), world(w) {}
+    void plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) override {
+      world.post({}, event::VcpusPlugged{run, app, count, ""});
+    }
+    World& world;
+  };
+  make(shape_with_vcpus(), [&](World& simulated, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor, simulated);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over();
+  EXPECT_NE(simulation_->not_whole().find("has 0 vCPUs"), std::string::npos) << simulation_->not_whole();
+}
+
+TEST_F(Planted, VcpusForWhoeverDoesNotServe) {
+  struct Bug : PassHypervisor {
+    using PassHypervisor::PassHypervisor;
+    void plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) override {
+      next.plug_vcpus({core::GuestId{1 - run.guest.value}, run.run}, app, count);
+    }
+  };
+  make(shape_with_vcpus(), [&](World&, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over();
+  expect_violation("where it does not serve");
 }
 
 }  // namespace

@@ -1,0 +1,72 @@
+#pragma once
+
+#include "core/events.hpp"
+#include "qemu/limits.hpp"
+#include "qemu/monitor_reply.hpp"
+#include "qemu/qmp_client.hpp"
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+namespace understudy::qemu {
+
+// Moves vCPUs of applications into and out of one running guest. Every request is answered by one event with
+// the number that is in the guest then, whatever went wrong; a guest is never ended for a vCPU's sake, not
+// even when the monitor does not answer in time: the next request asks QEMU what is there before it does
+// anything.
+class VcpuPlugger final {
+ public:
+  using Emit = std::function<void(core::Event)>;
+
+  VcpuPlugger(boost::asio::io_context& loop, std::shared_ptr<QmpClient> monitor, core::GuestRun run,
+              const Limits& limits, Emit emit);
+
+  // What is in a guest that an earlier daemon left.
+  void adopt(const std::vector<VcpuPlace>& places) { learn(places); }
+  [[nodiscard]] std::vector<core::event::PluggedVcpus> plugged() const;
+
+  void plug(core::AppId app, std::uint32_t count);
+  void unplug(core::AppId app);
+  void on_event(const QmpEvent& event);
+
+ private:
+  struct Plugging {
+    core::AppId app;
+    std::uint32_t count = 0;
+    std::string why;  // the first thing that did not work
+  };
+  struct Leaving {
+    std::shared_ptr<boost::asio::steady_timer> limit;
+  };
+
+  void learn(const std::vector<VcpuPlace>& places);
+  [[nodiscard]] std::uint32_t count_of(core::AppId app) const;
+  void next();
+  void add_devices(const std::vector<VcpuPlace>& places);
+  void finish_plugging(const std::string& why);
+
+  void delete_devices(core::AppId app);
+  void gone(VcpuName name);
+  void finish_leaving(core::AppId app, const std::string& why);
+
+  boost::asio::io_context& loop_;
+  std::shared_ptr<QmpClient> monitor_;
+  core::GuestRun run_;
+  Limits limits_;
+  Emit emit_;
+  std::set<VcpuName> in_;  // as QEMU said last
+  std::deque<std::shared_ptr<Plugging>>
+      plugging_;  // the first is under way: two at once would choose the same places
+  std::map<core::AppId, Leaving> leaving_;  // asked, not answered
+};
+
+}  // namespace understudy::qemu
