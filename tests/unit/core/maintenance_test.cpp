@@ -88,7 +88,7 @@ TEST(Maintenance, DoesNotHoldUpASwitchover) {
 }
 
 TEST(Maintenance, KeepsItsMemoryFromWhoIsMoreImportant) {
-  Setup setup = plain_setup(2, 2);
+  core::Setup setup = plain_setup(2, 2);
   setup.pool.area_count = 4;  // enough for one of them
   setup.apps[1].priority = 1;
   setup.apps[1].preempts = true;
@@ -101,11 +101,12 @@ TEST(Maintenance, KeepsItsMemoryFromWhoIsMoreImportant) {
         event::AppFaulted{stage.run("alpha"), stage.app("web"), stage.epoch("web"), "exit status 1", ""});
     stage.settle();
     ASSERT_EQ(stage.where("web"), "failed");
-    ASSERT_EQ(stage.where("db"), "serving on alpha");
+    const std::string before = stage.where("db");
+    ASSERT_TRUE(before.starts_with("serving on ")) << before;
     if (in_maintenance) stage.give(event::Maintenance{{}, stage.app("db"), kLong});
     stage.give(event::StartApp{stage.app("web")});
     stage.settle();
-    EXPECT_EQ(stage.where("db"), in_maintenance ? "serving on alpha" : "waiting");
+    EXPECT_EQ(stage.where("db"), in_maintenance ? before : "waiting");
     EXPECT_EQ(stage.where("web"), in_maintenance ? "waiting" : "serving on alpha");
   }
 }
