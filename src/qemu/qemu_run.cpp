@@ -150,6 +150,7 @@ void QemuRun::opened(const Opening& opening) {
       [this](const std::string& why) { end_by_ourselves("its monitor failed: " + why); });
   plugger_->adopt(*opening.devices, *opening.backends);
   vcpus_ = std::make_unique<VcpuPlugger>(context_.loop, monitor_, run_, context_.limits,
+                                         VcpuPlugger::unplugs_safely(context_.qemu.accelerator),
                                          [this](core::Event event) {
                                            if (phase_ == Phase::running) emit(std::move(event));
                                          });

@@ -32,8 +32,13 @@ std::int64_t number_of(const json::object& object, std::string_view key) {
 }  // namespace
 
 VcpuPlugger::VcpuPlugger(boost::asio::io_context& loop, std::shared_ptr<QmpClient> monitor,
-                         core::GuestRun run, const Limits& limits, Emit emit)
-    : loop_(loop), monitor_(std::move(monitor)), run_(run), limits_(limits), emit_(std::move(emit)) {}
+                         core::GuestRun run, const Limits& limits, bool can_unplug, Emit emit)
+    : loop_(loop),
+      monitor_(std::move(monitor)),
+      run_(run),
+      limits_(limits),
+      can_unplug_(can_unplug),
+      emit_(std::move(emit)) {}
 
 void VcpuPlugger::learn(const std::vector<VcpuPlace>& places) {
   in_.clear();
@@ -142,6 +147,9 @@ void VcpuPlugger::unplug(core::AppId app) {
 
 void VcpuPlugger::delete_devices(core::AppId app) {
   if (count_of(app) == 0) return finish_leaving(app, "");
+  if (!can_unplug_) {
+    return finish_leaving(app, "QEMU does not survive the unplugging of an emulated vCPU (TCG)");
+  }
   for (const VcpuName& name : std::set<VcpuName>(in_)) {
     if (name.app != app) continue;
     monitor_->execute("device_del", {{"id", vcpu_id(app, name.index)}}, limits_.plug,
@@ -158,7 +166,10 @@ void VcpuPlugger::delete_devices(core::AppId app) {
 
 void VcpuPlugger::on_event(const QmpEvent& event) {
   if (event.name == "DEVICE_DELETED") {
-    if (const auto name = vcpu_of_id(text_of(event.data, "device"))) gone(*name);
+    if (const auto name = vcpu_of_id(text_of(event.data, "device"))) return gone(*name);
+    // QEMU has been seen to tell of a vCPU's interrupt controller alone
+    // ("/machine/peripheral/vcpu-0-0/lapic").
+    if (text_of(event.data, "path").starts_with("/machine/peripheral/vcpu-")) look();
   } else if (event.name == "DEVICE_UNPLUG_GUEST_ERROR") {
     if (const auto name = vcpu_of_id(text_of(event.data, "device")))
       finish_leaving(name->app, "the guest refused to let go");
@@ -173,6 +184,20 @@ void VcpuPlugger::on_event(const QmpEvent& event) {
     if (status == kOstSuccess || status == kOstInProgress) return;
     finish_leaving(name->app, "the guest refused to let go (ACPI status " + std::to_string(status) + ")");
   }
+}
+
+// What is not there any more?
+void VcpuPlugger::look() {
+  monitor_->execute("query-hotpluggable-cpus", {}, limits_.plug, [this](const QmpReply& reply) {
+    if (!reply) return;  // the limit of whoever waits for it answers
+    const auto places = read_hotpluggable_cpus(*reply);
+    if (!places) return;
+    for (const VcpuName& name : std::set<VcpuName>(in_)) {
+      const bool there = std::any_of(places->begin(), places->end(),
+                                     [&name](const VcpuPlace& place) { return place.name == name; });
+      if (!there) gone(name);
+    }
+  });
 }
 
 void VcpuPlugger::gone(VcpuName name) {

@@ -248,6 +248,8 @@ class FakeQemu {
     devices_.erase(device);
     deleting_.erase(device);
     std::replace(vcpus_.begin(), vcpus_.end(), device, std::string());
+    if (has("lapic-only"))
+      return event("DEVICE_DELETED", R"({"path": "/machine/peripheral/)" + device + "/lapic\"}");
     event("DEVICE_DELETED",
           R"({"device": ")" + device + R"(", "path": "/machine/peripheral/)" + device + "\"}");
   }

@@ -715,6 +715,7 @@ struct VcpuTest : HypervisorTest {
   void SetUp() override {
     HypervisorTest::SetUp();
     for (GuestPlan& plan : settings.guests) plan.more_vcpus = 3;
+    settings.qemu.accelerator = Accelerator::kvm;
     make_hypervisor();
   }
 };
@@ -772,6 +773,35 @@ TEST_F(VcpuTest, AGuestThatRefusesIsNotWaitedFor) {
   EXPECT_THAT(await<VcpusUnplugged>(kA).why_not_all, HasSubstr("ACPI status 130"));
   loop.run_for(milliseconds(250));
   EXPECT_EQ(all<VcpusUnplugged>(kA).size(), 1u) << "the limit answered once more";
+}
+
+// QEMU 7.2 under TCG: the next vCPU that is plugged after one was unplugged ends QEMU.
+TEST_F(VcpuTest, UnderEmulationTheyStayAndAreThereForTheReturnOfTheirApplication) {
+  settings.qemu.accelerator = Accelerator::tcg;
+  make_hypervisor();
+  faults("refuse=device_del");
+  launch();
+  hypervisor->plug_vcpus(kA, kDb, 2);
+  (void)await<VcpusPlugged>(kA);
+  hypervisor->unplug_vcpus(kA, kDb);
+  const auto kept = await<VcpusUnplugged>(kA);
+  EXPECT_EQ(kept.left, 2u);
+  EXPECT_THAT(kept.why_not_all, HasSubstr("TCG")) << "QEMU was asked to unplug it";
+  hypervisor->plug_vcpus(kA, kDb, 2);
+  EXPECT_EQ(await<VcpusPlugged>(kA, 2).count, 2u);
+  hypervisor->plug_vcpus(kA, kWeb, 1);
+  EXPECT_EQ(await<VcpusPlugged>(kA, 3).count, 1u) << "others have places of their own";
+}
+
+TEST_F(VcpuTest, OneThatOnlyItsInterruptControllerTellsOfIsGone) {
+  faults("lapic-only");
+  launch();
+  hypervisor->plug_vcpus(kA, kDb, 2);
+  (void)await<VcpusPlugged>(kA);
+  hypervisor->unplug_vcpus(kA, kDb);
+  const auto gone = await<VcpusUnplugged>(kA);
+  EXPECT_EQ(gone.left, 0u);
+  EXPECT_EQ(gone.why_not_all, "");
 }
 
 TEST_F(VcpuTest, ALaterDaemonFindsWhoseTheyAre) {
