@@ -2,7 +2,7 @@
 BUILD ?= build
 JOBS ?= $(shell nproc)
 
-.PHONY: all build programs image test unit lint sanitize e2e demo bench fuzz model clean deps
+.PHONY: all build programs image test unit lint sanitize e2e demo bench model clean deps
 
 all: build
 
@@ -47,6 +47,7 @@ demo: build
 
 bench: build
 	@bench/run
+	@bench/ladder
 
 clean:
 	rm -rf $(BUILD)
