@@ -49,7 +49,8 @@ class FileJournalTest : public ::testing::Test {
     return GuestRecord{GuestId{0}, run, GuestDurable::up, "said \"why\"\n"};
   }
   static Record app(Epoch epoch) {
-    return AppRecord{AppId{0}, AppDurable::moving, epoch, GuestRun{GuestId{1}, 2}, "panic", GuestId{0}, {}, {}};
+    return AppRecord{AppId{0}, AppDurable::moving, epoch, GuestRun{GuestId{1}, 2},
+                     "panic",  GuestId{0},         {},    {}};
   }
 
   std::filesystem::path dir_;

@@ -26,6 +26,7 @@ struct PassHypervisor : engine::Hypervisor {
     next.plug_vcpus(run, app, count);
   }
   void unplug_vcpus(core::GuestRun run, core::AppId app) override { next.unplug_vcpus(run, app); }
+  void dump(core::GuestRun run) override { next.dump(run); }
   void discard(core::GuestRun run) override { next.discard(run); }
   engine::Hypervisor& next;
 };
