@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 45> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 49> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -51,7 +51,11 @@ inline constexpr std::array<std::string_view, 45> kNoticeKinds{"agent-misbehaved
                                                                "scrub-failed",
                                                                "takeover-begun",
                                                                "takeover-done",
-                                                               "takeover-waits"};
+                                                               "takeover-waits",
+                                                               "vcpus-kept",
+                                                               "vcpus-missing",
+                                                               "vcpus-plugged",
+                                                               "vcpus-unplugged"};
 
 // What tells of hooks sets none off: one that fails would otherwise go on for ever.
 [[nodiscard]] constexpr bool is_about_hooks(std::string_view kind) {
