@@ -1,5 +1,5 @@
 """The application fails while its OS lives."""
-from harness import MIB, NO_RESTART, Failed, Redis, Understudy, free_port, redis_config
+from harness import MIB, NO_RESTART, Failed, Understudy, free_port, redis_config
 from os_faults import pair
 
 
@@ -88,24 +88,4 @@ def case_stopped_application():
         client.wait_reply()
         if understudy.guest("alpha")["run"] != 1:
             raise Failed("alpha was fenced although only its application hung")
-        understudy.wait_protected()
-
-
-def case_out_of_memory():
-    """The kernel kills it in its own cgroup: it gets more memory from the VMM, and is started again where it is."""
-    options = {"memory": "256 MiB", "minimum": "256 MiB", "maxmemory": "0", "extra": 'maximum_memory = "768 MiB"',
-               "start_extra": ("--enable-debug-command", "yes")}
-    with pair(**options) as (understudy, client):
-        before = understudy.guest("alpha")["areas_bytes"]
-        try:
-            Redis(understudy.port).do("DEBUG", "POPULATE", 400_000, "key", 1000)
-            raise Failed("400 MB fit into 256 MiB")
-        except OSError:
-            pass  # it was killed in the middle
-        understudy.wait_for(lambda _: understudy.guest("alpha")["areas_bytes"] > before
-                            and understudy.app()["state"] == "serving", "Redis serving with more memory")
-        client.wait_reply()
-        app = understudy.app()
-        if (app["active"], app["epoch"], understudy.guest("alpha")["run"]) != ("alpha", 1, 1):
-            raise Failed(f"it moved instead of growing: {app}")
         understudy.wait_protected()

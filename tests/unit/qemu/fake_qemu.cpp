@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -301,7 +302,9 @@ class FakeQemu {
   if (std::getenv(kFakeQemuVariable) == nullptr) return true;
   const auto argv = arguments_of(::getpid());
   for (const std::string& argument : argv) {
-    if (argument == "-nodefaults") FakeQemu(argv).run();
+    if (argument != "-nodefaults") continue;
+    ::signal(SIGPIPE, SIG_IGN);  // a monitor may be gone while it is written to, as QEMU knows
+    FakeQemu(argv).run();
   }
   return true;
 }();

@@ -58,8 +58,8 @@ struct HypervisorTest : testing::Test {
     }
     settings.dumps.directory = std::filesystem::path(directory.path) / "dumps";
     settings.dumps.limit = milliseconds(300);
-    settings.limits.launch = milliseconds(2000);
-    settings.limits.adopt = milliseconds(2000);
+    settings.limits.launch = milliseconds(500);
+    settings.limits.adopt = milliseconds(500);
     settings.limits.fence_monitor = milliseconds(100);
     settings.limits.probe = milliseconds(100);
     settings.limits.plug = milliseconds(200);
