@@ -28,7 +28,7 @@ def case_maintenance():
 
         # The next daemon knows of it.
         until = understudy.guest("alpha")["maintenance_until"]
-        os.kill(understudy.daemon_pid(), signal.SIGKILL)
+        understudy.kill_daemon()
         understudy.up()
         if not understudy.guest("alpha")["maintenance_until"] or understudy.guest("alpha")["maintenance_until"][:16] < until[:16]:
             raise Failed(f"the next daemon forgot it: until {until}, now {understudy.guest('alpha')['maintenance_until']}")

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import socket
@@ -127,6 +128,14 @@ class Understudy:
 
     def daemon_pid(self):
         return int((self.run_dir / "understudyd.pid").read_text())
+
+    def kill_daemon(self):
+        """SIGKILL, and until it has really ended: its lock goes with it."""
+        pid = self.daemon_pid()
+        descriptor = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
+        select.select([descriptor], [], [])
+        os.close(descriptor)
 
     def qemu_pid(self, guest):
         pids = [p for p in processes_with(f"understudy:{self.run_dir}:{guest}:")]

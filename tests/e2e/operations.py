@@ -79,7 +79,7 @@ def case_daemon_killed():
     with pair() as (understudy, client):
         pids = [understudy.qemu_pid("alpha"), understudy.qemu_pid("beta")]
         client.reset()
-        os.kill(understudy.daemon_pid(), signal.SIGKILL)
+        understudy.kill_daemon()
         client.wait_reply()
         understudy.up()
         understudy.wait_protected()
@@ -101,7 +101,7 @@ def case_daemon_killed():
 def case_fault_while_daemon_is_dead():
     """A guest panics while no daemon runs: the next daemon finds out and takes over."""
     with pair() as (understudy, client):
-        os.kill(understudy.daemon_pid(), signal.SIGKILL)
+        understudy.kill_daemon()
         os.kill(understudy.qemu_pid("alpha"), signal.SIGKILL)
         understudy.up()
         understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
@@ -158,7 +158,7 @@ def case_vcpus():
         if runs != {"alpha": 1, "beta": 1}:
             raise Failed(f"a vCPU cost a guest: {runs}")
         # A daemon that is started again knows from QEMU whose they are.
-        os.kill(understudy.daemon_pid(), signal.SIGKILL)
+        understudy.kill_daemon()
         client.wait_reply()
         understudy.up()
         understudy.wait_protected()
