@@ -257,6 +257,8 @@ void QemuRun::on_monitor_lost(const std::string& why) {
 void QemuRun::on_process_end(const std::string& how) {
   if (monitor_) monitor_->close();
   end_dump("its QEMU ended meanwhile: " + how);
+  // It may have come to open the file only after we had removed it.
+  if (!dump_abandoned_.empty()) DumpStore::abandon(dump_abandoned_);
   if (phase_ == Phase::starting || phase_ == Phase::running) {
     const bool asked = fence_asked_ || discard_asked_;
     stopped(own_reason_.empty() ? (asked ? how : with_log(how)) : own_reason_ + "; ended by us: " + how);

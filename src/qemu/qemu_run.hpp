@@ -140,7 +140,8 @@ class QemuRun final {
   bool discard_asked_ = false;
   std::string own_reason_;  // why we ended it without being asked
   std::string stopped_how_;
-  std::filesystem::path dump_part_;  // being written; empty: nothing is
+  std::filesystem::path dump_part_;       // being written; empty: nothing is
+  std::filesystem::path dump_abandoned_;  // QEMU may still make it, as long as its process lives
   VcpuProgress last_progress_;
   std::chrono::steady_clock::time_point last_progress_at_{};
   std::shared_ptr<QemuRun*> self_;  // posted and timed calls reach this object only while it lives

@@ -60,6 +60,7 @@ void QemuRun::end_dump(const std::string& failed) {
   const auto part = std::exchange(dump_part_, {});
   if (!failed.empty()) {
     DumpStore::abandon(part);
+    dump_abandoned_ = part;
     return emit(DumpDone{run_, "", failed});
   }
   const auto file = context_.dumps.finish(part);

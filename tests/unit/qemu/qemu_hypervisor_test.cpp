@@ -531,6 +531,7 @@ TEST_F(HypervisorTest, ADiscardDoesNotWaitForADump) {
   hypervisor->discard(kA);
   EXPECT_THAT(await<DumpDone>(kA).why_not, HasSubstr("discarded"));
   (void)await<GuestGone>(kA);
+  EXPECT_TRUE(std::filesystem::is_empty(settings.dumps.directory));
 }
 
 TEST_F(HypervisorTest, AGuestThatRunsOnAfterStopIsKilled) {
