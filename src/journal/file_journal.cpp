@@ -84,13 +84,13 @@ Result<std::string> read_all(int fd, const std::filesystem::path& file) {
 
 }  // namespace
 
-FileJournal::FileJournal(std::filesystem::path file, std::string header)
-    : file_(std::move(file)), header_(std::move(header)) {}
+FileJournal::FileJournal(std::filesystem::path file, std::string header, Sync sync)
+    : file_(std::move(file)), header_(std::move(header)), sync_(std::move(sync)) {}
 
 Result<std::unique_ptr<FileJournal>> FileJournal::open(const std::filesystem::path& file,
-                                                       const std::string& setup_text) {
+                                                       const std::string& setup_text, Sync sync) {
   std::unique_ptr<FileJournal> journal(
-      new FileJournal(file, std::string(kMagic) + hex(crc32(setup_text)) + "\n"));
+      new FileJournal(file, std::string(kMagic) + hex(crc32(setup_text)) + "\n", std::move(sync)));
   journal->fd_ = UniqueFd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!journal->fd_) return failure(system_error("cannot open the journal", file));
   Result<std::string> text = read_all(journal->fd_.get(), file);
@@ -139,7 +139,7 @@ Result<void> FileJournal::replay(std::string_view text) {
 
 Result<void> FileJournal::append(std::span<const core::Record> records) {
   for (const core::Record& record : records) keep(record);
-  if (size_bytes_ >= kCompactAtBytes) return write_anew();
+  if (suspect_ || size_bytes_ >= kCompactAtBytes) return write_anew();
   return write_line(line_of(encode({records.begin(), records.end()})));
 }
 
@@ -152,13 +152,16 @@ Result<void> FileJournal::write_line(const std::string& line) {
     if (put < 0) {
       // What was written of the line is overwritten by the next one, or cut off as a torn last line.
       const std::string why = system_error("cannot write", file_);
-      if (::ftruncate(fd_.get(), static_cast<off_t>(size_bytes_)) != 0)
-        return failure(why + " (nor cut it back)");
-      return failure(why);
+      suspect_ = ::ftruncate(fd_.get(), static_cast<off_t>(size_bytes_)) != 0;
+      return failure(suspect_ ? why + " (nor cut it back)" : why);
     }
     done += static_cast<std::size_t>(put);
   }
-  if (::fdatasync(fd_.get()) != 0) return failure(system_error("cannot sync", file_));
+  if (sync_(fd_.get()) != 0) {
+    // The kernel may call the pages clean now without having written them: a second sync would prove nothing.
+    suspect_ = true;
+    return failure(system_error("cannot sync", file_));
+  }
   size_bytes_ += line.size();
   return {};
 }
@@ -177,8 +180,11 @@ Result<void> FileJournal::write_anew() {
   if (!written) {
     std::swap(fd_, fd);
     size_bytes_ = old_size_bytes;
+    suspect_ = true;
+    return written;
   }
-  return written;
+  suspect_ = false;
+  return {};
 }
 
 std::vector<core::Record> FileJournal::rows() const {

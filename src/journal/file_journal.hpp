@@ -3,7 +3,10 @@
 #include "base/unique_fd.hpp"
 #include "engine/ports.hpp"
 
+#include <unistd.h>
+
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -16,10 +19,14 @@ namespace understudy::journal {
 // was acted on it. Damage anywhere else is refused.
 class FileJournal final : public engine::Journal {
  public:
+  // 0, or -1 and errno, as fdatasync(2).
+  using Sync = std::function<int(int fd)>;
+
   // `setup_text` stands for the configuration that the ids in the records belong to; a journal made under
   // another is refused.
   [[nodiscard]] static Result<std::unique_ptr<FileJournal>> open(const std::filesystem::path& file,
-                                                                 const std::string& setup_text);
+                                                                 const std::string& setup_text,
+                                                                 Sync sync = ::fdatasync);
 
   [[nodiscard]] Result<void> append(std::span<const core::Record> records) override;
   // The last record of every row, as replayed at open() and appended since.
@@ -27,7 +34,7 @@ class FileJournal final : public engine::Journal {
   [[nodiscard]] bool was_torn() const { return was_torn_; }
 
  private:
-  FileJournal(std::filesystem::path file, std::string header);
+  FileJournal(std::filesystem::path file, std::string header, Sync sync);
   [[nodiscard]] Result<void> replay(std::string_view text);
   [[nodiscard]] Result<void> write_anew();
   [[nodiscard]] Result<void> write_line(const std::string& line);
@@ -35,9 +42,11 @@ class FileJournal final : public engine::Journal {
 
   std::filesystem::path file_;
   std::string header_;
+  Sync sync_;
   UniqueFd fd_;
   std::uint64_t size_bytes_ = 0;  // of the complete lines
   bool was_torn_ = false;
+  bool suspect_ = false;  // what the disk holds is not known any more; the next append writes another file
   std::map<std::pair<std::size_t, std::uint32_t>, core::Record> rows_;
 };
 

@@ -2,8 +2,11 @@
 
 #include "journal/record_json.hpp"
 
+#include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -160,6 +163,40 @@ TEST_F(FileJournalTest, AnAppendThatFailsLeavesTheJournalAsItWas) {
   EXPECT_EQ(text(), before);
   ASSERT_TRUE(journal->append(std::vector<Record>{app(3)}));
   EXPECT_EQ(open()->rows(), std::vector<Record>{app(3)});
+}
+
+TEST_F(FileJournalTest, AfterAFailedSyncTheFileIsNotTrustedAgain) {
+  bool sync_fails = false;
+  const auto sync = [&sync_fails](int fd) {
+    if (!sync_fails) return ::fdatasync(fd);
+    errno = EIO;
+    return -1;
+  };
+  auto journal = FileJournal::open(file_, "setup", sync);
+  ASSERT_TRUE(journal) << journal.error().message;
+  ASSERT_TRUE((*journal)->append(std::vector<Record>{app(1), guest(1)}));
+  struct stat first {};
+  ASSERT_EQ(::stat(file_.c_str(), &first), 0);
+  const int keeps_the_inode = ::open(file_.c_str(), O_RDONLY);
+
+  sync_fails = true;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    const auto refused = (*journal)->append(std::vector<Record>{app(2)});
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("cannot sync " + file_.string()), std::string::npos);
+  }
+  sync_fails = false;
+  ASSERT_TRUE((*journal)->append(std::vector<Record>{app(2)}));
+  struct stat second {};
+  ASSERT_EQ(::stat(file_.c_str(), &second), 0);
+  EXPECT_NE(second.st_ino, first.st_ino);
+  EXPECT_THAT(open()->rows(), testing::UnorderedElementsAre(app(2), guest(1)));
+  EXPECT_FALSE(std::filesystem::exists(file_.string() + ".new"));
+
+  const auto written_anew = text();
+  ASSERT_TRUE((*journal)->append(std::vector<Record>{app(3)}));
+  EXPECT_TRUE(text().starts_with(written_anew)) << "it went on being written anew";
+  ::close(keeps_the_inode);
 }
 
 TEST(RecordJson, RefusesWhatIsNotARecord) {
