@@ -73,16 +73,26 @@ const core::TakeoverReport* EventLog::last_report(std::optional<core::AppId> app
 }
 
 void EventLog::add(std::string line) {
-  const std::string whole = line + "\n";
-  if (fd_ && ::write(fd_.get(), whole.data(), whole.size()) < 0) {
-    std::fprintf(stderr, "cannot write the event log: %s; it goes on in memory only\n", std::strerror(errno));
-    fd_.reset();
-  }
-  std::fputs(whole.c_str(), stdout);
+  write(line);
+  std::fputs((line + "\n").c_str(), stdout);
   std::fflush(stdout);
   std::erase_if(followers_, [&](const Follower& follower) { return !follower(line); });
   lines_.push_back(std::move(line));
   if (lines_.size() > kKeptEvents) lines_.pop_front();
+}
+
+void EventLog::write(const std::string& line) {
+  if (!fd_) return;
+  const std::string text = (torn_ ? "\n" : "") + line + "\n";
+  const ssize_t put = ::write(fd_.get(), text.data(), text.size());
+  if (put > 0) torn_ = text[static_cast<std::size_t>(put) - 1] != '\n';
+  const bool refused = put != static_cast<ssize_t>(text.size());
+  if (refused && !refuses_) {
+    std::fprintf(stderr,
+                 "cannot write the event log: %s; it goes on in memory only, until that works again\n",
+                 put < 0 ? std::strerror(errno) : "no room for a whole line");
+  }
+  refuses_ = refused;
 }
 
 }  // namespace understudy::control

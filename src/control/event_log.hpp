@@ -22,7 +22,7 @@ namespace understudy::control {
 class EventLog final : public engine::Observer {
  public:
   // Names in the lines come from `setup`. A file that cannot be written is reported once on standard error;
-  // events go on being kept in memory.
+  // events go on being kept in memory, and are written again from when that works.
   EventLog(const core::Setup& setup, const std::filesystem::path& file);
 
   void notice(Time at, const core::Notice& notice) override;
@@ -38,9 +38,12 @@ class EventLog final : public engine::Observer {
 
  private:
   void add(std::string line);
+  void write(const std::string& line);
 
   const core::Setup& setup_;
   UniqueFd fd_;
+  bool refuses_ = false;  // the last event could not be written
+  bool torn_ = false;     // the file ends in the middle of a line
   std::uint64_t number_ = 0;
   std::deque<std::string> lines_;
   std::list<Follower> followers_;
