@@ -36,10 +36,12 @@ Application::Application(Host& host, protocol::Application definition, std::uniq
       container_(std::move(container)),
       checks_(std::move(checks)) {
   container_->on_change([this] { look(); });
+  container_->on_stall([this] { stalled(); });
 }
 
 Application::~Application() {
   container_->on_change({});
+  container_->on_stall({});
   run_.reset();
   container_->kill_all();
 }
@@ -165,6 +167,13 @@ void Application::fault(Fault fault) {
   state_ = Ending{std::move(fault),
                   host_.loop.after(kKillPatience, [this] { still_there("ending after a fault"); })};
   look();
+}
+
+// As good as killed by the kernel, which would let it crawl like this for minutes.
+void Application::stalled() {
+  if (!is<Starting>() && !is<Serving>()) return;
+  fault({FaultKind::out_of_memory, "out of memory (limit " + format_size(memory_limit_bytes_) +
+                                       "): it did little but read in its own program again"});
 }
 
 void Application::look() {

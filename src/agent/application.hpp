@@ -87,6 +87,7 @@ class Application {
   void launch();
   void ready();
   void fault(Fault fault);
+  void stalled();
   void ended();
   void act(const FaultPolicy::Decision& decision, const std::string& cause);
   void give_up(const FaultPolicy::GiveUp& decision);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,9 +30,9 @@ class Container {
 
   // 0: no limit.
   [[nodiscard]] virtual Result<void> limit_memory(Bytes bytes) = 0;
-  // How often the kernel has killed in here for lack of memory, ever.
   // What it uses and the kernel cannot simply drop; 0 where that is not counted.
   [[nodiscard]] virtual Bytes memory_used() const = 0;
+  // How often the kernel has killed in here for lack of memory, ever.
   [[nodiscard]] virtual std::uint64_t out_of_memory_kills() const = 0;
 
   [[nodiscard]] virtual std::vector<pid_t> processes() const = 0;
@@ -44,9 +45,16 @@ class Container {
   void changed() const {
     if (changed_) changed_();
   }
+  // Called from the loop when it crawls at its limit: what it allocated fills it, the kernel goes on dropping
+  // the last pages of its program and reading them again, and so neither lets it run nor kills it.
+  void on_stall(std::function<void()> handler) { stalled_ = std::move(handler); }
+  void stalled() const {
+    if (stalled_) stalled_();
+  }
 
  private:
   std::function<void()> changed_;
+  std::function<void()> stalled_;
 };
 
 // A cgroup v2 of its own below `parent`, killed as one by the kernel when its memory runs out.
@@ -73,12 +81,21 @@ class CgroupContainer final : public Container {
         directory_fd_(std::move(directory_fd)),
         procs_(std::move(procs)),
         events_(std::move(events)) {}
+  void watch_pressure(Loop& loop);
+  void under_pressure();
 
   std::string directory_;
   UniqueFd directory_fd_;
   UniqueFd procs_;   // opened beforehand: the child writes to it without allocating
   UniqueFd events_;  // cgroup.events; EPOLLPRI when it changes
   Loop::Watch watch_;
+  UniqueFd pressure_;  // memory.pressure with a trigger; EPOLLPRI when it is reached
+  Loop::Watch pressure_watch_;
+  struct Pressure {
+    Time at{};
+    std::uint64_t refaults = 0;
+  };
+  std::optional<Pressure> last_pressure_;  // when it was told last, if it was at its limit
 };
 
 // A session: for tests, and for systems without cgroup v2. A process that leaves the session escapes; whoever

@@ -1,5 +1,7 @@
 """The application fails while its OS lives."""
-from harness import MIB, NO_RESTART, Failed, Understudy, free_port, redis_config
+import contextlib
+
+from harness import MIB, NO_RESTART, Failed, Redis, Understudy, free_port, redis_config
 from os_faults import pair
 
 
@@ -89,3 +91,38 @@ def case_stopped_application():
         if understudy.guest("alpha")["run"] != 1:
             raise Failed("alpha was fenced although only its application hung")
         understudy.wait_protected()
+
+
+def grows_where_it_is(fill, **more):
+    """Redis gets more memory from the VMM, and is started again where it is, when `fill` (which is given a
+    connection) has made it run out of what it has."""
+    options = {"memory": "256 MiB", "minimum": "256 MiB", "maxmemory": "0", "extra": 'maximum_memory = "768 MiB"'}
+    with pair(**options, **more) as (understudy, client):
+        before = understudy.guest("alpha")["areas_bytes"]
+        with contextlib.suppress(OSError):  # it is killed in the middle
+            fill(Redis(understudy.port))
+            raise Failed("all of it fitted into 256 MiB")
+        understudy.wait_for(lambda _: understudy.guest("alpha")["areas_bytes"] > before
+                            and understudy.app()["state"] == "serving", "Redis serving with more memory")
+        client.wait_reply()
+        app = understudy.app()
+        if (app["active"], app["epoch"], understudy.guest("alpha")["run"]) != ("alpha", 1, 1):
+            raise Failed(f"it moved instead of growing: {app}")
+        understudy.wait_protected()
+
+
+def case_out_of_memory():
+    """The kernel kills it in its own cgroup."""
+    grows_where_it_is(lambda redis: redis.do("DEBUG", "POPULATE", 400_000, "key", 1000),
+                      start_extra=("--enable-debug-command", "yes"))
+
+
+def case_crawling_at_its_limit():
+    """The kernel does not kill it: it finds pages of its program to drop, and reads them in again, for minutes."""
+    def fill(redis):
+        for number in range(240):
+            redis.do("SETRANGE", f"large:{number}", MIB - 1, "x")
+        for number in range(16_384):
+            redis.do("SETRANGE", f"small:{number}", 4095, "x")
+
+    grows_where_it_is(fill)

@@ -117,6 +117,27 @@ TEST_F(ApplicationMemoryTest, AsksForMoreAndStartsAgainWithIt) {
   EXPECT_NE(static_cast<pid_t>(serving.pid), pid);
 }
 
+TEST_F(ApplicationMemoryTest, CrawlingAtItsLimitIsRunningOutOfMemory) {
+  start();
+  container->stalled();
+  EXPECT_EQ(hear<from::WantsMemory>().more_bytes, 64_MiB);
+  EXPECT_TRUE(container->processes().empty());
+  container->stalled();  // told late
+  application->grow_refused({1, 7, "the pool is used up"});
+  EXPECT_EQ(hear<from::Restarting>().cause, "out of memory, and more was refused: the pool is used up");
+  (void)hear<from::Serving>();
+}
+
+TEST_F(ApplicationMemoryTest, CrawlingBeforeItEverServedFailsTheStart) {
+  auto definition = script("exec sleep 60");
+  definition.ready = protocol::Ready::notify;
+  application->redefine(definition);
+  application->start({1, 7, 100_MiB, {}});
+  container->stalled();
+  EXPECT_EQ(hear<from::StartFailed>().why,
+            "out of memory (limit 100 MiB): it did little but read in its own program again");
+}
+
 TEST_F(ApplicationMemoryTest, AStartOfTheSameEpochIsAnAnswerToo) {
   start();
   run_out_of_memory();
