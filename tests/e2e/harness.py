@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import select
 import shutil
 import signal
@@ -21,6 +22,10 @@ MIB = 1 << 20
 
 class Failed(Exception):
     """Something that was promised did not happen."""
+
+
+class Skipped(Exception):
+    """What the case needs is not to be had here."""
 
 
 def now_ms():
@@ -295,7 +300,8 @@ def load_keys(port, count, value=b"x" * 64, batch=500):
 
 class Client(threading.Thread):
     """Reads and writes all the time, at a pace that leaves the processors to the guests, and keeps the longest
-    silence between two replies since it was last asked."""
+    silence between two replies since it was last asked. It knows one Redis from the next (each start has a
+    run_id), and calls it wrong when a former one answers again, or one has forgotten what it acknowledged."""
 
     def __init__(self, port, pace_ms=5.0):
         super().__init__(daemon=True)
@@ -306,6 +312,8 @@ class Client(threading.Thread):
         self.replies = 0
         self.connects = 0
         self.wrong = []
+        self.incarnations = []  # run_id of each Redis that answered, the latest last
+        self.acknowledged = 0   # the last number that the latest has confirmed to have
         self.last_reply_ms = now_ms()
         self.gap = (0.0, 0.0, 0.0)  # length, last reply before, first reply after
 
@@ -316,10 +324,12 @@ class Client(threading.Thread):
             try:
                 if redis is None:
                     redis = Redis(self.port)
+                    self.meet(redis)
                     self.connects += 1
                 number += 1
                 if redis.do("SET", "client", number) != b"OK" or int(redis.do("GET", "client")) != number:
                     self.wrong.append(f"the value written as {number} was read as another")
+                self.acknowledged = number
                 self.replied()
             except (OSError, Failed) as error:
                 if isinstance(error, Failed):
@@ -330,6 +340,18 @@ class Client(threading.Thread):
             self.stopping.wait(self.pace_s)
         if redis:
             redis.close()
+
+    def meet(self, redis):
+        run_id = re.search(rb"run_id:(\w+)", redis.do("INFO", "server"))[1].decode()
+        if self.incarnations and self.incarnations[-1] == run_id:
+            known = int(redis.do("GET", "client") or 0)
+            if known < self.acknowledged:
+                self.wrong.append(f"Redis {run_id} acknowledged {self.acknowledged} and now has {known}")
+            return
+        if run_id in self.incarnations:
+            self.wrong.append(f"Redis {run_id} answers again after another was started: two run at once")
+        self.incarnations.append(run_id)
+        self.acknowledged = 0
 
     def replied(self):
         at = now_ms()

@@ -31,10 +31,7 @@ def case_down_after_crash():
         understudy.up()
         understudy.wait_protected()
         qemus = [understudy.qemu_pid("alpha"), understudy.qemu_pid("beta")]
-        daemon = understudy.daemon_pid()
-        os.kill(daemon, signal.SIGKILL)
-        while pathlib.Path(f"/proc/{daemon}").exists() and "Z" not in pathlib.Path(f"/proc/{daemon}/stat").read_text().split()[2]:
-            pass
+        understudy.kill_daemon()
         for pid in qemus:
             if not pathlib.Path(f"/proc/{pid}").exists():
                 raise Failed("a guest ended with the daemon")

@@ -1,0 +1,117 @@
+"""The disk below the run directory fails: no moves, and never a word to the applications."""
+import contextlib
+import os
+import pathlib
+import subprocess
+import tempfile
+
+from harness import Client, Failed, Skipped, Understudy, free_port, redis_config
+
+
+def mount(*args):
+    done = subprocess.run(["mount", *map(str, args)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Skipped(f"mount {' '.join(map(str, args))}: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def mounted(*args, at):
+    mount(*args, at)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(at)], check=True)
+
+
+@contextlib.contextmanager
+def small_disk():
+    """alpha serving Redis, beta its standby, a client at work, and a disk of a few MiB below all of it but the areas."""
+    if os.geteuid() != 0:
+        raise Skipped("only root may mount a disk to fill")
+    base = pathlib.Path(tempfile.mkdtemp(prefix="understudy-disk-"))
+    try:
+        with mounted("-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", at=base):
+            port = free_port()
+            with Understudy(redis_config(port), run_dir=base) as understudy:
+                understudy.port = port
+                understudy.up()
+                understudy.wait_protected()
+                client = Client(port)
+                client.start()
+                client.wait_reply()
+                yield understudy, client
+                client.stop()
+                if client.wrong:
+                    raise Failed("the client read something wrong: " + "; ".join(client.wrong[:3]))
+                understudy.check_table()
+                understudy.down()
+                understudy.check_nothing_left()
+    finally:
+        base.rmdir()
+
+
+def fill(file):
+    with file.open("wb", buffering=0) as out, contextlib.suppress(OSError):
+        while True:
+            out.write(bytes(4096))
+
+
+def case_disk_full():
+    """Redis serves on while the disk is full; a fault then is seen and said, nothing is moved, and all of it happens by
+    itself when there is room again."""
+    with small_disk() as (understudy, client):
+        filler = understudy.base / "filler"
+        fill(filler)
+        # The journal's last page has room for some more lines, enough for a takeover or two.
+        for _ in range(8):
+            active = understudy.app()["active"]
+            understudy.run("fault", active, "--kind", "os-panic")
+            understudy.wait_for(lambda _: understudy.status()["journal_trouble"] or (
+                understudy.app()["active"] not in (active, None) and understudy.app()["protected"]),
+                "taken over, or the trouble being said")
+            if understudy.status()["journal_trouble"]:
+                break
+        trouble = understudy.status()["journal_trouble"]
+        if "No space left" not in trouble or str(understudy.run_dir / "journal") not in trouble:
+            raise Failed(f"it does not say what is wrong where: {trouble}")
+        if len([e for e in understudy.events() if e["kind"] == "journal-failed"]) != 1:
+            raise Failed("the trouble is not said once")
+        started = [e for e in understudy.events() if e["kind"] == "app-serving"]
+        understudy.check_table()
+        filler.unlink()
+        understudy.wait_for(lambda _: not understudy.status()["journal_trouble"], "the trouble being over")
+        understudy.wait_protected()
+        client.wait_reply()
+        if understudy.app()["active"] == active:
+            raise Failed(f"{active} failed, and Redis is still there; it was started as often as this: {started}")
+
+        # And with nothing failing, nobody notices.
+        fill(filler)
+        client.reset()
+        client.wait_reply()
+        for _ in range(100):
+            client.wait_reply()
+        if client.gap[0] > 2000:
+            raise Failed(f"clients waited {client.gap[0]:.0f} ms because of a disk that they do not need")
+        filler.unlink()
+
+
+def case_run_directory_read_only():
+    """A daemon that cannot write its run directory refuses to start, says why, and leaves alone what runs."""
+    with small_disk() as (understudy, client):
+        understudy.kill_daemon()
+        mount("--bind", understudy.run_dir, understudy.run_dir)
+        try:
+            mount("-o", "remount,bind,ro", understudy.run_dir)
+            client.reset()
+            again = understudy.run("up", "-f", str(understudy.config), "--detach", check=False)
+            if again.returncode == 0 or "Read-only file system" not in again.stderr or str(understudy.run_dir) not in again.stderr:
+                raise Failed(f"not refused with its reason: {again.returncode} {again.stdout}{again.stderr}")
+            client.wait_reply()
+        finally:
+            subprocess.run(["umount", str(understudy.run_dir)], check=True)
+        understudy.up()
+        understudy.wait_protected()
+        client.wait_reply()
+        if understudy.app()["epoch"] != 1 or client.gap[0] > 5000:
+            raise Failed(f"clients noticed: {understudy.app()}, {client.gap[0]:.0f} ms")
