@@ -136,10 +136,9 @@ TEST_P(ApplicationTest, ServesOnceItsCommandSucceeds) {
 }
 
 TEST_P(ApplicationTest, AKilledApplicationIsRestartedInPlaceUntilItsLimit) {
-  const std::string said = harness->files.path() + "/said";
-  auto pid = start(script("echo here; touch " + said + "; exec sleep 60")).pid;
+  const std::string said = harness->files.path() + "/said-by-";
+  auto pid = start(script("echo here; touch " + said + "$$; exec sleep 60")).pid;
   for (std::uint32_t attempt = 1; attempt <= 2; ++attempt) {
-    std::filesystem::remove(said);
     ::kill(static_cast<pid_t>(pid), SIGKILL);
     const auto restarting = harness->hear<from::Restarting>();
     EXPECT_EQ(restarting.attempt, attempt);
@@ -151,7 +150,7 @@ TEST_P(ApplicationTest, AKilledApplicationIsRestartedInPlaceUntilItsLimit) {
     pid = serving.pid;
   }
   // It is serving as soon as it is executed; let it say its line.
-  ASSERT_TRUE(harness->until([&] { return std::filesystem::exists(said); }));
+  ASSERT_TRUE(harness->until([&] { return std::filesystem::exists(said + std::to_string(pid)); }));
   ::kill(static_cast<pid_t>(pid), SIGKILL);
   const auto faulted = harness->hear<from::Faulted>();
   EXPECT_EQ(faulted.cause, "killed by signal 9 (SIGKILL), 2 restarts in 1 min used up");

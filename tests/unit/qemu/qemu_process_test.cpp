@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -150,11 +151,16 @@ pid_t start_as_stranger(const SpawnSpec& spec) {
   ::waitpid(child, nullptr, 0);
   ::close(fds[0]);
   ::close(fds[1]);
+  // Its parent goes on as soon as it is executed, which is a moment before it has its arguments.
+  while (pid > 0 && !find_marker(arguments_of(pid)) && !all_threads_over(pid)) ::sched_yield();
   return pid;
 }
 
+// Forks nothing, which would carry the marker, too, until it is another program.
+constexpr const char* kSpin = "while :; do :; done";
+
 TEST_F(QemuProcessTest, AStrangerIsAdoptedByItsMarkerAndByNothingElse) {
-  const pid_t pid = start_as_stranger(shell("while :; do sleep 1; done"));
+  const pid_t pid = start_as_stranger(shell(kSpin));
   ASSERT_GT(pid, 0);
   const auto ended = [this](const std::string& how) { ends.push_back(how); };
   for (const Marker& wrong :
@@ -172,11 +178,11 @@ TEST_F(QemuProcessTest, AStrangerIsAdoptedByItsMarkerAndByNothingElse) {
 
 TEST_F(QemuProcessTest, EndAllFindsTheQemusOfThisRunDirectoryAlone) {
   marker.run_dir = directory.path;
-  const pid_t ours = start_as_stranger(shell("while :; do sleep 1; done"));
+  const pid_t ours = start_as_stranger(shell(kSpin));
   marker.guest = "b";
-  const pid_t second = start_as_stranger(shell("while :; do sleep 1; done"));
+  const pid_t second = start_as_stranger(shell(kSpin));
   marker.run_dir = directory.path / "other";
-  const pid_t other = start_as_stranger(shell("while :; do sleep 1; done"));
+  const pid_t other = start_as_stranger(shell(kSpin));
   std::filesystem::create_directories(directory.path / "guests" / "a");
   const auto ended = end_all(directory.path);
   ASSERT_TRUE(ended) << ended.error().message;
