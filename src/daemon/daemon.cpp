@@ -129,11 +129,16 @@ Result<void> Daemon::open_hypervisor() {
   hypervisor_ = std::move(*hypervisor);
   auto links = link::AgentLinks::create(
       loop_, config_, sink(),
-      {.state = {}, .prepared = {}, .log = [this](core::GuestRun run, const std::string& text) {
-         log_->notice(
-             clock_->now(),
-             {core::Severity::info, "agent-says", setup_.guest(run.guest).name + ": " + text, run.guest, {}});
-       }});
+      {.prepared = [this](core::GuestRun run,
+                          const protocol::from_agent::Prepared& heard) { note(run, heard); },
+       .log =
+           [this](core::GuestRun run, const std::string& text) {
+             log_->notice(clock_->now(), {core::Severity::info,
+                                          "agent-says",
+                                          setup_.guest(run.guest).name + ": " + text,
+                                          run.guest,
+                                          {}});
+           }});
   if (!links) return tl::unexpected(links.error());
   links_ = std::move(*links);
   hypervisor_->set_listener({.available =
@@ -143,6 +148,21 @@ Result<void> Daemon::open_hypervisor() {
                                  },
                              .gone = [this](core::GuestRun run) { links_->close(run); }});
   return {};
+}
+
+// Its first start there will be quick, or is going to take longer than it need.
+void Daemon::note(core::GuestRun run, const protocol::from_agent::Prepared& heard) {
+  const core::AppId app{heard.app};
+  if (config_.applications.at(app.value).prepare.empty()) return;
+  const std::string where = setup_.app(app).name + " on " + setup_.guest(run.guest).name;
+  if (heard.why_not.empty()) {
+    const std::string text = "prepared " + where + " within " + std::to_string(heard.duration_ms) + " ms";
+    return log_->notice(clock_->now(), {core::Severity::info, "prepared", text, run.guest, app});
+  }
+  const std::string text =
+      "could not prepare " + where + ": " + heard.why_not +
+      "; a takeover works all the same, but may take longer: see prepare in the configuration";
+  log_->notice(clock_->now(), {core::Severity::warning, "prepare-failed", text, run.guest, app});
 }
 
 Result<void> Daemon::open_gateway() {

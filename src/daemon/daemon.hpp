@@ -50,6 +50,7 @@ class Daemon {
   [[nodiscard]] Result<void> open_gateway();
   [[nodiscard]] engine::EventSink sink();
   void watch_signals();
+  void note(core::GuestRun run, const protocol::from_agent::Prepared& heard);
   void finish_if_down();
 
   // orders.cpp

@@ -96,11 +96,6 @@ bool AgentLinks::drill(core::GuestRun run, core::FaultKind kind, core::AppId app
   return false;
 }
 
-bool AgentLinks::query(core::GuestRun run) {
-  Connection* connection = find(run);
-  return connection != nullptr && connection->greeted() && connection->send(to::Query{});
-}
-
 // ---- the engine's requests ----
 
 // Without a line there is nobody to ask; the core learns of that by its own limits, as of any silence.

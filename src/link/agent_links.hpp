@@ -19,7 +19,6 @@ class Connection;
 
 // What the core has no use for, for logs and command lines. Called from the loop; any may be empty.
 struct Heard {
-  std::function<void(core::GuestRun, const protocol::from_agent::State&)> state;
   std::function<void(core::GuestRun, const protocol::from_agent::Prepared&)> prepared;
   // What an agent wants to be logged, and what goes wrong with its line.
   std::function<void(core::GuestRun, const std::string& text)> log;
@@ -57,8 +56,6 @@ class AgentLinks final : public engine::AgentLink {
   // Really causes the fault. False: there is no line to that guest's agent, or it is not the agent who causes
   // this kind (os_hang, vmm_kill). `silence` is how long agent_silence lasts.
   bool drill(core::GuestRun run, core::FaultKind kind, core::AppId app, Duration silence = kDefaultSilence);
-  // Heard::state gets the answer.
-  bool query(core::GuestRun run);
   // Its agent has greeted, and the line stands.
   [[nodiscard]] bool connected(core::GuestRun run) const;
 

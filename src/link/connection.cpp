@@ -172,8 +172,6 @@ void Connection::on_message(const protocol::FromAgent& message) {
   if (!session_) return;  // said to a former connection
   Meaning meaning = interpreter_.interpret(message, requests_);
   if (const auto* misdeed = std::get_if<Misdeed>(&meaning)) return misbehaved(misdeed->what);
-  if (const auto* state = std::get_if<from::State>(&message); state && heard_->state)
-    heard_->state(run_, *state);
   if (const auto* prepared = std::get_if<from::Prepared>(&message); prepared && heard_->prepared)
     heard_->prepared(run_, *prepared);
   if (const auto* said = std::get_if<from::Log>(&message)) log(said->text);

@@ -8,7 +8,7 @@ namespace understudy::qemu {
 // limit that passes always ends in a stop that is certain (SIGKILL), never in a guess.
 struct Limits {
   Duration launch = std::chrono::seconds(10);               // process start to a working monitor
-  Duration adopt = std::chrono::seconds(10);                // the same for a QEMU that runs already
+  Duration adopt = std::chrono::seconds(3);                 // the same for a QEMU that runs already
   Duration fence_monitor = std::chrono::milliseconds(200);  // stop and query-status, then SIGKILL
   Duration probe = std::chrono::milliseconds(200);
   Duration plug = std::chrono::seconds(10);         // each monitor command of a plug

@@ -42,7 +42,6 @@ class LinkTest : public testing::Test {
     EXPECT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     EXPECT_EQ(::listen(listener.get(), 4), 0);
     Heard heard;
-    heard.state = [this](core::GuestRun, const from::State& state) { states.push_back(state); };
     heard.prepared = [this](core::GuestRun, const from::Prepared& one) { prepared.push_back(one); };
     heard.log = [this](core::GuestRun, const std::string& text) { logs.push_back(text); };
     links = *AgentLinks::create(
@@ -150,7 +149,6 @@ class LinkTest : public testing::Test {
   UniqueFd agent;
   std::string received;
   std::vector<core::Event> events;
-  std::vector<from::State> states;
   std::vector<from::Prepared> prepared;
   std::vector<std::string> logs;
   std::unique_ptr<AgentLinks> links;
@@ -248,7 +246,6 @@ TEST_F(LinkTest, RequestsGoOutAndAnswersComeBackAsEvents) {
   (void)hear<to::Query>();
   say(from::State{{{0, 7, protocol::Phase::serving}}});
   EXPECT_TRUE(next<event::AppsStated>().apps.at(0).runs);
-  EXPECT_EQ(states.size(), 1u);
 
   links->ask_prepare({kAlpha, kRedis});
   (void)hear<to::Prepare>();
@@ -278,8 +275,6 @@ TEST_F(LinkTest, DrillsGoToTheAgentsThatCanCauseThem) {
   EXPECT_EQ(hear<to::Drill>(), (to::Drill{protocol::DrillKind::silence, 0, 700}));
   EXPECT_FALSE(links->drill(kAlpha, core::FaultKind::vmm_kill, kRedis));
   EXPECT_FALSE(links->drill({{1}, 1}, core::FaultKind::app_exit, kRedis));
-  EXPECT_TRUE(links->query(kAlpha));
-  (void)hear<to::Query>();
 }
 
 TEST_F(LinkTest, WhatIsNotAnsweredIsAskedAgainAfterABrokenLine) {
