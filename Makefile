@@ -2,7 +2,7 @@
 BUILD ?= build
 JOBS ?= $(shell nproc)
 
-.PHONY: all build programs image test unit lint sanitize e2e demo bench model clean deps
+.PHONY: all build programs image test unit lint sanitize e2e demo bench model fuzz clean deps
 
 all: build
 
@@ -38,6 +38,12 @@ sanitize: deps
 	@cmake -S . -B $(BUILD)/sanitize -G Ninja -DUNDERSTUDY_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >/dev/null
 	@ninja -C $(BUILD)/sanitize -j$(JOBS) --quiet
 	@ctest --test-dir $(BUILD)/sanitize --output-on-failure -j$(JOBS) -LE e2e --no-tests=error
+
+# Everything that is read from somebody untrusted, under libFuzzer; tests/fuzz/README.md. `unit` replays the corpus.
+FUZZ_SECONDS ?= 600
+fuzz:
+	@tools/install-deps --fuzz
+	@BUILD=$(BUILD) JOBS=$(JOBS) tests/fuzz/run --seconds $(FUZZ_SECONDS)
 
 e2e: image
 	@ctest --test-dir $(BUILD) --output-on-failure -L e2e --no-tests=error

@@ -1,6 +1,7 @@
 #include "base/units.hpp"
 
 #include "base/check.hpp"
+#include "base/shown.hpp"
 
 #include <array>
 #include <charconv>
@@ -18,6 +19,8 @@ void check_failed(const char* text, const char* file, int line) {
 }
 
 namespace {
+
+constexpr std::size_t kMostQuotedBytes = 40;
 
 struct Unit {
   std::string_view name;
@@ -42,8 +45,8 @@ std::string list(const std::array<Unit, 5>& units) {
 Result<std::uint64_t> parse(std::string_view text, const std::array<Unit, 5>& units, std::string_view noun,
                             std::string_view example) {
   auto bad = [&](std::string_view what) {
-    return failure("\"" + std::string(text) + "\" is not a " + std::string(noun) + ": " + std::string(what) +
-                   "; write a whole number and a unit (" + list(units) + "), such as \"" +
+    return failure("\"" + shown(text, kMostQuotedBytes) + "\" is not a " + std::string(noun) + ": " +
+                   std::string(what) + "; write a whole number and a unit (" + list(units) + "), such as \"" +
                    std::string(example) + "\"");
   };
   std::uint64_t number = 0;
@@ -59,7 +62,7 @@ Result<std::uint64_t> parse(std::string_view text, const std::array<Unit, 5>& un
     if (number > kMost / unit.factor) return bad("the number is too large");
     return number * unit.factor;
   }
-  return bad("the unit \"" + std::string(unit_text) + "\" is unknown");
+  return bad("the unit \"" + shown(unit_text, kMostQuotedBytes) + "\" is unknown");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "config/document.hpp"
 
+#include "base/shown.hpp"
 #include "config/limits.hpp"
 #include "config/toml_library.hpp"
 
@@ -21,6 +22,7 @@ namespace {
 constexpr int kDeepest = 6;  // [[application]] health.command needs 4
 // In a line: every dot of a key nests a table, and the library recurses.
 constexpr std::size_t kMostDots = 256;
+constexpr std::size_t kMostQuotedBytes = 60;
 constexpr std::size_t kMostPasses = 60;        // readings of the text, so that a hostile one ends soon
 constexpr std::size_t kLongestStatement = 64;  // lines looked back for the start of a statement
 
@@ -133,10 +135,11 @@ std::string remedy(std::string_view line, std::size_t number, std::size_t notice
   if (equals != std::string_view::npos && equals > 0 && starts_statement(line)) {
     const std::string_view key = trimmed(line.substr(0, equals));
     const std::string_view value = trimmed(line.substr(equals + 1));
-    if (value.empty()) return fmt::format("write a value after {} =", key);
+    if (value.empty()) return fmt::format("write a value after {} =", shown(key, kMostQuotedBytes));
     if (std::count(value.begin(), value.end(), '"') % 2 != 0) return "a double quote is missing";
     if (std::isalnum(static_cast<unsigned char>(value.front())) != 0 || value.front() == '/') {
-      return fmt::format("text, sizes and durations stand in double quotes: {} = {}", key, in_quotes(value));
+      return fmt::format("text, sizes and durations stand in double quotes: {} = {}",
+                         shown(key, kMostQuotedBytes), in_quotes(value));
     }
   }
   return "correct or remove this line; docs/configuration.md shows the form";

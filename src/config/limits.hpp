@@ -11,6 +11,7 @@ namespace understudy::config {
 inline constexpr std::size_t kLargestFileBytes = 1 << 20;
 inline constexpr std::size_t kMostSyntaxErrors = 20;  // reported at once; more of them are one mistake's echo
 inline constexpr std::size_t kMostErrors = 200;
+inline constexpr std::size_t kLongestError = 4096;  // bytes; the budget's may name every application
 
 inline constexpr std::size_t kLongestName = 32;
 inline constexpr std::size_t kMostGuests = 64;
@@ -20,6 +21,10 @@ inline constexpr std::uint32_t kMostDumps = 1000;
 inline constexpr std::size_t kMostArguments = 256;
 inline constexpr std::size_t kLongestArgument = 4096;
 inline constexpr std::size_t kMostVariables = 256;
+inline constexpr std::size_t kLongestVariable = 128;  // its name
+inline constexpr std::size_t kLongestUser = 32;       // as useradd has it
+inline constexpr int kMostPriority = 1000;            // and the least is as far below 0
+inline constexpr std::uint32_t kMostCounted = 1000;   // failures, attempts and takeovers
 
 inline constexpr Bytes kLargestSize = 16ULL << 40;  // sums of a whole file stay far below 64 bits
 inline constexpr Bytes kMemoryBlock = 128_MiB;      // what Linux on x86 adds and removes at once

@@ -1,5 +1,6 @@
 #include "config/report.hpp"
 
+#include "base/utf8.hpp"
 #include "config/limits.hpp"
 
 #include <fmt/format.h>
@@ -14,32 +15,39 @@ namespace {
 
 constexpr std::size_t kLongestQuote = 60;
 
-// Control characters and DEL as \xNN; everything else, UTF-8 included, as it is.
+// Controls and bytes that are no UTF-8 as \xNN; everything else as it is.
 std::string printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\x{:02x}", byte);
+  while (!text.empty()) {
+    const std::size_t good = utf8_character_bytes(text);
+    const std::string_view character = text.substr(0, std::max<std::size_t>(good, 1));
+    if (good != 0 && !is_control(character)) {
+      out += character;
     } else {
-      out += c;
+      for (const char byte : character) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
     }
+    text.remove_prefix(character.size());
   }
   return out;
+}
+
+// The front of a text, cut between two characters.
+std::string cut(std::string_view text, std::size_t most_bytes) {
+  if (text.size() <= most_bytes) return std::string(text);
+  std::size_t end = most_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "...";
 }
 
 }  // namespace
 
 std::string in_quotes(std::string_view text) {
-  if (text.size() <= kLongestQuote) return '"' + printable(text) + '"';
-  std::size_t end = kLongestQuote;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // not inside a character
-  return '"' + printable(text.substr(0, end)) + "...\"";
+  return '"' + printable(cut(text, kLongestQuote)) + '"';
 }
 
 void Report::add(Where at, std::string text) {
-  if (found_.size() < kMostErrors) found_.push_back({at, printable(text)});
+  if (found_.size() < kMostErrors) found_.push_back({at, cut(printable(text), kLongestError)});
 }
 
 Errors Report::take(const std::string& name) {

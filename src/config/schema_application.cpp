@@ -17,14 +17,15 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 bool usable_variable(std::string_view name) {
-  if (name.empty() || name.size() > 128 || std::isdigit(static_cast<unsigned char>(name.front())) != 0)
+  if (name.empty() || name.size() > kLongestVariable ||
+      std::isdigit(static_cast<unsigned char>(name.front())) != 0)
     return false;
   return std::all_of(name.begin(), name.end(),
                      [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; });
 }
 
 bool usable_user(std::string_view name) {
-  if (name.empty() || name.size() > 32) return false;
+  if (name.empty() || name.size() > kLongestUser) return false;
   if (std::islower(static_cast<unsigned char>(name.front())) == 0 && name.front() != '_') return false;
   return std::all_of(name.begin(), name.end(), [](char c) {
     return std::islower(static_cast<unsigned char>(c)) != 0 ||
@@ -149,12 +150,12 @@ void read_health(TableReader& table, const ApplicationDraft& draft, Health& heal
   }
   table.duration("interval", health.interval, milliseconds(10), hours(1));
   table.duration("limit", health.limit, milliseconds(10), hours(1));
-  table.count("failures", health.failures, 1, 1000);
+  table.count("failures", health.failures, 1, kMostCounted);
   table.finish();
 }
 
 void read_restart(TableReader& table, Restart& restart) {
-  table.count("attempts", restart.attempts, 0, 1000);
+  table.count("attempts", restart.attempts, 0, kMostCounted);
   table.duration("window", restart.window, seconds(1), hours(24));
   table.duration("delay", restart.delay, Duration(0), hours(1));
   table.duration("maximum_delay", restart.maximum_delay, Duration(0), hours(1));
@@ -172,7 +173,7 @@ void read_restart(TableReader& table, Restart& restart) {
 }
 
 void read_flap(TableReader& table, Application& application) {
-  table.count("takeovers", application.flap_takeovers, 0, 1000);
+  table.count("takeovers", application.flap_takeovers, 0, kMostCounted);
   table.duration("window", application.flap_window, seconds(1), hours(24));
   table.finish();
 }
@@ -210,7 +211,7 @@ ApplicationDraft read_application(const Value& value, Report& report, bool damag
   read_sizes(table, draft);
   table.flag("hot_standby", application.hot_standby);
   draft.hot_standby_at = table.at("hot_standby");
-  if (std::int64_t priority = 0; table.integer("priority", priority, -1000, 1000)) {
+  if (std::int64_t priority = 0; table.integer("priority", priority, -kMostPriority, kMostPriority)) {
     application.priority = static_cast<int>(priority);
   }
   table.count("vcpus", application.vcpus, 0, kMostApplicationVcpus);

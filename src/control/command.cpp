@@ -1,5 +1,7 @@
 #include "control/command.hpp"
 
+#include "base/shown.hpp"
+
 #include <array>
 
 #include <boost/json.hpp>
@@ -10,6 +12,8 @@ namespace {
 
 namespace json = boost::json;
 using core::FaultKind;
+
+constexpr std::size_t kMostQuotedBytes = 40;
 
 constexpr std::array<std::pair<FaultKind, const char*>, 7> kFaults{
     {{FaultKind::os_panic, "os-panic"},
@@ -130,10 +134,10 @@ Result<Command> decode(std::string_view line) {
     if (!target) return tl::unexpected(target.error());
     if (!kind) return tl::unexpected(kind.error());
     const auto fault = fault_of(*kind);
-    if (!fault) return failure("\"" + *kind + "\" is no kind of fault");
+    if (!fault) return failure("\"" + shown(*kind, kMostQuotedBytes) + "\" is no kind of fault");
     return command::Fault{*target, *fault};
   }
-  return failure("\"" + *name + "\" is no command");
+  return failure("\"" + shown(*name, kMostQuotedBytes) + "\" is no command");
 }
 
 }  // namespace understudy::control

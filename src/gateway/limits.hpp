@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 
 namespace understudy::gateway {
 
@@ -25,7 +26,9 @@ inline constexpr milliseconds kFirstAttempt{5};
 inline constexpr milliseconds kLongestAttempt{1000};
 inline constexpr milliseconds kRetryPause{3};
 
-inline constexpr std::size_t kMostSessions = 16;            // on the control socket
+inline constexpr std::size_t kMostSessions = 16;    // on the control socket
+inline constexpr std::size_t kLongestAppName = 64;  // bytes
+inline constexpr std::uint32_t kLongestWaitMs = 24 * 3600 * 1000;
 inline constexpr std::size_t kLongestRequest = 16 << 10;    // bytes of a line
 inline constexpr std::size_t kLongestAnswer = 512 << 10;    // bytes of a line, status with the most services
 inline constexpr std::size_t kMostUnsentAnswers = 1 << 20;  // bytes for a session that does not read

@@ -1,6 +1,7 @@
 #include "gateway/protocol.hpp"
 
 #include "config/listen_address.hpp"
+#include "gateway/limits.hpp"
 
 #include <fmt/format.h>
 
@@ -11,9 +12,6 @@ namespace understudy::gateway {
 namespace {
 
 namespace json = boost::json;
-
-constexpr std::size_t kLongestAppName = 64;
-constexpr std::uint32_t kLongestWaitMs = 24 * 3600 * 1000;
 
 std::string endpoint_text(const std::string& host, std::uint16_t port) {
   const bool v6 = host.find(':') != std::string::npos;
@@ -62,13 +60,13 @@ class Members {
     const json::value* value = object_.if_contains(key);
     return value == nullptr || value->is_null() ? std::string() : text(key);
   }
-  std::uint64_t number(std::string_view key, std::uint64_t most) {
+  std::uint64_t number(std::string_view key, std::uint64_t most, std::uint64_t least = 0) {
     const json::value* value = object_.if_contains(key);
     if (value != nullptr && value->is_int64() && value->get_int64() >= 0) {
       const auto number = static_cast<std::uint64_t>(value->get_int64());
-      if (number <= most) return number;
+      if (number >= least && number <= most) return number;
     }
-    return wrong<std::uint64_t>(key, fmt::format("a number from 0 to {}", most));
+    return wrong<std::uint64_t>(key, fmt::format("a number from {} to {}", least, most));
   }
   bool flag(std::string_view key) {
     const json::value* value = object_.if_contains(key);
@@ -224,7 +222,7 @@ Result<Answer> parse_answer(std::string_view line) {
   answer.error = members.optional_text("error");
   if (const json::value* services = object.if_contains("services");
       services != nullptr && services->is_array()) {
-    answer.pid = static_cast<std::int64_t>(members.number("pid", static_cast<std::uint64_t>(INT32_MAX)));
+    answer.pid = static_cast<std::int64_t>(members.number("pid", static_cast<std::uint64_t>(INT32_MAX), 1));
     for (const json::value& service : services->get_array()) {
       if (!service.is_object()) return failure("the gateway's answer has a service that is no object");
       Members inner(service.get_object());

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <limits>
+#include <optional>
 
 #include <boost/json.hpp>
 
@@ -107,10 +108,12 @@ class Fields {
  private:
   template <class Number>
   Number number_of(const json::value& value, std::string_view key) {
-    boost::system::error_code error;
-    const auto number = value.to_number<std::uint64_t>(error);
-    if (error || number > std::numeric_limits<Number>::max()) return miss<Number>(key);
-    return static_cast<Number>(number);
+    // Never by way of a double: no encoder of ours writes one, and 2^64 has no value to be cast to.
+    std::optional<std::uint64_t> number;
+    if (value.is_uint64()) number = value.get_uint64();
+    if (value.is_int64() && value.get_int64() >= 0) number = static_cast<std::uint64_t>(value.get_int64());
+    if (!number || *number > std::numeric_limits<Number>::max()) return miss<Number>(key);
+    return static_cast<Number>(*number);
   }
 
   template <class T>

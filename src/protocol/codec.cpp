@@ -1,5 +1,6 @@
 #include "protocol/codec.hpp"
 
+#include "base/shown.hpp"
 #include "protocol/decoder.hpp"
 #include "protocol/encoder.hpp"
 
@@ -32,7 +33,7 @@ template <class... Messages>
 struct DecodeAs<std::variant<Messages...>> {
   static Result<std::variant<Messages...>> decode(std::string_view type, const boost::json::object& object) {
     Result<std::variant<Messages...>> result =
-        failure("unknown message type \"" + clean_text(type, kShownTypeBytes) + "\"");
+        failure("unknown message type \"" + shown(type, kShownTypeBytes) + "\"");
     (void)(try_one<Messages>(type, object, result) || ...);
     return result;
   }

@@ -1,5 +1,6 @@
 #include "qemu/area_plugger.hpp"
 
+#include "base/shown.hpp"
 #include "base/units.hpp"
 #include "qemu/command_line.hpp"
 
@@ -17,6 +18,8 @@ namespace {
 constexpr std::int64_t kOstEjectRequest = 3;
 constexpr std::int64_t kOstSuccess = 0;
 constexpr std::int64_t kOstInProgress = 0x84;
+
+constexpr std::size_t kMostQuotedBytes = 200;
 
 std::string text_of(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
@@ -199,7 +202,8 @@ void AreaPlugger::on_event(const QmpEvent& event) {
   } else if (event.name == "MEM_UNPLUG_ERROR" || event.name == "DEVICE_UNPLUG_GUEST_ERROR") {
     if (const auto area = area_of_id(text_of(event.data, "device"), "dimm-")) {
       const std::string message = text_of(event.data, "msg");
-      fail_leaving(*area, "the guest refused to let go of it" + (message.empty() ? "" : ": " + message));
+      fail_leaving(*area, "the guest refused to let go of it" +
+                              (message.empty() ? "" : ": " + shown(message, kMostQuotedBytes)));
     }
   } else if (event.name == "ACPI_DEVICE_OST") {
     const json::value* info = event.data.if_contains("info");

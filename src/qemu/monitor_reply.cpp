@@ -1,5 +1,6 @@
 #include "qemu/monitor_reply.hpp"
 
+#include "base/shown.hpp"
 #include "qemu/command_line.hpp"
 
 #include <algorithm>
@@ -13,6 +14,9 @@ namespace understudy::qemu {
 namespace json = boost::json;
 
 namespace {
+
+constexpr std::size_t kMostQuotedBytes = 200;
+constexpr std::size_t kMostStatusBytes = 64;
 
 const json::value* member(const json::value* value, std::string_view key) {
   const json::object* object = value != nullptr ? value->if_object() : nullptr;
@@ -33,7 +37,7 @@ std::optional<std::uint64_t> number(const json::value* value) {
 
 tl::unexpected<Error> strange(const char* command, const json::value& reply) {
   return failure(std::string(command) + ": QEMU answered in a form that this program does not know: " +
-                 json::serialize(reply).substr(0, 200));
+                 shown(json::serialize(reply), kMostQuotedBytes));
 }
 
 constexpr std::size_t kMostPlaces = 512;  // a q35 machine has at most 288
@@ -54,7 +58,7 @@ Result<RunStatus> read_status(const json::value& reply) {
   const json::value* running = member(&reply, "running");
   const auto name = text(member(&reply, "status"));
   if (running == nullptr || !running->is_bool() || !name) return strange("query-status", reply);
-  return RunStatus{running->get_bool(), std::string(*name)};
+  return RunStatus{running->get_bool(), shown(*name, kMostStatusBytes)};
 }
 
 Result<std::vector<PluggedArea>> read_memory_devices(const json::value& reply) {

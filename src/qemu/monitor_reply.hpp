@@ -17,7 +17,8 @@ namespace understudy::qemu {
 
 struct RunStatus {
   bool running = true;
-  std::string name;  // "running", "paused", "guest-panicked", "shutdown", "internal-error", ...
+  std::string
+      name;  // "running", "paused", "guest-panicked", "shutdown", "internal-error", ...; fit to be shown
 };
 [[nodiscard]] Result<RunStatus> read_status(const boost::json::value& reply);  // query-status
 

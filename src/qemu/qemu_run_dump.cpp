@@ -1,5 +1,6 @@
 // How the base memory of a run that was stopped is written to a file. Only its base memory: the areas that it
 // still has mapped belong to somebody else by now.
+#include "base/shown.hpp"
 #include "qemu/command_line.hpp"
 #include "qemu/qemu_run.hpp"
 
@@ -11,6 +12,12 @@ namespace understudy::qemu {
 
 namespace json = boost::json;
 using namespace core::event;
+
+namespace {
+
+constexpr std::size_t kMostQuotedBytes = 200;
+
+}  // namespace
 
 // 1. the guest is stopped, its QEMU lives and listens: a kill has left nothing to write
 // 2. a file, made here, so that its mode is ours; room for it
@@ -45,7 +52,7 @@ void QemuRun::dump() {
 void QemuRun::on_dump_completed(const QmpEvent& event) {
   if (dump_part_.empty()) return;
   const json::value* error = event.data.if_contains("error");
-  if (error != nullptr) return end_dump("QEMU says: " + json::serialize(*error));
+  if (error != nullptr) return end_dump("QEMU says: " + shown(json::serialize(*error), kMostQuotedBytes));
   const json::value* result = event.data.if_contains("result");
   const json::value* status =
       result != nullptr && result->is_object() ? result->get_object().if_contains("status") : nullptr;

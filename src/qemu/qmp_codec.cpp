@@ -1,5 +1,7 @@
 #include "qemu/qmp_codec.hpp"
 
+#include "base/shown.hpp"
+
 #include <utility>
 
 #include <boost/json/parse.hpp>
@@ -14,10 +16,7 @@ namespace {
 constexpr std::size_t kMostQuotedBytes = 80;
 
 std::string quoted(std::string_view line) {
-  std::string text = "\"";
-  for (const char c : line.substr(0, kMostQuotedBytes))
-    text += c >= ' ' && c < 0x7f ? c : '?';  // it may reach a terminal
-  return text + (line.size() > kMostQuotedBytes ? "...\"" : "\"");
+  return '"' + shown(line, kMostQuotedBytes) + '"';
 }
 
 std::string text_of(const json::object& object, std::string_view key) {
@@ -57,8 +56,10 @@ Result<QmpMessage> message_of(json::object& object, std::string_view line) {
   }
   if (json::value* value = object.if_contains("error")) {
     if (!value->is_object()) return failure("an error that is no object: " + quoted(line));
-    return QmpErrorReply{id_of(object), text_of(value->get_object(), "class"),
-                         text_of(value->get_object(), "desc")};
+    // Both become parts of sentences that people read.
+    return QmpErrorReply{id_of(object),
+                         shown(text_of(value->get_object(), "class"), QmpCodec::kMostErrorClassBytes),
+                         shown(text_of(value->get_object(), "desc"), QmpCodec::kMostErrorBytes)};
   }
   if (json::value* value = object.if_contains("event")) {
     if (!value->is_string()) return failure("an event without a name: " + quoted(line));

@@ -26,8 +26,8 @@ struct QmpReturn {
 };
 struct QmpErrorReply {
   std::optional<std::uint64_t> id;  // none: QEMU could not even read the command
-  std::string error_class;          // "GenericError", "DeviceNotFound", ...
-  std::string description;
+  std::string error_class;          // "GenericError", "DeviceNotFound", ...; fit to be shown
+  std::string description;          // fit to be shown
 };
 struct QmpEvent {
   std::string name;  // "GUEST_PANICKED"
@@ -41,6 +41,9 @@ class QmpCodec final {
   // QEMU's longest answer to what we ask is some 60 KiB (256 memory devices).
   static constexpr std::size_t kMaxLineBytes = 1 << 20;
   static constexpr std::size_t kMaxNesting = 32;
+  // Of the texts of an error; what is longer is cut, and what is not printable replaced.
+  static constexpr std::size_t kMostErrorClassBytes = 64;
+  static constexpr std::size_t kMostErrorBytes = 1024;
 
   // Appends the messages that `bytes` completes. An error (a line too long, no JSON, no message of QMP) ends
   // the stream: what follows cannot be trusted, and every later call fails with the same text.

@@ -48,6 +48,28 @@ TEST(Command, MaintenanceTakesTheDurationsThatPeopleWrite) {
   EXPECT_NE(parse_maintenance("25h").error().message.find("to 24 h, not 25 h"), std::string::npos);
 }
 
+TEST(Command, MaintenanceHasItsLimitsOnTheWire) {
+  const auto is_taken = [](Duration lasts) {
+    return decode(encode(command::Maintenance{"alpha", lasts})).has_value();
+  };
+  EXPECT_TRUE(is_taken(kShortestMaintenance));
+  EXPECT_FALSE(is_taken(kShortestMaintenance - Duration(1)));
+  EXPECT_TRUE(is_taken(kLongestMaintenance));
+  EXPECT_FALSE(is_taken(kLongestMaintenance + Duration(1)));
+}
+
+// Found when fuzz_control was written: a request came back in the refusal whole, controls and all.
+TEST(Command, ARefusalQuotesNoMoreThanIsFitToBeShown) {
+  for (const std::string& line :
+       {R"({"command":"\u001b[2J\n\u009b)" + std::string(3000, 'x') + "\"}",
+        R"({"command":"fault","target":"a","kind":"\u001b[2J\n\u009b)" + std::string(3000, 'x') + "\"}"}) {
+    const auto command = decode(line);
+    ASSERT_FALSE(command);
+    EXPECT_LT(command.error().message.size(), 100u);
+    for (const char c : command.error().message) EXPECT_TRUE(c >= ' ' && c < 0x7f) << command.error().message;
+  }
+}
+
 TEST(Command, RefusesWhatIsNoCommandAndSaysWhatIsMissing) {
   const std::vector<std::pair<const char*, const char*>> wrong{
       {"", "not a JSON object"},

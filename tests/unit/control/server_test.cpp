@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 namespace understudy::control {
@@ -88,6 +89,37 @@ TEST_F(ServerTest, ARequestWithoutEndIsRefused) {
   boost::system::error_code error;
   boost::asio::read(raw, boost::asio::dynamic_buffer(answer), error);
   EXPECT_NE(answer.find("longer than"), std::string::npos) << answer;
+}
+
+TEST_F(ServerTest, ARequestOfExactlyTheLimitIsServed) {
+  boost::asio::io_context io;
+  boost::asio::local::stream_protocol::socket raw(io);
+  raw.connect(socket().string());
+  std::string request = encode(command::Status{});
+  request += std::string(kLongestRequestBytes - 1 - request.size(), ' ') + "\n";
+  boost::asio::write(raw, boost::asio::buffer(request));
+  std::string answer;
+  boost::asio::read_until(raw, boost::asio::dynamic_buffer(answer), '\n');
+  EXPECT_EQ(answer, "{\"ok\":true,\"result\":\"fine\"}\n");
+}
+
+TEST_F(ServerTest, AFollowerThatDoesNotReadIsCutOff) {
+  boost::asio::io_context io;
+  boost::asio::local::stream_protocol::socket raw(io);
+  raw.connect(socket().string());
+  boost::asio::write(raw, boost::asio::buffer(encode(command::Events{true}) + "\n"));
+  notice("first");
+  std::string received;
+  boost::asio::read_until(raw, boost::asio::dynamic_buffer(received), '\n');
+  constexpr int kMore = 15'000;  // than the 10'000 that wait for it, and what fits the socket
+  for (int i = 0; i < kMore; ++i) notice("more");
+  boost::system::error_code error;
+  boost::asio::read(raw, boost::asio::dynamic_buffer(received), error);
+  EXPECT_EQ(error, boost::asio::error::eof);
+  EXPECT_LT(std::count(received.begin(), received.end(), '\n'), kMore);
+  auto client = Client::connect(socket());
+  ASSERT_TRUE(client);
+  EXPECT_TRUE(client->ask(command::Status{})) << "the server goes on";
 }
 
 TEST_F(ServerTest, NobodyListeningIsSaidWithWhatToDo) {

@@ -376,6 +376,29 @@ TEST_F(ControlSocketTest, ALineWithoutAnEndIsRefused) {
   EXPECT_TRUE(client_->status().has_value());
 }
 
+TEST_F(ControlSocketTest, ALineOfExactlyTheLimitIsRead) {
+  const Stream control = open();
+  const std::string request = request_line(8, request::Status{});
+  ASSERT_TRUE(control.send(request + std::string(kLongestRequest - request.size(), ' ') + "\n"));
+  EXPECT_THAT(line_of(control), HasSubstr("\"id\":8,\"ok\":true"));
+  ASSERT_TRUE(control.send(request + std::string(kLongestRequest - request.size() + 1, ' ') + "\n"));
+  EXPECT_THAT(line_of(control), HasSubstr("the line is longer than 16384 bytes"));
+  EXPECT_NE(control.ending(), EAGAIN);
+}
+
+TEST_F(ControlSocketTest, OnlySoManySessionsAtOnce) {
+  const std::string request = request_line(8, request::Status{}) + "\n";
+  std::vector<Stream> sessions;  // and the client's own
+  for (std::size_t i = 1; i < kMostSessions; ++i) {
+    sessions.push_back(open());
+    ASSERT_TRUE(sessions.back().send(request));
+    EXPECT_THAT(line_of(sessions.back()), HasSubstr("\"id\":8,\"ok\":true"));
+  }
+  const Stream one_more = open();
+  EXPECT_NE(one_more.ending(), EAGAIN) << "it was kept";
+  EXPECT_TRUE(client_->status().has_value());
+}
+
 TEST_F(ControlSocketTest, WhoDoesNotReadHisAnswersIsDropped) {
   const Stream control = open();
   std::string requests;

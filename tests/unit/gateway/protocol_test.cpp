@@ -1,5 +1,7 @@
 #include "gateway/protocol.hpp"
 
+#include "gateway/limits.hpp"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -99,10 +101,56 @@ TEST(Protocol, BadRequestsAreRefusedWithTheReason) {
       HasSubstr("\"address\""));
 }
 
+TEST(Protocol, NamesPortsAndWaitsHaveTheirLimits) {
+  const auto withdraw = [](std::size_t bytes) {
+    return refusal(R"({"v":1,"id":1,"op":"withdraw","app":")" + std::string(bytes, 'a') + "\"}");
+  };
+  EXPECT_EQ(withdraw(kLongestAppName), "accepted");
+  EXPECT_EQ(withdraw(kLongestAppName + 1), "\"app\" has to be a name of at most 64 bytes");
+  const auto listen = [](std::uint64_t wait_limit_ms) {
+    return refusal(
+        R"({"v":1,"id":1,"op":"listen","app":"a","address":"127.0.0.1:1","while_down":"wait","wait_limit_ms":)" +
+        std::to_string(wait_limit_ms) + "}");
+  };
+  EXPECT_EQ(listen(kLongestWaitMs), "accepted");
+  EXPECT_EQ(listen(kLongestWaitMs + 1), "\"wait_limit_ms\" has to be a number from 0 to 86400000");
+  const auto route = [](const std::string& port) {
+    return refusal(R"({"v":1,"id":1,"op":"route","app":"a","host":"127.0.0.1","port":)" + port + "}");
+  };
+  EXPECT_EQ(route("65535"), "accepted");
+  EXPECT_EQ(route("65536"), "\"port\" has to be a number from 0 to 65535");
+}
+
+// Found by fuzz_gateway: such an answer was read, and lost its services when it was written again.
+TEST(Protocol, AStatusOfNoProcessIsNone) {
+  const auto answer = [](const std::string& pid) {
+    return parse_answer(R"({"v":1,"id":1,"ok":true,"services":[],"pid":)" + pid + "}");
+  };
+  EXPECT_TRUE(answer("1").has_value());
+  ASSERT_FALSE(answer("0").has_value());
+  EXPECT_EQ(answer("0").error().message,
+            "the gateway's answer: \"pid\" has to be a number from 1 to 2147483647");
+}
+
 TEST(Protocol, ARefusedRequestKeepsItsNumber) {
   const auto read = parse_request(R"({"v":1,"id":9,"op":"dance"})");
   ASSERT_FALSE(read.has_value());
   EXPECT_EQ(read.error().id, 9u);
+}
+
+TEST(Protocol, AStatusOfTheMostServicesFitsAnAnswer) {
+  Answer answer;
+  answer.id = static_cast<std::uint64_t>(INT64_MAX);
+  answer.ok = true;
+  answer.pid = INT32_MAX;
+  const auto most = static_cast<std::uint64_t>(INT64_MAX);
+  const std::string name(kLongestAppName, '\x01');  // six bytes each when written
+  const std::string address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535";
+  answer.services.assign(kMostServices,
+                         {name, address, true, address, most, most, most, most, std::string(200, 'x')});
+  const std::string line = answer_line(answer);
+  EXPECT_LE(line.size(), kLongestAnswer);
+  EXPECT_TRUE(parse_answer(line).has_value());
 }
 
 TEST(Protocol, MutatedLinesComeBack) {

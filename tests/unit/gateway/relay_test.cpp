@@ -329,6 +329,24 @@ TEST_F(ServicesTest, TheWaitLimitResetsWhoWaitedTooLong) {
   EXPECT_EQ(status().waiting, 0u);
 }
 
+TEST_F(ServicesTest, OnlySoManyApplicationsHaveAnAddress) {
+  // Each on an address of its own: 127.1.X.Y needs no setting up.
+  const auto listen_as = [&](std::size_t i) {
+    const std::string host = "127.1." + std::to_string(i / 250 + 1) + "." + std::to_string(i % 250 + 1);
+    return on_loop([&] {
+      return services_->listen({"app-" + std::to_string(i), host, port_, config::WhileDown::wait, 1});
+    });
+  };
+  for (std::size_t i = 0; i < kMostServices; ++i) {
+    const auto done = listen_as(i);
+    ASSERT_TRUE(done.has_value()) << done.error().message;
+  }
+  const auto refused = listen_as(kMostServices);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().message, "256 applications are listened for already, which is the most");
+  EXPECT_TRUE(listen_as(0).has_value()) << "one that is known may still be changed";
+}
+
 TEST_F(ServicesTest, OnlySoManyWait) {
   listen();
   std::vector<Stream> clients;

@@ -128,6 +128,14 @@ TEST_F(FileJournalTest, AFileThatIsNoJournalIsRefused) {
   EXPECT_NE(refusal().find(":1: not an understudy journal"), std::string::npos);
 }
 
+TEST_F(FileJournalTest, AFileThatIsTooLargeIsRefusedBeforeItIsRead) {
+  { ASSERT_NE(open(), nullptr); }
+  std::filesystem::resize_file(file_, (64U << 20) + 1);  // sparse
+  EXPECT_NE(refusal().find("too large to be a journal"), std::string::npos);
+  std::filesystem::resize_file(file_, 64U << 20);  // a last line of zeroes: torn
+  EXPECT_TRUE(open()->was_torn());
+}
+
 TEST_F(FileJournalTest, IsWrittenAnewBeforeItGrowsWithoutBound) {
   const auto journal = open();
   Epoch epoch = 0;
@@ -206,6 +214,10 @@ TEST(RecordJson, RefusesWhatIsNotARecord) {
         "[{\"area\":4294967296,\"state\":\"unused\",\"user\":null,\"in\":null,\"domain\":\"\"}]",
         "[{\"app\":0,\"state\":\"idle\",\"epoch\":1.5,\"in\":null,\"cause\":\"\",\"from\":null}]",
         "[[[[[[[[]]]]]]]]",
+        // Found when fuzz_journal was written: read by way of a double, of which 2^64 has no value to be cast
+        // to.
+        "[{\"area\":18446744073709551616,\"state\":\"unused\",\"user\":null,\"in\":null,\"domain\":\"\"}]",
+        "[{\"area\":1.0,\"state\":\"unused\",\"user\":null,\"in\":null,\"domain\":\"\"}]",
         "[{\"app\":0,\"state\":\"moving\",\"epoch\":1,\"in\":[0],\"cause\":\"\",\"from\":null}]"}) {
     EXPECT_FALSE(decode(text)) << text;
   }

@@ -382,6 +382,24 @@ TEST_F(LinkTest, AFloodIsReadNoFasterThanItsLimitAndReported) {
   EXPECT_TRUE(until([this] { return all<event::AgentBeat>().size() == 3000; }, 10s));
 }
 
+TEST_F(LinkTest, LongLinesAreReadNoFasterThanTheLimitOfBytes) {
+  greet();
+  std::string beat = *protocol::encode(from::Beat{1, 128_MiB, 64_MiB});
+  beat.insert(beat.size() - 1, protocol::kMaxLineToDaemon + 1 - beat.size(), ' ');  // the longest line
+  constexpr std::size_t kLines = 96;
+  constexpr double kPerSecond = kBytesPerSecond / static_cast<double>(protocol::kMaxLineToDaemon);
+  static_assert(kLines > 2 * kPerSecond && kLines < kMessagesPerSecond);
+  std::string flood;
+  for (std::size_t i = 0; i < kLines; ++i) flood += beat;
+  const auto start = std::chrono::steady_clock::now();
+  say_raw(flood);
+  ASSERT_TRUE(until([this] { return all<event::AgentBeat>().size() == kLines; }, 20s));
+  // The bucket holds one second's worth; the rest takes as long as it takes.
+  EXPECT_GE(std::chrono::steady_clock::now() - start,
+            std::chrono::duration<double>(kLines / kPerSecond - 1.5));
+  EXPECT_NE(all<event::AgentMisbehaved>().at(0).what.find("floods"), std::string::npos);
+}
+
 TEST_F(LinkTest, HellosAreAnsweredOnlySoOften) {
   greet();
   auto hello = kHello;

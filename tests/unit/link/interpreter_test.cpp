@@ -67,6 +67,20 @@ TEST_F(InterpreterTest, ANeedMustHaveBeenAskedForAndBeReasonable) {
   EXPECT_TRUE(nothing(from::Need{0, 7, 1_GiB, 0, 1_GiB}));
 }
 
+TEST_F(InterpreterTest, ClaimsAreBelievedUpToTheirBounds) {
+  ASSERT_TRUE(requests.add(to::Need{0, 7, 1_GiB}));
+  EXPECT_NE(misdeed_of(from::Need{0, 7, 1_GiB, 0, 2 * (1_GiB + 256_MiB) + 1}), "");
+  EXPECT_EQ(event_of<event::NeedStated>(from::Need{0, 7, 1_GiB, 0, 2 * (1_GiB + 256_MiB)}).missing_bytes,
+            2 * (1_GiB + 256_MiB));
+  EXPECT_NE(misdeed_of(from::WantsMemory{0, 7, 4_GiB + 1}), "");
+  EXPECT_EQ(event_of<event::AppWantsMemory>(from::WantsMemory{0, 7, 4_GiB}).more_bytes, 4_GiB);
+  const Bytes most = 128_MiB + 28 * 128_MiB;  // its base and every area
+  EXPECT_NE(misdeed_of(from::Beat{1, most + 1, 0}), "");
+  EXPECT_EQ(event_of<event::AgentBeat>(from::Beat{1, most, most}).memory.available_bytes, most);
+  EXPECT_NE(misdeed_of(from::Serving{0, 7, {}, 128_MiB + 1, 1}), "");
+  EXPECT_EQ(event_of<event::AppServing>(from::Serving{0, 7, {27}, 128_MiB, 1}).base_use_bytes, 128_MiB);
+}
+
 TEST_F(InterpreterTest, EngagedMeansAllOfExactlyTheAreasAsked) {
   EXPECT_TRUE(nothing(from::Engaged{0, 7, {3}, kTotal, kAvailable}));
   ASSERT_TRUE(requests.add(to::Engage{0, 7, {{3, 1ULL << 32, 128_MiB}, {4, 2ULL << 32, 128_MiB}}}));

@@ -73,6 +73,8 @@ TEST(Codec, EveryMissingFieldIsRefused) {
 TEST(Codec, UnknownTypesAreErrorsAndUnknownFieldsAreNot) {
   EXPECT_EQ(error_of(R"({"type":"stop","app":1,"epoch":7})"), "unknown message type \"stop\"");
   EXPECT_EQ(error_of(R"({"type":"\u001b[2J"})"), "unknown message type \"?[2J\"");
+  // Found when fuzz_agent_protocol was written: a line end in a type began a line of the log.
+  EXPECT_EQ(error_of(R"({"type":"beat\nserving"})"), "unknown message type \"beat?serving\"");
   EXPECT_EQ(error_of(R"({"app":1})"), "the message has no \"type\"");
   EXPECT_EQ(error_of(R"({"type":5})"), "the message has no \"type\"");
   EXPECT_EQ(error_of(R"([1,2])"), "not a JSON object");

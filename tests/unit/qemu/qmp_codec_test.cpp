@@ -90,6 +90,33 @@ TEST(QmpCodec, ALineHasALimit) {
   EXPECT_EQ(codec.pending_bytes(), 0u) << "kept what it refused";
 }
 
+TEST(QmpCodec, ALineOfExactlyTheLimitIsRead) {
+  const std::string frame = R"({"event": ""})";
+  const std::string name(QmpCodec::kMaxLineBytes - frame.size(), 'x');
+  const auto event = [](const std::string& text) { return R"({"event": ")" + text + "\"}\n"; };
+  EXPECT_EQ(messages_of(event(name)).size(), 1u);
+  EXPECT_THAT(refusal_of(event(name + "x")), HasSubstr("more than 1048576 bytes"));
+}
+
+TEST(QmpCodec, NestingHasALimit) {
+  const auto nested = [](std::size_t depth) {  // the message is the first level
+    return R"({"return": )" + std::string(depth - 1, '[') + std::string(depth - 1, ']') + ", \"id\": 1}\n";
+  };
+  EXPECT_EQ(messages_of(nested(QmpCodec::kMaxNesting)).size(), 1u);
+  EXPECT_THAT(refusal_of(nested(QmpCodec::kMaxNesting + 1)), HasSubstr("no JSON"));
+}
+
+// Found when fuzz_qmp was written: they went into the events as they came, up to a megabyte with whatever a
+// terminal obeys.
+TEST(QmpCodec, TheTextsOfAnErrorAreFitToBeShown) {
+  const auto messages = messages_of(R"({"error": {"class": "\u001b[2J", "desc": "a\n\u009b)" +
+                                    std::string(5000, 'x') + "\"}, \"id\": 1}\n");
+  ASSERT_EQ(messages.size(), 1u);
+  const auto& error = std::get<QmpErrorReply>(messages[0]);
+  EXPECT_EQ(error.error_class, "?[2J");
+  EXPECT_EQ(error.description, "a???" + std::string(QmpCodec::kMostErrorBytes - 4, 'x') + "...");
+}
+
 TEST(QmpCodec, GarbageIsNamedAndHarmlessForATerminal) {
   EXPECT_THAT(refusal_of("hello\n"), HasSubstr("no JSON"));
   EXPECT_THAT(refusal_of("hello\n"), HasSubstr("\"hello\""));

@@ -150,6 +150,33 @@ TEST(Proc, ThisProcessRuns) {
   EXPECT_THAT(split_arguments(std::string_view("a\0\0b", 4)), ElementsAre("a", "", "b"));
 }
 
+// Found when fuzz_qmp was written: what was quoted was cut inside a character, and C1 controls passed.
+TEST(MonitorReply, AStrangeAnswerIsQuotedFitToBeShown) {
+  boost::json::array strange;
+  for (int i = 0; i < 150; ++i) strange.emplace_back("\xc3\xa4\xc2\x9b\x7f");
+  for (const boost::json::value& reply : {boost::json::value(strange), boost::json::value("\xc2\x9b"
+                                                                                          "2J")}) {
+    const auto status = read_status(reply);
+    ASSERT_FALSE(status);
+    EXPECT_LT(status.error().message.size(), 400u);
+    for (const char c : status.error().message) EXPECT_TRUE(c >= ' ' && c < 0x7f) << status.error().message;
+  }
+  const auto named = read_status({{"running", true}, {"status", "\x1b[2J" + std::string(500, 's')}});
+  ASSERT_TRUE(named);
+  EXPECT_EQ(named->name, "?[2J" + std::string(60, 's') + "...");
+}
+
+TEST(MonitorReply, PlacesForVcpusHaveALimit) {
+  const auto places = [](std::size_t count) {
+    boost::json::array list;
+    for (std::size_t i = 0; i < count; ++i) list.push_back({{"type", "cpu"}, {"props", {{"core-id", i}}}});
+    return read_hotpluggable_cpus(list);
+  };
+  ASSERT_TRUE(places(512));
+  EXPECT_EQ(places(512)->size(), 512u);
+  EXPECT_FALSE(places(513));
+}
+
 TEST(Usernet, FindsForwardedPorts) {
   const auto ports = parse_usernet(
       "Hub -1 (net0):\r\n"

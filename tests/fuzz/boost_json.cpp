@@ -1,0 +1,2 @@
+// Boost.JSON for the fuzzers, compiled with their sanitizers and coverage.
+#include <boost/json/src.hpp>
