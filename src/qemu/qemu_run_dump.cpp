@@ -3,6 +3,10 @@
 #include "qemu/command_line.hpp"
 #include "qemu/qemu_run.hpp"
 
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include <boost/json/serialize.hpp>
@@ -11,6 +15,12 @@ namespace understudy::qemu {
 
 namespace json = boost::json;
 using namespace core::event;
+
+namespace {
+
+constexpr const char* kDumpFd = "dump";  // what QEMU is to call the file that it is given
+
+}  // namespace
 
 // 1. the guest is stopped, its QEMU lives and listens: a kill has left nothing to write
 // 2. a file, made here, so that its mode is ours; room for it
@@ -34,9 +44,16 @@ void QemuRun::dump() {
     (*self)->end_dump("it was not written within " + format_duration((*self)->context_.dumps.limit()) +
                       "; raise limit in [dumps], or write to a faster disk");
   });
+  // QEMU is given the open file alone: it need not be allowed to make one, nor to look into the directory.
+  UniqueFd file(::open(dump_part_.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!file) return end_dump("cannot open " + dump_part_.string() + ": " + std::strerror(errno));
+  monitor_->execute_with(std::move(file), "getfd", {{"fdname", kDumpFd}}, context_.dumps.limit(),
+                         [this](const QmpReply& reply) {
+                           if (!reply) end_dump(reply.error().message);
+                         });
   const json::object arguments{
-      {"paging", false}, {"protocol", "file:" + dump_part_.string()}, {"detach", true},
-      {"begin", 0},      {"length", end_of_base(plan_.base_bytes)},   {"format", "elf"}};
+      {"paging", false}, {"protocol", std::string("fd:") + kDumpFd}, {"detach", true},
+      {"begin", 0},      {"length", end_of_base(plan_.base_bytes)},  {"format", "elf"}};
   monitor_->execute("dump-guest-memory", arguments, context_.dumps.limit(), [this](const QmpReply& reply) {
     if (!reply) end_dump(reply.error().message);
   });
