@@ -1,8 +1,10 @@
 #include "cli/cli.hpp"
 #include "config/config.hpp"
+#include "config/guest_users.hpp"
 #include "control/client.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -19,6 +21,15 @@ volatile std::sig_atomic_t interrupted = 0;
 int print_errors(const config::Errors& errors) {
   for (const std::string& error : errors) fmt::print(stderr, "{}\n", error);
   return kCouldNot;
+}
+
+std::string who_qemu_runs_as(const config::Config& config, const std::filesystem::path& run_dir) {
+  if (const auto uids = config::guest_uids(config, run_dir)) {
+    return fmt::format("the guests' QEMUs run as users of their own: uids {} to {}", uids->first,
+                       uids->first + uids->guests - 1);
+  }
+  return ::geteuid() == 0 ? "the guests' QEMUs run as root: run_as = \"daemon\" in [qemu]"
+                          : "the guests' QEMUs run as this user";
 }
 
 enum class Progress { going_on, all_up, failed };
@@ -77,7 +88,9 @@ int complain(const std::string& text) {
 
 int check(const std::string& file, const Options& options) {
   const auto config = config::load(file);
-  config::Errors errors = config ? config::check_host(*config) : config.error();
+  // Who the guests run as follows from the run directory; one that cannot be named is `up`'s to complain of.
+  const auto dir = control::run_dir(options.run_dir).value_or(std::filesystem::path{});
+  config::Errors errors = config ? config::check_host(*config, {.run_dir = dir}) : config.error();
   if (options.json) {
     json::array list;
     for (const std::string& error : errors) list.push_back(json::value(error));
@@ -87,6 +100,7 @@ int check(const std::string& file, const Options& options) {
   if (!errors.empty()) return print_errors(errors);
   fmt::print("{}: {} guests and {} applications; it can be brought up here\n", file, config->guests.size(),
              config->applications.size());
+  fmt::print("{}\n", who_qemu_runs_as(*config, dir));
   return kDone;
 }
 
@@ -103,7 +117,7 @@ int up(const std::string& file, bool detach, const std::string& accelerator, con
   std::error_code error;
   const bool resumes = std::filesystem::exists(files.journal(), error);
   if (!resumes) {
-    const config::Errors errors = config::check_host(*config);
+    const config::Errors errors = config::check_host(*config, {.run_dir = *dir});
     if (!errors.empty()) return print_errors(errors);
   }
   std::filesystem::create_directories(*dir, error);

@@ -27,6 +27,7 @@ Config finished(Draft draft, const std::filesystem::path& name) {
   Config config;
   config.file = name;
   config.host = draft.host;
+  config.qemu = draft.qemu;
   config.pool = std::move(draft.pool);
   for (GuestDraft& each : draft.guests) {
     each.guest.image = image_of(each.image);
@@ -51,6 +52,7 @@ tl::expected<Config, Errors> parse_text(std::string_view text, const std::filesy
   check_relations(draft, report);
   check_memory(draft, report);
   check_dumps(draft, report);
+  check_first_uid(draft, report);
   if (images == Images::looked_for) check_images(draft, report);
   if (!report.empty()) return tl::unexpected(report.take(name.string()));
   return finished(std::move(draft), name);

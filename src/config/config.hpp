@@ -31,6 +31,19 @@ struct Host {
   Where accelerator_at;  // the table or 1:1, when the key is not there
 };
 
+enum class RunAs {
+  own_users,  // every guest's QEMU as a user of its own, when the daemon is root
+  daemon,     // as the daemon's user, even if that is root
+};
+
+// What the guests' QEMUs may do on the host.
+struct Qemu {
+  RunAs run_as = RunAs::own_users;
+  std::uint32_t first_uid = 0;  // of the first guest; 0: chosen, see guest_users.hpp
+  Where run_as_at;              // the table or 1:1, when the key is not there
+  Where first_uid_at;           // likewise
+};
+
 enum class Backing {
   tmpfs,  // a private tmpfs when root (huge pages where the host allows them), else a directory on /dev/shm
   hugetlbfs,  // files on a hugetlbfs mount
@@ -154,6 +167,7 @@ struct Application {
 struct Config {
   std::filesystem::path file;  // as it was given, for messages
   Host host;
+  Qemu qemu;
   Pool pool;
   std::vector<Guest> guests;
   std::vector<Application> applications;
@@ -179,6 +193,7 @@ using Errors = std::vector<std::string>;
 struct HostCheck {
   bool addresses = true;
   bool memory = true;
+  std::filesystem::path run_dir = {};  // on which the guests' users depend
 };
 // Whether this host can carry it now: QEMU is installed, addresses are free, memory is there. Messages as
 // above.

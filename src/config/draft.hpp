@@ -56,6 +56,7 @@ struct ApplicationDraft {
 
 struct Draft {
   Host host;
+  Qemu qemu;
   Pool pool;
   Where area_at;
   bool pool_good = false;
@@ -81,6 +82,8 @@ void check_relations(Draft& draft, Report& report);
 // checks_memory.cpp: the budget, the standbys' base memory, the slots. Fills in the slots that the file
 // leaves out.
 void check_memory(Draft& draft, Report& report);
+// guest_users.cpp: the uids of [qemu] belong to nobody.
+void check_first_uid(const Draft& draft, Report& report);
 // checks.cpp: a guest's dump fits into what is kept of dumps.
 void check_dumps(const Draft& draft, Report& report);
 // checks.cpp: the images exist.

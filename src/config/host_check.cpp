@@ -1,22 +1,28 @@
 #include "base/unique_fd.hpp"
 #include "config/config.hpp"
+#include "config/guest_users.hpp"
 #include "config/report.hpp"
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <grp.h>
 #include <linux/magic.h>
 #include <netinet/in.h>
+#include <pwd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <optional>
 #include <string>
+#include <vector>
 
 // Whether this host can carry a configuration that is right in itself. Each finding is a snapshot: it can be
 // wrong a moment later, and then the daemon's own attempt fails and says so.
@@ -52,6 +58,58 @@ void check_programs(const Config& config, Report& report) {
             "accelerator = \"kvm\", but /dev/kvm cannot be opened ({}); load the kvm module or join the "
             "group kvm, or write accelerator = \"auto\"",
             std::strerror(errno)));
+  }
+}
+
+constexpr const char* kOptOut = "write run_as = \"daemon\" in [qemu]";
+
+// Numbers that QEMU is to run as must be nobody's, and this root must be able to become them: in a container
+// it may be root over a few numbers only.
+void check_uids(const Config& config, const GuestUids& uids, Report& report) {
+  const Where at = config.qemu.first_uid_at;
+  std::ifstream map("/proc/self/uid_map");
+  std::uint64_t inside = 0;
+  std::uint64_t outside = 0;
+  std::uint64_t count = 0;
+  bool mapped = !map;
+  while (map >> inside >> outside >> count) mapped |= inside <= uids.first && uids.last() < inside + count;
+  if (!mapped) {
+    report.add(at,
+               fmt::format("the guests' QEMUs are to run as the uids {} to {}, but this container has not "
+                           "all of them (/proc/self/uid_map); set first_uid = 60578 in [qemu], or {}",
+                           uids.first, uids.last(), kOptOut));
+  }
+  for (std::uint32_t uid = uids.first; uid <= uids.last(); ++uid) {
+    const passwd* user = ::getpwuid(uid);
+    const group* group = user == nullptr ? ::getgrgid(uid) : nullptr;
+    if (user == nullptr && group == nullptr) continue;
+    report.add(at,
+               fmt::format("the guests' QEMUs are to run as the uids and gids {} to {}, but {} is {} {} of "
+                           "this host; choose another first_uid in [qemu]",
+                           uids.first, uids.last(), uid, user != nullptr ? "the user" : "the group",
+                           in_quotes(user != nullptr ? user->pw_name : group->gr_name)));
+    return;
+  }
+}
+
+// QEMU opens them again as its own user. The directories above do not matter: it is given descriptors. The
+// disk is used through its descriptor alone.
+void check_readable(const Config& config, Report& report) {
+  std::vector<std::filesystem::path> said;
+  const auto check = [&](const char* key, const std::filesystem::path& path) {
+    struct stat info {};
+    const bool readable = ::stat(path.c_str(), &info) != 0 || (info.st_mode & S_IROTH) != 0;
+    if (readable || std::find(said.begin(), said.end(), path) != said.end()) return;
+    said.push_back(path);
+    report.add(
+        config.qemu.run_as_at,
+        fmt::format("the {} {} cannot be read by the guests' QEMUs, which have users of their own (its "
+                    "mode is {:04o}); `chmod o+r {}`, or {}",
+                    key, path.string(), info.st_mode & 07777, path.string(), kOptOut));
+  };
+  for (const Guest& guest : config.guests) {
+    check("kernel", guest.image.kernel);
+    check("initramfs", guest.image.initramfs);
   }
 }
 
@@ -170,6 +228,10 @@ void check_address(const Application& application, Report& report) {
 Errors check_host(const Config& config, HostCheck what) {
   Report report;
   check_programs(config, report);
+  if (const auto uids = guest_uids(config, what.run_dir)) {
+    check_uids(config, *uids, report);
+    check_readable(config, report);
+  }
   if (what.memory) check_memory_of_host(config, report);
   check_directory(config, what, report);
   for (const Application& application : config.applications) {

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 namespace understudy::config {
 
 namespace {
@@ -30,6 +32,14 @@ void read_host(TableReader& table, Host& host) {
       "accelerator", host.accelerator,
       {{"auto", Accelerator::automatic}, {"kvm", Accelerator::kvm}, {"tcg", Accelerator::tcg}});
   host.accelerator_at = table.at("accelerator");
+  table.finish();
+}
+
+void read_qemu(TableReader& table, Qemu& qemu) {
+  table.choice<RunAs>("run_as", qemu.run_as, {{"own-users", RunAs::own_users}, {"daemon", RunAs::daemon}});
+  table.count("first_uid", qemu.first_uid, 1, std::numeric_limits<std::uint32_t>::max());
+  qemu.run_as_at = table.at("run_as");
+  qemu.first_uid_at = table.at("first_uid");
   table.finish();
 }
 
@@ -178,6 +188,11 @@ Draft read_draft(const Document& document, const std::filesystem::path& director
   if (const Value* value = root.table("host")) {
     TableReader table = root.inner(*value, "[host]");
     read_host(table, draft.host);
+  }
+  draft.qemu.run_as_at = draft.qemu.first_uid_at = {1, 1};
+  if (const Value* value = root.table("qemu")) {
+    TableReader table = root.inner(*value, "[qemu]");
+    read_qemu(table, draft.qemu);
   }
   if (const Value* value = root.table("pool")) {
     TableReader table = root.inner(*value, "[pool]");

@@ -1,5 +1,6 @@
 #include "daemon/daemon.hpp"
 
+#include "config/guest_users.hpp"
 #include "daemon/clean_up.hpp"
 #include "qemu/accelerator.hpp"
 
@@ -117,8 +118,25 @@ Result<void> Daemon::open_hypervisor() {
   auto wish = config_.host.accelerator;
   if (options_.accelerator == "kvm") wish = config::Accelerator::kvm;
   if (options_.accelerator == "tcg") wish = config::Accelerator::tcg;
-  const auto choice = qemu::choose_accelerator(*qemu, wish, settings.guests.front().image, options_.run_dir);
+  const auto uids = config::guest_uids(config_, options_.run_dir);
+  std::optional<qemu::HostUser> trial;
+  if (uids) {
+    if (auto ok = qemu::check_no_strangers(options_.run_dir, uids->first, uids->last()); !ok) return ok;
+    trial = qemu::HostUser{uids->trial(), uids->trial(), {}};
+    // Whoever made it: nothing in it is for the guests' users.
+    std::error_code error;
+    std::filesystem::permissions(options_.run_dir, std::filesystem::perms::owner_all, error);
+    if (error) return failure("cannot close " + options_.run_dir.string() + " to others: " + error.message());
+  }
+  const auto choice = qemu::choose_accelerator(*qemu, wish, settings.guests.front().image, options_.run_dir,
+                                               qemu::kTrialLimit, qemu::kKvmDevice, trial);
   if (!choice) return tl::unexpected(choice.error());
+  for (std::uint32_t id = 0; uids && id < settings.guests.size(); ++id) {
+    const std::uint32_t uid = uids->of({id});
+    settings.guests[id].user = qemu::HostUser{uid, uid, choice->groups};
+  }
+  users_ = uids ? fmt::format("as the uids {} to {}", uids->first, uids->of({uids->guests - 1}))
+                : fmt::format("as uid {}, the daemon's own", ::geteuid());
   accelerator_ = choice->name();
   accelerator_reason_ = choice->reason;
   qemu->accelerator = choice->accelerator;
@@ -212,8 +230,8 @@ int Daemon::run() {
   watch_signals();
   log_->notice(clock_->now(), {core::Severity::info,
                                "daemon-started",
-                               fmt::format("understudyd runs guests under {} ({}); {}", accelerator_,
-                                           accelerator_reason_, pool_->description()),
+                               fmt::format("understudyd runs guests under {} ({}), {}; {}", accelerator_,
+                                           accelerator_reason_, users_, pool_->description()),
                                {},
                                {}});
   if (!journal_->rows().empty()) engine_->deliver(core::event::Resume{});

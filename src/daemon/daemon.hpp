@@ -80,6 +80,7 @@ class Daemon {
   std::unique_ptr<pool::AreaPool> pool_;
   std::string accelerator_;
   std::string accelerator_reason_;
+  std::string users_;  // whom QEMUs run as, for the operator
   std::unique_ptr<qemu::QemuHypervisor> hypervisor_;
   std::unique_ptr<link::AgentLinks> links_;
   std::unique_ptr<gateway::GatewayClient> gateway_;

@@ -232,6 +232,46 @@ Result<void> AreaPool::zero(core::AreaId area) {
   return failure("cannot scrub " + path(area).string() + ": " + done.error().message);
 }
 
+Result<void> AreaPool::give(core::AreaId area, uid_t uid, gid_t gid) {
+  US_CHECK(area.value < files_.size());
+  if (::fchown(files_[area.value].get(), uid, gid) == 0) return {};
+  return failure("cannot give " + path(area).string() + " to uid " + std::to_string(uid) + ": " +
+                 std::strerror(errno) +
+                 "; if this root may not do that, write run_as = \"daemon\" in [qemu]");
+}
+
+void AreaPool::take_back(core::AreaId area, uid_t from) {
+  US_CHECK(area.value < files_.size());
+  const int fd = files_[area.value].get();
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || info.st_uid != from) return;
+  // Whoever may give may take back; if not, giving it to the next one says so.
+  (void)!::fchown(fd, ::geteuid(), ::getegid());
+}
+
+void AreaPool::take_back_all(uid_t from) {
+  for (std::uint32_t i = 0; i < files_.size(); ++i) take_back({i}, from);
+}
+
+void AreaPool::take_back_except(const std::vector<uid_t>& living) {
+  for (std::uint32_t i = 0; i < files_.size(); ++i) {
+    struct stat info {};
+    if (::fstat(files_[i].get(), &info) != 0 || info.st_uid == ::geteuid()) continue;
+    if (std::find(living.begin(), living.end(), info.st_uid) == living.end()) take_back({i}, info.st_uid);
+  }
+}
+
+Result<UniqueFd> AreaPool::open_to_users() {
+  UniqueFd directory(::open(place_.path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory || ::fchmod(directory.get(), 0711) != 0)
+    return failure("cannot open the pool's directory " + place_.path.string() +
+                   " to the guests' users: " + std::strerror(errno));
+  // Only a place to begin a path at: what QEMU gets does not list it.
+  UniqueFd path(::open(place_.path.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!path) return failure("cannot open " + place_.path.string() + ": " + std::strerror(errno));
+  return path;
+}
+
 fs::path AreaPool::path(core::AreaId area) const {
   return place_.path / area_file_name(area);
 }

@@ -7,6 +7,8 @@
 #include "pool/pool_directory.hpp"
 #include "pool/scrubber.hpp"
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -50,6 +52,19 @@ class AreaPool final : public engine::Pool {
 
   // Zeroes the area; it must be plugged nowhere. With reserve its memory stays allocated throughout.
   void scrub(core::AreaId area) override;
+
+  // For guests whose QEMUs have users of their own. An area's file belongs to the daemon's user, mode 0600,
+  // and to a guest's only while that guest may have it; the file's owner is the whole of what is known, so a
+  // later daemon knows it as well. What a QEMU has opened or mapped it keeps, whoever the owner is.
+  [[nodiscard]] Result<void> give(core::AreaId area, uid_t uid, gid_t gid);
+  // Only from this user: a late call takes nothing away from the next one.
+  void take_back(core::AreaId area, uid_t from);
+  void take_back_all(uid_t from);
+  // From every user but these (whose QEMUs live).
+  void take_back_except(const std::vector<uid_t>& living);
+  // Lets other users pass through the directory of the files, which still nobody else can read or change, and
+  // opens it, to be handed to a QEMU: the directories above need not be open to that then.
+  [[nodiscard]] Result<UniqueFd> open_to_users();
 
   [[nodiscard]] std::filesystem::path path(core::AreaId area) const;
   [[nodiscard]] Bytes area_bytes() const { return config_.area_bytes; }

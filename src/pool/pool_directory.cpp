@@ -1,5 +1,7 @@
 #include "pool/pool_directory.hpp"
 
+#include "base/fnv1a.hpp"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -28,13 +30,6 @@ constexpr int kMostStackedMounts = 16;
 
 std::string errno_text(int code) {
   return std::strerror(code);
-}
-
-// FNV-1a: the same in every build, which std::hash is not.
-std::uint64_t fnv1a(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return hash;
 }
 
 // "understudy-RUNDIRNAME-0123456789abcdef".
@@ -145,10 +140,12 @@ Result<bool> place_exists(const Place& place) {
     return failure("the pool's directory " + place.path.string() + ": " + errno_text(errno));
   }
   const bool ours = info.st_uid == ::geteuid() || ::geteuid() == 0;
-  if (S_ISDIR(info.st_mode) && ours && (info.st_mode & 077) == 0) return true;
-  return failure("the pool's directory " + place.path.string() +
-                 " is there already, but it is not a directory that only this user may enter; somebody else "
-                 "made it: remove it, or use another --run-dir");
+  // Guests' QEMUs with users of their own may pass through it, but not read or change it.
+  if (S_ISDIR(info.st_mode) && ours && (info.st_mode & 066) == 0) return true;
+  return failure(
+      "the pool's directory " + place.path.string() +
+      " is there already, but it is not a directory that only this user may read and write; somebody "
+      "else made it: remove it, or use another --run-dir");
 }
 
 Result<std::vector<std::string>> area_files(const Place& place) {

@@ -30,8 +30,8 @@ struct Place {
 [[nodiscard]] Result<std::string> make_place(const Place& place, config::Backing backing, Bytes bytes,
                                              std::uint32_t file_count);
 
-// Whether it is there and can be trusted: a directory (not a link) of our own that nobody else may enter. Not
-// there is false; there but not to be trusted is an error.
+// Whether it is there and can be trusted: a directory (not a link) of our own that nobody else may read or
+// write. Not there is false; there but not to be trusted is an error.
 [[nodiscard]] Result<bool> place_exists(const Place& place);
 
 // Names of the areas' files in it, sorted. Anything else in the place is an error, because it is not ours.

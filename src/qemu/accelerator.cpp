@@ -3,12 +3,15 @@
 #include "base/unique_fd.hpp"
 #include "base/units.hpp"
 #include "qemu/guest_files.hpp"
+#include "qemu/launch.hpp"
+#include "qemu/qemu_process.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -100,28 +103,24 @@ bool await_line(int agent, Child& child, Clock::time_point deadline) {
 }
 
 // Why KVM is of no use; nothing if a guest booted on it.
-Result<void> boot_under_kvm(Qemu qemu, const config::Image& image, const fs::path& run_dir, Duration limit) {
+Result<void> boot_under_kvm(Qemu qemu, const config::Image& image, const fs::path& run_dir, Duration limit,
+                            const std::optional<HostUser>& user) {
   const auto files = GuestFiles::at(run_dir, kTrialGuest);
   if (!files) return failure(files.error().message);
   struct Cleaning {
     const GuestFiles& files;
     ~Cleaning() { files.remove(false); }
   } const cleaning{*files};
-  if (auto ok = files->prepare(); !ok) return ok;
-  const auto qmp = listen_on(files->qmp_socket);
-  const auto agent = listen_on(files->agent_socket);
-  if (!qmp) return failure(qmp.error().message);
-  if (!agent) return failure(agent.error().message);
-
   qemu.accelerator = Accelerator::kvm;
   GuestPlan plan;
   plan.name = kTrialGuest;
   plan.base_bytes = kTrialBytes;
   plan.image = image;
-  const SpawnSpec spec{
-      command_line(qemu, plan, {run_dir, plan.name, 0}), files->log, {qmp->get(), agent->get()}};
+  plan.user = user;
+  const auto launch = make_launch(qemu, plan, {run_dir, plan.name, 0}, *files, -1);
+  if (!launch) return failure(launch.error().message);
   const auto deadline = Clock::now() + limit;
-  const auto pid = spawn_process(spec);
+  const auto pid = spawn_process(launch->spec);
   if (!pid) return failure(pid.error().message);
   Child child(*pid);
   const auto socket = connect_to(files->agent_socket);
@@ -156,39 +155,49 @@ bool has_sandbox(const std::string& program) {
   return child.await(Clock::now() + kQuestionLimit) == "exit status 0";
 }
 
-std::optional<fs::path> in_path(const std::string& program) {
-  if (program.find('/') != std::string::npos)
-    return ::access(program.c_str(), X_OK) == 0 ? std::optional<fs::path>(program) : std::nullopt;
-  const char* path = std::getenv("PATH");
-  std::string_view rest = path != nullptr ? path : "/usr/bin:/bin";
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(':'), rest.size());
-    const fs::path candidate = fs::path(rest.substr(0, end)) / program;
-    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return std::nullopt;
+// Which supplementary groups a user of its own needs for KVM.
+Result<std::vector<gid_t>> groups_for(const fs::path& device) {
+  struct stat info {};
+  if (::stat(device.c_str(), &info) != 0)
+    return failure(device.string() + " cannot be looked at: " + std::strerror(errno));
+  constexpr mode_t kGroup = S_IRGRP | S_IWGRP;
+  constexpr mode_t kOthers = S_IROTH | S_IWOTH;
+  if ((info.st_mode & kOthers) == kOthers) return std::vector<gid_t>{};
+  if ((info.st_mode & kGroup) == kGroup && info.st_gid != 0) return std::vector<gid_t>{info.st_gid};
+  return failure(
+      device.string() + " is open to root alone, and guests' QEMUs have users of their own; `chgrp kvm " +
+      device.string() + " && chmod 0660 " + device.string() + "`, or write run_as = \"daemon\" in [qemu]");
 }
 
 }  // namespace
 
 Result<AcceleratorChoice> choose_accelerator(const Qemu& qemu, config::Accelerator wish,
                                              const config::Image& image, const fs::path& run_dir,
-                                             Duration limit, const fs::path& kvm_device) {
+                                             Duration limit, const fs::path& kvm_device,
+                                             std::optional<HostUser> trial_user) {
   if (wish == config::Accelerator::tcg)
-    return AcceleratorChoice{Accelerator::tcg, "the configuration says so", {}};
+    return AcceleratorChoice{Accelerator::tcg, "the configuration says so", {}, {}};
   const auto began = Clock::now();
-  const auto choice = [began](Accelerator accelerator, std::string reason) {
+  std::vector<gid_t> groups;
+  const auto choice = [began, &groups](Accelerator accelerator, std::string reason) {
     return AcceleratorChoice{accelerator, std::move(reason),
-                             std::chrono::duration_cast<Duration>(Clock::now() - began)};
+                             std::chrono::duration_cast<Duration>(Clock::now() - began),
+                             accelerator == Accelerator::kvm ? groups : std::vector<gid_t>{}};
   };
-  const auto why_not = why_not_openable(kvm_device);
+  auto why_not = why_not_openable(kvm_device);
+  if (trial_user && !why_not) {
+    auto needed = groups_for(kvm_device);
+    if (needed)
+      trial_user->groups = groups = *needed;
+    else
+      why_not = needed.error().message;
+  }
   if (wish == config::Accelerator::kvm) {
     if (why_not) return failure("accelerator = \"kvm\" is configured, but " + *why_not);
     return choice(Accelerator::kvm, "the configuration says so");
   }
   if (why_not) return choice(Accelerator::tcg, *why_not);
-  if (auto booted = boot_under_kvm(qemu, image, run_dir, limit); !booted)
+  if (auto booted = boot_under_kvm(qemu, image, run_dir, limit, trial_user); !booted)
     return choice(Accelerator::tcg, kvm_device.string() + " is there, but " + booted.error().message);
   auto found = choice(Accelerator::kvm, "");
   found.reason = fmt::format("a guest booted on it in {:.0f} ms", to_ms(found.took));
@@ -196,7 +205,7 @@ Result<AcceleratorChoice> choose_accelerator(const Qemu& qemu, config::Accelerat
 }
 
 Result<Qemu> find_qemu(const std::string& program) {
-  if (!in_path(program))
+  if (!find_program(program))
     return failure("QEMU (" + program + ") is not installed; Debian: apt install qemu-system-x86");
   Qemu qemu;
   qemu.program = program;

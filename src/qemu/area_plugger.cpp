@@ -34,13 +34,14 @@ std::int64_t number_of(const json::object& object, std::string_view key) {
 }  // namespace
 
 AreaPlugger::AreaPlugger(boost::asio::io_context& loop, std::shared_ptr<QmpClient> monitor,
-                         const pool::AreaPool& pool, core::GuestRun run, const Limits& limits, Emit emit,
-                         Broken broken)
+                         pool::AreaPool& pool, core::GuestRun run, const Limits& limits,
+                         std::optional<HostUser> user, Emit emit, Broken broken)
     : loop_(loop),
       monitor_(std::move(monitor)),
       pool_(pool),
       run_(run),
       limits_(limits),
+      user_(std::move(user)),
       emit_(std::move(emit)),
       broken_(std::move(broken)) {}
 
@@ -69,6 +70,8 @@ void AreaPlugger::plug(std::span<const core::AreaId> areas) {
       emit_(AreaPlugged{run_, area, found->second});  // asked again: it is so already
     } else if (found != plugged_.end()) {
       emit_(PlugFailed{run_, area, "it is just being unplugged"});
+    } else if (auto given = user_ ? pool_.give(area, user_->uid, user_->gid) : Result<void>{}; !given) {
+      emit_(PlugFailed{run_, area, given.error().message});
     } else {
       batch->areas.push_back({area, false, false, ""});
     }
@@ -96,7 +99,7 @@ void AreaPlugger::add_backend(const std::shared_ptr<Batch>& batch, std::size_t i
   const core::AreaId area = batch->areas[index].area;
   json::object arguments{{"qom-type", "memory-backend-file"},
                          {"id", backend_id(area)},
-                         {"mem-path", pool_.path(area).string()},
+                         {"mem-path", path_for_qemu(area)},
                          {"size", pool_.area_bytes()},
                          {"align", pool_.alignment()},
                          {"share", true},          // what the guest writes stays in the file
@@ -155,13 +158,27 @@ void AreaPlugger::finish(const Batch& batch, const std::vector<PluggedArea>& dev
 }
 
 void AreaPlugger::take_back(const Plugging& area) {
-  if (!area.backend) return emit_(PlugFailed{run_, area.area, area.why});
+  if (!area.backend) {
+    is_out(area.area);
+    return emit_(PlugFailed{run_, area.area, area.why});
+  }
   monitor_->execute("object-del", {{"id", backend_id(area.area)}}, limits_.plug,
                     [this, area](const QmpReply& reply) {
                       if (!reply && reply.error().kind == QmpError::Kind::lost) return;
                       if (!reply) return broken_(reply.error().message + " (after " + area.why + ")");
+                      is_out(area.area);
                       emit_(PlugFailed{run_, area.area, area.why});
                     });
+}
+
+// A QEMU with a user of its own could not go through the directories above; it was given this one.
+std::string AreaPlugger::path_for_qemu(core::AreaId area) const {
+  const std::filesystem::path path = pool_.path(area);
+  return user_ ? (kAreasOfFd / path.filename()).string() : path.string();
+}
+
+void AreaPlugger::is_out(core::AreaId area) {
+  if (user_) pool_.take_back(area, user_->uid);
 }
 
 // ---- out of the guest ----
@@ -241,6 +258,7 @@ void AreaPlugger::remove_backend(core::AreaId area) {
         const bool absent = !reply && reply.error().message.find("not found") != std::string::npos;
         if (reply || absent) {
           stray_backends_.erase(area);
+          is_out(area);
           if (asked) emit_(AreaUnplugged{run_, area});
         } else if (asked) {
           emit_(UnplugFailed{run_, area, reply.error().message});

@@ -5,10 +5,12 @@
 #include "qemu/limits.hpp"
 #include "qemu/monitor_reply.hpp"
 #include "qemu/qmp_client.hpp"
+#include "qemu/spawn.hpp"
 
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -28,8 +30,11 @@ class AreaPlugger final {
   using Emit = std::function<void(core::Event)>;
   using Broken = std::function<void(const std::string& why)>;
 
-  AreaPlugger(boost::asio::io_context& loop, std::shared_ptr<QmpClient> monitor, const pool::AreaPool& pool,
-              core::GuestRun run, const Limits& limits, Emit emit, Broken broken);
+  // With a user, an area is given to it before it is plugged, and taken back when it is out of the guest;
+  // what is in the guest when that ends is the owner's to take back.
+  AreaPlugger(boost::asio::io_context& loop, std::shared_ptr<QmpClient> monitor, pool::AreaPool& pool,
+              core::GuestRun run, const Limits& limits, std::optional<HostUser> user, Emit emit,
+              Broken broken);
 
   // What is in a guest that an earlier daemon left.
   void adopt(const std::vector<PluggedArea>& devices, const std::vector<core::AreaId>& backends);
@@ -61,6 +66,8 @@ class AreaPlugger final {
   void locate(const std::shared_ptr<Batch>& batch);
   void finish(const Batch& batch, const std::vector<PluggedArea>& devices);
   void take_back(const Plugging& area);
+  [[nodiscard]] std::string path_for_qemu(core::AreaId area) const;
+  void is_out(core::AreaId area);
   bool decided(Batch& batch, const QmpReply& reply);
 
   void begin_leaving(core::AreaId area);
@@ -70,9 +77,10 @@ class AreaPlugger final {
 
   boost::asio::io_context& loop_;
   std::shared_ptr<QmpClient> monitor_;
-  const pool::AreaPool& pool_;
+  pool::AreaPool& pool_;
   core::GuestRun run_;
   Limits limits_;
+  std::optional<HostUser> user_;
   Emit emit_;
   Broken broken_;
   std::map<core::AreaId, std::uint64_t> plugged_;  // with their addresses

@@ -6,6 +6,8 @@
 
 namespace understudy::qemu {
 
+static_assert(kAreasFd == 8, "kAreasOfFd names it");
+
 namespace {
 
 // TCG keeps the code that it translated in a buffer and throws all of it away when that is full, perhaps in
@@ -58,6 +60,21 @@ std::string network_option(const GuestPlan& plan) {
   return option + ",hostfwd=tcp:127.0.0.1:0-:" + std::to_string(plan.closed_port);
 }
 
+struct ImageNames {
+  std::string kernel;
+  std::string initramfs;
+  std::string disk;
+};
+
+ImageNames image_names(const config::Image& image, ImageAccess access) {
+  if (access == ImageAccess::by_path)
+    return {image.kernel.string(), image.initramfs.string(), image.disk.string()};
+  // The disk by a set of descriptors, which is used as it is; the kernel and the initramfs are opened once
+  // more, because QEMU reads them with functions that know only names.
+  const std::string prefix = "/proc/self/fd/";
+  return {prefix + std::to_string(kKernelFd), prefix + std::to_string(kInitramfsFd), "/dev/fdset/1"};
+}
+
 std::string id_of(const char* prefix, core::AreaId area) {
   char id[32];
   std::snprintf(id, sizeof id, "%s%04u", prefix, area.value);
@@ -74,7 +91,9 @@ const char* accelerator_name(Accelerator accelerator) {
   return "?";
 }
 
-std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, const Marker& marker) {
+std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, const Marker& marker,
+                                      ImageAccess access) {
+  const ImageNames image = image_names(plan.image, access);
   const bool kvm = qemu.accelerator == Accelerator::kvm;
   std::vector<std::string> argv{qemu.program, "-name", name_option(marker)};
   const auto add = [&argv](std::initializer_list<std::string> arguments) {
@@ -84,8 +103,7 @@ std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, c
   add({"-machine", "q35", "-accel", kvm ? "kvm" : kTcg, "-cpu", kvm ? kKvmCpu : kTcgCpu});
   add({"-smp", vcpus_option(plan), "-m", memory_option(plan)});
   if (!qemu.firmware.empty()) add({"-bios", qemu.firmware.string()});
-  add({"-kernel", plan.image.kernel.string(), "-initrd", plan.image.initramfs.string(), "-append",
-       kKernelArguments});
+  add({"-kernel", image.kernel, "-initrd", image.initramfs, "-append", kKernelArguments});
   if (qemu.sandbox) add({"-sandbox", kSandbox});
 
   add({"-chardev", "socket,id=qmp,server=on,wait=off,fd=" + std::to_string(kQmpFd), "-mon",
@@ -97,10 +115,11 @@ std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, c
        "socket,id=agent,server=on,wait=off,fd=" + std::to_string(kAgentFd), "-device",
        std::string("virtserialport,chardev=agent,name=") + kAgentPort});
   if (!plan.image.disk.empty()) {
+    if (access == ImageAccess::by_descriptor) add({"-add-fd", "fd=" + std::to_string(kDiskFd) + ",set=1"});
     // The same file under every guest: nobody may write to it.
     add({"-blockdev",
          "driver=raw,node-name=apps,read-only=on,file.driver=file,file.read-only=on,file.filename=" +
-             escape_commas(plan.image.disk.string()),
+             escape_commas(image.disk),
          "-device", "virtio-blk-pci,drive=apps"});
   }
   add({"-netdev", network_option(plan), "-device", "virtio-net-pci,netdev=net0,romfile="});

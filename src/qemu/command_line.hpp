@@ -3,7 +3,7 @@
 #include "core/ids.hpp"
 #include "qemu/guest_plan.hpp"
 #include "qemu/marker.hpp"
-#include "qemu/qemu_process.hpp"
+#include "qemu/spawn.hpp"
 
 #include <compare>
 #include <cstdint>
@@ -33,9 +33,21 @@ inline constexpr int kAgentFd = kFirstPassedFd + 1;
 // The name of the agent's virtio-serial port; docs/agent-protocol.md.
 inline constexpr const char* kAgentPort = "org.understudy.agent.0";
 
+// With a user of its own it is given more of them, since it could not get at the files itself.
+inline constexpr int kKernelFd = kFirstPassedFd + 2;
+inline constexpr int kInitramfsFd = kFirstPassedFd + 3;
+inline constexpr int kDiskFd = kFirstPassedFd + 4;
+inline constexpr int kAreasFd = kFirstPassedFd + 5;  // the directory of the areas' files
+// The directory of the areas as such a QEMU names it. A name like this needs no permission for the
+// directories above.
+inline constexpr const char* kAreasOfFd = "/proc/self/fd/8";
+
+enum class ImageAccess { by_path, by_descriptor };
+
 // The whole command line of a guest, program first.
 [[nodiscard]] std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan,
-                                                    const Marker& marker);
+                                                    const Marker& marker,
+                                                    ImageAccess access = ImageAccess::by_path);
 
 // The end of base memory in the guest's physical address space. Areas are plugged in above it: no address
 // below belongs to one.

@@ -1,8 +1,10 @@
 #pragma once
 
 #include "config/config.hpp"
+#include "qemu/spawn.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,7 @@ struct GuestPlan {
   // A port on which nothing in the guest listens. Its kernel answers a connection to it with a reset, all by
   // itself, which tells whether the kernel lives.
   std::uint16_t closed_port = 1;
+  std::optional<HostUser> user = std::nullopt;  // of its own; none: it runs as the daemon's
 };
 
 // One for every guest, under the same ids.

@@ -4,14 +4,17 @@
 #include "qemu/proc.hpp"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
+#include <fstream>
 #include <memory>
 
 namespace understudy::qemu {
@@ -35,9 +38,9 @@ std::string unescape_value(std::string_view text) {
   return value;
 }
 
-bool belongs_to_us(pid_t pid) {
-  struct stat info {};
-  return ::stat(("/proc/" + std::to_string(pid)).c_str(), &info) == 0 && info.st_uid == ::geteuid();
+bool belongs_to(pid_t pid, const std::vector<uid_t>& users) {
+  const auto ids = ids_of(pid);
+  return ids && std::find(users.begin(), users.end(), ids->uid) != users.end();
 }
 
 std::vector<pid_t> all_processes() {
@@ -83,10 +86,46 @@ std::optional<Marker> find_marker(const std::vector<std::string>& arguments) {
   return std::nullopt;
 }
 
+// One number in each line.
+std::vector<uid_t> remembered_users(const fs::path& run_dir) {
+  std::vector<uid_t> users;
+  std::ifstream in(run_dir / kUsersFile);
+  for (uid_t uid = 0; in >> uid;) users.push_back(uid);
+  return users;
+}
+
+Result<void> remember_user(const fs::path& run_dir, uid_t uid) {
+  const auto known = remembered_users(run_dir);
+  if (std::find(known.begin(), known.end(), uid) != known.end()) return {};
+  const fs::path file = run_dir / kUsersFile;
+  const std::string line = std::to_string(uid) + "\n";
+  const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd || ::write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()))
+    return failure("cannot write " + file.string() + ": " + std::strerror(errno));
+  return {};
+}
+
+Result<void> check_no_strangers(const fs::path& run_dir, uid_t first, uid_t last) {
+  for (const pid_t pid : all_processes()) {
+    const auto ids = ids_of(pid);
+    if (!ids || ids->uid < first || ids->uid > last) continue;
+    const auto stat = process_stat(pid);
+    if (!stat || stat->is_over()) continue;
+    const auto marker = find_marker(arguments_of(pid));
+    if (marker && marker->run_dir == run_dir) continue;
+    return failure("the guests' QEMUs are to run as the uids " + std::to_string(first) + " to " +
+                   std::to_string(last) + ", but process " + std::to_string(pid) + " (" + stat->name +
+                   ") runs as " + std::to_string(ids->uid) + "; end it, or set another first_uid in [qemu]");
+  }
+  return {};
+}
+
 std::vector<FoundProcess> find_processes(const fs::path& run_dir) {
   std::vector<FoundProcess> found;
+  std::vector<uid_t> users = remembered_users(run_dir);
+  users.push_back(::geteuid());
   for (const pid_t pid : all_processes()) {
-    if (!belongs_to_us(pid)) continue;
+    if (!belongs_to(pid, users)) continue;
     auto marker = find_marker(arguments_of(pid));
     if (marker && marker->run_dir == run_dir) found.push_back({pid, std::move(*marker)});
   }

@@ -29,11 +29,21 @@ struct Marker {
 // The marker in a command line, if it is one of ours.
 [[nodiscard]] std::optional<Marker> find_marker(const std::vector<std::string>& arguments);
 
+// The users whom QEMUs of this run directory may run as besides the daemon's own are kept in a file there,
+// for a later daemon that is configured otherwise and for `down`, which knows no configuration.
+inline constexpr const char* kUsersFile = "guest-users";
+[[nodiscard]] Result<void> remember_user(const std::filesystem::path& run_dir, uid_t uid);
+[[nodiscard]] std::vector<uid_t> remembered_users(const std::filesystem::path& run_dir);
+// Whether these numbers are nobody else's: an error names a process that has one of them and is no QEMU of
+// this run directory. Same numbers mean that one can reach what the other has.
+[[nodiscard]] Result<void> check_no_strangers(const std::filesystem::path& run_dir, uid_t first, uid_t last);
+
 struct FoundProcess {
   pid_t pid = 0;
   Marker marker;
 };
-// Every living QEMU of this run directory that belongs to this user, by a look through /proc.
+// Every living QEMU of this run directory that belongs to this user, or to one that was remembered, by a look
+// through /proc. Others may write whatever they like into their command lines.
 [[nodiscard]] std::vector<FoundProcess> find_processes(const std::filesystem::path& run_dir);
 
 // QEMU options are separated by commas; one that belongs to a value is doubled.

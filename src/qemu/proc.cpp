@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <memory>
+#include <sstream>
 
 namespace understudy::qemu {
 
@@ -89,6 +90,23 @@ std::string read_proc_file(const fs::path& path) {
 
 std::optional<TaskStat> process_stat(pid_t pid) {
   return parse_task_stat(read_proc_file(process_path(pid) / "stat"));
+}
+
+std::optional<ProcessIds> ids_of(pid_t pid) {
+  // "Uid:" and "Gid:" have the real, the effective, the saved and the filesystem's one.
+  std::istringstream status(read_proc_file("/proc/" + std::to_string(pid) + "/status"));
+  ProcessIds ids;
+  int found = 0;
+  for (std::string line; found < 2 && std::getline(status, line);) {
+    if (!line.starts_with("Uid:") && !line.starts_with("Gid:")) continue;
+    std::istringstream numbers(line.substr(4));
+    std::uint32_t real = 0;
+    std::uint32_t effective = 0;
+    if (!(numbers >> real >> effective)) return std::nullopt;
+    (line[0] == 'U' ? ids.uid : ids.gid) = effective;
+    ++found;
+  }
+  return found == 2 ? std::optional(ids) : std::nullopt;
 }
 
 std::vector<pid_t> threads_of(pid_t pid) {

@@ -32,6 +32,11 @@ struct TaskStat {
 [[nodiscard]] std::string read_proc_file(const std::filesystem::path& path);
 
 [[nodiscard]] std::optional<TaskStat> process_stat(pid_t pid);
+struct ProcessIds {
+  uid_t uid = 0;  // effective
+  gid_t gid = 0;
+};
+[[nodiscard]] std::optional<ProcessIds> ids_of(pid_t pid);
 // Ids of the process's threads; empty when it is gone.
 [[nodiscard]] std::vector<pid_t> threads_of(pid_t pid);
 // argv; empty when it is gone or a zombie.

@@ -14,7 +14,7 @@ namespace understudy::qemu {
 namespace fs = std::filesystem;
 using namespace core::event;
 
-QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings, const pool::AreaPool& pool,
+QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings, pool::AreaPool& pool,
                                engine::EventSink sink)
     : loop_(loop),
       settings_(std::move(settings)),
@@ -29,7 +29,7 @@ QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings,
 QemuHypervisor::~QemuHypervisor() = default;
 
 Result<std::unique_ptr<QemuHypervisor>> QemuHypervisor::create(boost::asio::io_context& loop,
-                                                               Settings settings, const pool::AreaPool& pool,
+                                                               Settings settings, pool::AreaPool& pool,
                                                                engine::EventSink sink) {
   for (const GuestPlan& plan : settings.guests) {
     if (auto files = GuestFiles::at(settings.run_dir, plan.name); !files)
@@ -39,8 +39,25 @@ Result<std::unique_ptr<QemuHypervisor>> QemuHypervisor::create(boost::asio::io_c
                        plan.name.find_first_of("/:\n") == std::string::npos;
     if (!plain) return failure("\"" + plan.name + "\" cannot be a guest's name: no '/', ':' or leading '.'");
   }
-  return std::unique_ptr<QemuHypervisor>(
-      new QemuHypervisor(loop, std::move(settings), pool, std::move(sink)));
+  std::unique_ptr<QemuHypervisor> made(new QemuHypervisor(loop, std::move(settings), pool, std::move(sink)));
+  if (auto ok = made->open_areas(); !ok) return failure(ok.error().message);
+  return made;
+}
+
+// A QEMU that ended while no daemon watched it has left its areas in its name.
+Result<void> QemuHypervisor::open_areas() {
+  std::vector<uid_t> living;
+  for (const FoundProcess& found : find_processes(settings_.run_dir)) {
+    if (const auto ids = ids_of(found.pid)) living.push_back(ids->uid);
+  }
+  pool_.take_back_except(living);
+  const bool needed = std::any_of(settings_.guests.begin(), settings_.guests.end(),
+                                  [](const GuestPlan& plan) { return plan.user.has_value(); });
+  if (!needed) return {};
+  auto areas = pool_.open_to_users();
+  if (!areas) return failure(areas.error().message);
+  areas_ = std::move(*areas);
+  return {};
 }
 
 void QemuHypervisor::post(std::function<void()> call) {
@@ -82,6 +99,7 @@ QemuRun& QemuHypervisor::make(core::GuestRun run) {
   US_CHECK(files.has_value());  // as at create()
   QemuRun::Context context{loop_,
                            pool_,
+                           areas_.get(),
                            settings_.qemu,
                            settings_.limits,
                            dumps_,
@@ -117,7 +135,14 @@ void QemuHypervisor::fence(core::GuestRun run) {
   const auto processes = find_processes(settings_.run_dir);
   const bool exists = std::any_of(processes.begin(), processes.end(),
                                   [&](const FoundProcess& process) { return process.marker == marker(run); });
-  if (!exists) return emit(GuestFenced{run, "it has no process"});
+  if (!exists) {
+    const auto& user = settings_.guests.at(run.guest.value).user;
+    const bool other_run = std::any_of(processes.begin(), processes.end(), [&](const FoundProcess& process) {
+      return process.marker.guest == marker(run).guest;
+    });
+    if (user && !other_run) pool_.take_back_all(user->uid);
+    return emit(GuestFenced{run, "it has no process"});
+  }
   QemuRun& found = make(run);
   found.adopt();
   found.fence();

@@ -37,8 +37,7 @@ class QemuHypervisor final : public engine::Hypervisor {
 
   // Checks names and socket paths; starts nothing. `pool` must outlive it. Events are posted to `loop`.
   [[nodiscard]] static Result<std::unique_ptr<QemuHypervisor>> create(boost::asio::io_context& loop,
-                                                                      Settings settings,
-                                                                      const pool::AreaPool& pool,
+                                                                      Settings settings, pool::AreaPool& pool,
                                                                       engine::EventSink sink);
   ~QemuHypervisor() override;
   QemuHypervisor(const QemuHypervisor&) = delete;
@@ -77,8 +76,9 @@ class QemuHypervisor final : public engine::Hypervisor {
   Result<void> sigkill(core::GuestRun run);  // the end of the virtual machine
 
  private:
-  QemuHypervisor(boost::asio::io_context& loop, Settings settings, const pool::AreaPool& pool,
+  QemuHypervisor(boost::asio::io_context& loop, Settings settings, pool::AreaPool& pool,
                  engine::EventSink sink);
+  [[nodiscard]] Result<void> open_areas();
   QemuRun* find(core::GuestRun run) const;
   QemuRun& make(core::GuestRun run);
   [[nodiscard]] std::optional<std::string> process_of_another_run(core::GuestRun run) const;
@@ -89,7 +89,8 @@ class QemuHypervisor final : public engine::Hypervisor {
 
   boost::asio::io_context& loop_;
   Settings settings_;
-  const pool::AreaPool& pool_;
+  pool::AreaPool& pool_;
+  UniqueFd areas_;                           // their directory, for QEMUs with users of their own
   std::shared_ptr<engine::EventSink> sink_;  // posted calls happen only while it lives
   DumpStore dumps_;
   Listener listener_;

@@ -2,10 +2,8 @@
 
 #include "qemu/proc.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,8 +13,6 @@
 #include <utility>
 
 #include <boost/asio/post.hpp>
-
-extern char** environ;
 
 namespace understudy::qemu {
 
@@ -30,34 +26,6 @@ constexpr auto kEagerInterval = std::chrono::microseconds(250);
 constexpr auto kEagerTime = std::chrono::milliseconds(50);
 constexpr auto kPatientInterval = std::chrono::milliseconds(20);
 
-constexpr int kLowestSpareFd = 64;  // above every descriptor that a QEMU is given
-
-struct FileActions {
-  FileActions() { ::posix_spawn_file_actions_init(&actions); }
-  ~FileActions() { ::posix_spawn_file_actions_destroy(&actions); }
-  FileActions(const FileActions&) = delete;
-  FileActions& operator=(const FileActions&) = delete;
-  posix_spawn_file_actions_t actions{};
-};
-
-struct Attributes {
-  Attributes() {
-    ::posix_spawnattr_init(&attributes);
-    sigset_t none{};
-    sigset_t all{};
-    ::sigemptyset(&none);
-    ::sigfillset(&all);
-    ::posix_spawnattr_setsigmask(&attributes, &none);
-    ::posix_spawnattr_setsigdefault(&attributes, &all);
-    ::posix_spawnattr_setflags(&attributes,
-                               POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  }
-  ~Attributes() { ::posix_spawnattr_destroy(&attributes); }
-  Attributes(const Attributes&) = delete;
-  Attributes& operator=(const Attributes&) = delete;
-  posix_spawnattr_t attributes{};
-};
-
 UniqueFd open_pidfd(pid_t pid) {
   return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
 }
@@ -70,35 +38,6 @@ std::string describe_exit(int code, int status) {
   return "killed by signal " + std::to_string(status) +
          (name != nullptr ? " (SIG" + std::string(name) + ")" : "") +
          (code == CLD_DUMPED ? ", core dumped" : "");
-}
-
-Result<pid_t> spawn_process(const SpawnSpec& spec) {
-  const UniqueFd log(::open(spec.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!log) return failure("cannot open the log " + spec.log.string() + ": " + std::strerror(errno));
-  FileActions files;
-  ::posix_spawn_file_actions_addopen(&files.actions, 0, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&files.actions, log.get(), 1);
-  ::posix_spawn_file_actions_adddup2(&files.actions, log.get(), 2);
-  // Copies far above the targets: otherwise moving one into place could overwrite the next.
-  std::vector<UniqueFd> copies;
-  int target = kFirstPassedFd;
-  for (const int fd : spec.fds) {
-    copies.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, kLowestSpareFd));
-    if (!copies.back()) return failure(std::string("cannot pass a descriptor on: ") + std::strerror(errno));
-    ::posix_spawn_file_actions_adddup2(&files.actions, copies.back().get(), target++);
-  }
-  ::posix_spawn_file_actions_addclosefrom_np(&files.actions, target);
-  std::vector<char*> argv;
-  for (const std::string& argument : spec.argv) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  const Attributes attributes;
-  pid_t pid = 0;
-  const int error =
-      ::posix_spawnp(&pid, argv[0], &files.actions, &attributes.attributes, argv.data(), environ);
-  if (error != 0)
-    return failure("cannot start " + spec.argv[0] + ": " + std::strerror(error) +
-                   (error == ENOENT ? "; install QEMU (Debian: apt install qemu-system-x86)" : ""));
-  return pid;
 }
 
 QemuProcess::QemuProcess(asio::io_context& loop, pid_t pid, UniqueFd pidfd, bool child, Ended ended)

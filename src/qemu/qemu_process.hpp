@@ -4,6 +4,7 @@
 #include "base/time.hpp"
 #include "base/unique_fd.hpp"
 #include "qemu/marker.hpp"
+#include "qemu/spawn.hpp"
 
 #include <sys/types.h>
 
@@ -19,17 +20,6 @@
 #include <boost/asio/steady_timer.hpp>
 
 namespace understudy::qemu {
-
-// What is started: argv[0] is the program, looked up in PATH unless it has a slash.
-struct SpawnSpec {
-  std::vector<std::string> argv;
-  std::filesystem::path log;  // standard output and error are appended here
-  std::vector<int> fds;       // become descriptors 3, 4, ... of the process, which gets no others
-};
-inline constexpr int kFirstPassedFd = 3;
-
-// Starts the program in a session of its own, so that it outlives this process. The caller reaps it.
-[[nodiscard]] Result<pid_t> spawn_process(const SpawnSpec& spec);
 
 // One QEMU, ours to watch and to end, whether this process started it or an earlier daemon did. Letting go of
 // this object leaves the QEMU alone. Used from the loop's thread; nothing is called from inside a request.

@@ -3,9 +3,11 @@
 
 #include "base/check.hpp"
 #include "base/units.hpp"
+#include "qemu/launch.hpp"
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -29,6 +31,7 @@ QemuRun::QemuRun(Context context, core::GuestRun run, const GuestPlan& plan, Gue
       plan_(plan),
       files_(std::move(files)),
       marker_(std::move(marker)),
+      user_(plan.user),
       start_limit_(context_.loop),
       lost_limit_(context_.loop),
       dump_limit_(context_.loop),
@@ -75,14 +78,10 @@ void QemuRun::after_leftover() {
 }
 
 Result<void> QemuRun::start_process() {
-  if (auto ok = files_.prepare(); !ok) return ok;
-  const auto qmp = listen_on(files_.qmp_socket);
-  if (!qmp) return failure(qmp.error().message);
-  const auto agent = listen_on(files_.agent_socket);
-  if (!agent) return failure(agent.error().message);
-  const SpawnSpec spec{command_line(context_.qemu, plan_, marker_), files_.log, {qmp->get(), agent->get()}};
-  auto process =
-      QemuProcess::spawn(context_.loop, spec, [this](const std::string& how) { on_process_end(how); });
+  const auto launch = make_launch(context_.qemu, plan_, marker_, files_, context_.areas);
+  if (!launch) return failure(launch.error().message);
+  auto process = QemuProcess::spawn(context_.loop, launch->spec,
+                                    [this](const std::string& how) { on_process_end(how); });
   if (!process) return failure(process.error().message);
   process_ = std::move(*process);
   return files_.write_pid(process_->pid());
@@ -143,7 +142,7 @@ void QemuRun::opened(const Opening& opening) {
   start_limit_.cancel();
   phase_ = Phase::running;
   plugger_ = std::make_unique<AreaPlugger>(
-      context_.loop, monitor_, context_.pool, run_, context_.limits,
+      context_.loop, monitor_, context_.pool, run_, context_.limits, user_,
       [this](core::Event event) {
         if (phase_ == Phase::running) emit(std::move(event));  // the end of the run has answered it otherwise
       },
@@ -190,6 +189,9 @@ void QemuRun::adopt() {
                                       [this](const std::string& how) { on_process_end(how); });
     if (!process) continue;
     process_ = std::move(*process);
+    // As it was started, which another configuration may have said.
+    const auto ids = ids_of(pid);
+    user_ = ids && ids->uid != ::geteuid() ? std::optional(HostUser{ids->uid, ids->gid, {}}) : std::nullopt;
     return open_monitor(context_.limits.adopt);
   }
   stopped("its process ended while no daemon watched it");
@@ -257,8 +259,6 @@ void QemuRun::on_monitor_lost(const std::string& why) {
 void QemuRun::on_process_end(const std::string& how) {
   if (monitor_) monitor_->close();
   end_dump("its QEMU ended meanwhile: " + how);
-  // It may have come to open the file only after we had removed it.
-  if (!dump_abandoned_.empty()) DumpStore::abandon(dump_abandoned_);
   if (phase_ == Phase::starting || phase_ == Phase::running) {
     const bool asked = fence_asked_ || discard_asked_;
     stopped(own_reason_.empty() ? (asked ? how : with_log(how)) : own_reason_ + "; ended by us: " + how);

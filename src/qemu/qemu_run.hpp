@@ -40,7 +40,8 @@ class QemuRun final {
   using Emit = std::function<void(core::Event)>;
   struct Context {
     boost::asio::io_context& loop;
-    const pool::AreaPool& pool;
+    pool::AreaPool& pool;
+    int areas;  // descriptor of its directory, for QEMUs with users of their own; else -1
     const Qemu& qemu;
     const Limits& limits;
     const DumpStore& dumps;
@@ -123,6 +124,7 @@ class QemuRun final {
   GuestFiles files_;
   Marker marker_;
   Phase phase_ = Phase::starting;
+  std::optional<HostUser> user_;  // of its QEMU, if that is not the daemon's
   std::unique_ptr<QemuProcess> process_;
   std::unique_ptr<QemuProcess> leftover_;
   std::shared_ptr<QmpClient> monitor_;
@@ -140,8 +142,7 @@ class QemuRun final {
   bool discard_asked_ = false;
   std::string own_reason_;  // why we ended it without being asked
   std::string stopped_how_;
-  std::filesystem::path dump_part_;       // being written; empty: nothing is
-  std::filesystem::path dump_abandoned_;  // QEMU may still make it, as long as its process lives
+  std::filesystem::path dump_part_;  // being written; empty: nothing is
   VcpuProgress last_progress_;
   std::chrono::steady_clock::time_point last_progress_at_{};
   std::shared_ptr<QemuRun*> self_;  // posted and timed calls reach this object only while it lives

@@ -4,6 +4,10 @@
 #include "qemu/command_line.hpp"
 #include "qemu/qemu_run.hpp"
 
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include <boost/json/serialize.hpp>
@@ -16,6 +20,7 @@ using namespace core::event;
 namespace {
 
 constexpr std::size_t kMostQuotedBytes = 200;
+constexpr const char* kDumpFd = "dump";  // what QEMU is to call the file that it is given
 
 }  // namespace
 
@@ -41,9 +46,16 @@ void QemuRun::dump() {
     (*self)->end_dump("it was not written within " + format_duration((*self)->context_.dumps.limit()) +
                       "; raise limit in [dumps], or write to a faster disk");
   });
+  // QEMU is given the open file alone: it need not be allowed to make one, nor to look into the directory.
+  UniqueFd file(::open(dump_part_.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!file) return end_dump("cannot open " + dump_part_.string() + ": " + std::strerror(errno));
+  monitor_->execute_with(std::move(file), "getfd", {{"fdname", kDumpFd}}, context_.dumps.limit(),
+                         [this](const QmpReply& reply) {
+                           if (!reply) end_dump(reply.error().message);
+                         });
   const json::object arguments{
-      {"paging", false}, {"protocol", "file:" + dump_part_.string()}, {"detach", true},
-      {"begin", 0},      {"length", end_of_base(plan_.base_bytes)},   {"format", "elf"}};
+      {"paging", false}, {"protocol", std::string("fd:") + kDumpFd}, {"detach", true},
+      {"begin", 0},      {"length", end_of_base(plan_.base_bytes)},  {"format", "elf"}};
   monitor_->execute("dump-guest-memory", arguments, context_.dumps.limit(), [this](const QmpReply& reply) {
     if (!reply) end_dump(reply.error().message);
   });
@@ -67,7 +79,6 @@ void QemuRun::end_dump(const std::string& failed) {
   const auto part = std::exchange(dump_part_, {});
   if (!failed.empty()) {
     DumpStore::abandon(part);
-    dump_abandoned_ = part;
     return emit(DumpDone{run_, "", failed});
   }
   const auto file = context_.dumps.finish(part);

@@ -104,6 +104,8 @@ void QemuRun::stopped(const std::string& how) {
   start_limit_.cancel();
   lost_limit_.cancel();
   if (std::exchange(available_, false)) context_.gone(run_);
+  // Before anybody hears of it: what hears of it gives them to the next guest.
+  if (user_) context_.pool.take_back_all(user_->uid);
   if (fence_asked_) {
     emit(GuestFenced{run_, how});
   } else if (was_starting && launched_here_) {

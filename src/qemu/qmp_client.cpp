@@ -3,7 +3,11 @@
 #include "base/check.hpp"
 #include "base/units.hpp"
 
+#include <sys/socket.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
@@ -20,6 +24,22 @@ namespace {
 
 // QEMU's main loop may be busy, but a monitor that takes this long to leave negotiation is of no use.
 constexpr Duration kNegotiationLimit = std::chrono::seconds(10);
+
+ssize_t send_with(int socket, std::string& text, int descriptor) {
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  iovec bytes{text.data(), text.size()};
+  msghdr message{};
+  message.msg_iov = &bytes;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
 
 }  // namespace
 
@@ -54,13 +74,21 @@ void QmpClient::execute(std::string_view command, json::object arguments, Durati
   send(command, arguments, limit, std::move(callback));
 }
 
+void QmpClient::execute_with(UniqueFd descriptor, std::string_view command, json::object arguments,
+                             Duration limit, Callback callback) {
+  if (state_ != State::ready) return execute(command, std::move(arguments), limit, std::move(callback));
+  send(command, arguments, limit, std::move(callback), std::move(descriptor));
+}
+
 void QmpClient::send(std::string_view command, const json::object& arguments, Duration limit,
-                     Callback callback) {
+                     Callback callback, UniqueFd descriptor) {
   const std::uint64_t id = next_id_++;
-  output_ += qmp_command(id, command, arguments);
+  if (output_.empty() || descriptor || output_.back().descriptor)
+    output_.push_back({"", std::move(descriptor)});
+  output_.back().text += qmp_command(id, command, arguments);
   pending_.emplace(id, Pending{std::string(command), Clock::now() + limit, limit, std::move(callback)});
   arm_timer();
-  if (writing_.empty()) write();
+  if (writing_.text.empty()) write();
 }
 
 void QmpClient::close() {
@@ -98,13 +126,35 @@ void QmpClient::received(std::size_t bytes) {
 
 void QmpClient::write() {
   if (output_.empty() || state_ == State::closed || state_ == State::lost) return;
-  writing_ = std::exchange(output_, {});
-  asio::async_write(socket_, asio::buffer(writing_), [self = shared_from_this()](auto error, std::size_t) {
-    self->writing_.clear();
-    if (self->state_ == State::closed || self->state_ == State::lost) return;
-    // The reader sees the end as well, after everything that QEMU said before it.
-    if (!error) self->write();
-  });
+  writing_ = std::move(output_.front());
+  output_.pop_front();
+  if (writing_.descriptor) return write_with_descriptor();
+  write_rest();
+}
+
+void QmpClient::write_with_descriptor() {
+  const auto write_now = [self = shared_from_this()](auto error) {
+    if (error || self->state_ == State::closed || self->state_ == State::lost) return;
+    Output& writing = self->writing_;
+    const ssize_t count = send_with(self->socket_.native_handle(), writing.text, writing.descriptor.get());
+    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return self->write_with_descriptor();
+    if (count < 0) return;  // the reader sees the end as well
+    writing.descriptor.reset();
+    writing.text.erase(0, static_cast<std::size_t>(count));
+    if (writing.text.empty()) return self->write();
+    self->write_rest();
+  };
+  socket_.async_wait(asio::local::stream_protocol::socket::wait_write, write_now);
+}
+
+void QmpClient::write_rest() {
+  asio::async_write(socket_, asio::buffer(writing_.text),
+                    [self = shared_from_this()](auto error, std::size_t) {
+                      self->writing_.text.clear();
+                      if (self->state_ == State::closed || self->state_ == State::lost) return;
+                      // The reader sees the end as well, after everything that QEMU said before it.
+                      if (!error) self->write();
+                    });
 }
 
 void QmpClient::handle(const QmpGreeting& greeting) {

@@ -2,10 +2,12 @@
 
 #include "base/error.hpp"
 #include "base/time.hpp"
+#include "base/unique_fd.hpp"
 #include "qemu/qmp_codec.hpp"
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -52,6 +54,10 @@ class QmpClient final : public std::enable_shared_from_this<QmpClient> {
   // Each command is answered exactly once: by QEMU, by its limit, or by the loss of the connection.
   void execute(std::string_view command, boost::json::object arguments, Duration limit, Callback callback);
 
+  // The same with a descriptor for QEMU, which gets a copy of its own (`getfd`).
+  void execute_with(UniqueFd descriptor, std::string_view command, boost::json::object arguments,
+                    Duration limit, Callback callback);
+
   // Ends the connection; no handler or callback is called any more. To be called before letting go of it.
   void close();
 
@@ -68,10 +74,12 @@ class QmpClient final : public std::enable_shared_from_this<QmpClient> {
   };
 
   QmpClient(boost::asio::io_context& loop, Handlers handlers);
-  void send(std::string_view command, const boost::json::object& arguments, Duration limit,
-            Callback callback);
+  void send(std::string_view command, const boost::json::object& arguments, Duration limit, Callback callback,
+            UniqueFd descriptor = UniqueFd());
   void read();
   void write();
+  void write_with_descriptor();
+  void write_rest();
   void received(std::size_t bytes);
   void handle(const QmpGreeting& greeting);
   void handle(QmpReturn& reply);
@@ -88,8 +96,13 @@ class QmpClient final : public std::enable_shared_from_this<QmpClient> {
   State state_ = State::negotiating;
   QmpCodec codec_;
   std::array<char, 16384> input_{};
-  std::string output_;   // not yet handed to the kernel
-  std::string writing_;  // being written
+  // A descriptor travels with the first byte of its command, so such a command is written by itself.
+  struct Output {
+    std::string text;
+    UniqueFd descriptor;
+  };
+  std::deque<Output> output_;  // not yet handed to the kernel
+  Output writing_;             // being written
   std::uint64_t next_id_ = 1;
   std::map<std::uint64_t, Pending> pending_;  // in the order sent
 };

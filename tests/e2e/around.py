@@ -1,7 +1,9 @@
 """What stands around a takeover: maintenance, hooks, crash dumps."""
 import json
 import os
+import pathlib
 import signal
+import socket
 import struct
 
 from harness import MIB, Failed, Understudy, free_port, redis_config
@@ -175,3 +177,102 @@ def case_crash_dump():
         second = panic("beta", "alpha")
         if first.exists() or not second.exists():
             raise Failed("keep = 1 did not leave the newest")
+
+
+def status_of(pid):
+    """The lines of /proc/PID/status, by their names."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def can_reach(path):
+    try:
+        if path.endswith(".sock"):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(path)
+        else:
+            os.close(os.open(path, os.O_RDONLY))
+    except PermissionError:
+        return False
+    return True
+
+
+def reached_by(user, paths):
+    """Those of the paths that a process of this user can open or connect to."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.chdir("/")
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+        os.write(writing, " ".join(path for path in paths if can_reach(path)).encode() + b"\n")
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        reached = answer.read()
+    os.waitpid(child, 0)
+    if not reached.endswith("\n"):
+        raise Failed(f"the attempts of user {user} were not made to their end")
+    return reached.split()
+
+
+def case_unprivileged_qemu():
+    """When the daemon is root, each guest's QEMU has a user of its own, which reaches its own areas and nothing else."""
+    with pair() as (understudy, client):
+        def user_of(guest):
+            status = status_of(understudy.qemu_pid(guest))
+            ids = set(status["Uid"] + status["Gid"])
+            if len(ids) != 1:
+                raise Failed(f"the QEMU of {guest} has several users: {status['Uid']} {status['Gid']}")
+            if os.geteuid() == 0 and (set(status["CapPrm"]) != {"0000000000000000"} or status["NoNewPrivs"] != ["1"] or status["Groups"]):
+                raise Failed(f"the QEMU of {guest} may do more than it needs: {status}")
+            return int(ids.pop())
+
+        users = {guest: user_of(guest) for guest in ("alpha", "beta")}
+        if os.geteuid() != 0:
+            if set(users.values()) != {os.geteuid()}:
+                raise Failed(f"without root, QEMUs run as somebody else: {users}")
+            return
+        if 0 in users.values() or users["alpha"] == users["beta"]:
+            raise Failed(f"QEMUs run as root, or as the same user: {users}")
+
+        def check_owners():
+            """Each area's file belongs to the user of the guest that has it, or to root."""
+            rows = [row for row in understudy.check_table()["rows"] if row["id"].startswith("area-")]
+            for row in rows:
+                info = (understudy.run_dir / "areas" / row["id"]).stat()
+                if (info.st_uid, info.st_mode & 0o777) != (users.get(row["attached_to"], 0), 0o600):
+                    raise Failed(f"{row} is a file of uid {info.st_uid}, mode {info.st_mode:o}")
+            return {row["attached_to"] for row in rows}
+
+        def check_reach(guest):
+            """The guest's user, outside of any QEMU, reaches nothing."""
+            paths = [str(path) for path in understudy.run_dir.rglob("*") if not path.is_dir()] + [str(understudy.run_dir)]
+            if not any(path.endswith("control.sock") for path in paths):
+                raise Failed(f"there is no control socket to try: {paths}")
+            reached = reached_by(users[guest], paths)
+            if reached:
+                raise Failed(f"{guest}'s user reaches {reached}")
+
+        if "alpha" not in check_owners():
+            raise Failed("alpha has no area")
+        check_reach("beta")
+        expect_takeover(understudy, client, lambda: os.kill(understudy.qemu_pid("alpha"), signal.SIGKILL), "alpha", "beta")
+        if "alpha" in check_owners() or user_of("alpha") != users["alpha"]:
+            raise Failed("alpha has areas still, or another user than before")
+        check_reach("alpha")
+        # The next daemon goes on with both.
+        understudy.kill_daemon()
+        understudy.up()
+        understudy.wait_protected()
+        check_owners()
+        expect_takeover(understudy, client, lambda: understudy.run("fault", "beta", "--kind", "os-panic"), "beta", "alpha")
+        check_owners()
+        # A planned switchover takes them from a living QEMU.
+        understudy.run("takeover", "redis")
+        understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
+                            "Redis serving on beta")
+        client.wait_reply()
+        understudy.wait_protected()
+        check_owners()

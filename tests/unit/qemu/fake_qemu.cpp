@@ -3,18 +3,22 @@
 #include "qemu/command_line.hpp"
 #include "qemu/proc.hpp"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -92,10 +96,28 @@ class FakeQemu {
     if (has("hello")) (void)!::write(control_, "hello\n", 6);
   }
 
+  // As QEMU does: a descriptor that comes along is kept for the next `getfd`.
+  ssize_t read_with_descriptor(int fd, char* bytes, std::size_t size) {
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    iovec data{bytes, size};
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t count = ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    const cmsghdr* header = count > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+    if (header != nullptr && header->cmsg_type == SCM_RIGHTS) {
+      if (passed_ >= 0) ::close(passed_);
+      std::memcpy(&passed_, CMSG_DATA(header), sizeof passed_);
+    }
+    return count;
+  }
+
   template <class Handle>
   void receive(int& fd, std::string& input, Handle handle) {
     char bytes[4096];
-    const ssize_t count = ::read(fd, bytes, sizeof bytes);
+    const ssize_t count = read_with_descriptor(fd, bytes, sizeof bytes);
     if (count <= 0) {
       ::close(fd);
       fd = -1;
@@ -170,8 +192,9 @@ class FakeQemu {
         devices.push_back({{"type", "dimm"}, {"data", {{"id", device}, {"addr", address}}}});
       done(id, devices);
     } else if (name == "object-add") {
-      if (::access(argument("mem-path").c_str(), R_OK | W_OK) != 0)
-        return refuse(id, "GenericError", "can't open backing store " + argument("mem-path"));
+      const int backing = ::open(argument("mem-path").c_str(), O_RDWR | O_CLOEXEC);
+      if (backing < 0) return refuse(id, "GenericError", "can't open backing store " + argument("mem-path"));
+      ::close(backing);
       if (!backends_.insert(argument("id")).second)
         return refuse(id, "GenericError", "attempt to add duplicate property '" + argument("id") + "'");
       done(id);
@@ -207,6 +230,12 @@ class FakeQemu {
       devices_[argument("id")] = next_address_;
       next_address_ += 128 << 20;
       done(id);
+    } else if (name == "getfd") {
+      if (passed_ < 0) return refuse(id, "GenericError", "No file descriptor supplied via SCM_RIGHTS");
+      const auto old = named_.find(argument("fdname"));
+      if (old != named_.end()) ::close(old->second);
+      named_[argument("fdname")] = std::exchange(passed_, -1);
+      done(id);
     } else if (name == "dump-guest-memory") {
       dump(id, arguments);
     } else if (name == "device_del") {
@@ -225,10 +254,13 @@ class FakeQemu {
 
   void dump(const json::value& id, const json::object& arguments) {
     const std::string protocol(arguments.at("protocol").as_string());
-    if (std::FILE* file = std::fopen(protocol.substr(protocol.find(':') + 1).c_str(), "w")) {
-      std::fputs((json::serialize(arguments) + "\n").c_str(), file);
-      std::fclose(file);
-    }
+    const auto named = named_.find(protocol.substr(protocol.find(':') + 1));
+    if (!protocol.starts_with("fd:") || named == named_.end())
+      return refuse(id, "GenericError", "No file descriptor named " + protocol);
+    const std::string text = json::serialize(arguments) + "\n";
+    (void)!::write(named->second, text.data(), text.size());
+    ::close(named->second);
+    named_.erase(named);
     done(id);
     if (has("dump-hangs")) return;
     if (has("dump-fails"))
@@ -255,6 +287,27 @@ class FakeQemu {
           R"({"device": ")" + device + R"(", "path": "/machine/peripheral/)" + device + "\"}");
   }
 
+  // What a QEMU that its guest has taken over would try.
+  void answer_open(const std::string& path) const {
+    std::string result;
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+      result = "opened";
+      ::close(file);
+    } else {
+      const int error = errno;
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      path.copy(address.sun_path, sizeof address.sun_path - 1);
+      const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      const bool connected = ::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+      ::close(socket);
+      result = connected ? "connected" : std::strerror(error);
+    }
+    result += "\n";
+    (void)!::write(control_, result.data(), result.size());
+  }
+
   void order(const std::string& line) {
     std::istringstream words(line);
     std::string word;
@@ -271,6 +324,8 @@ class FakeQemu {
     } else if (word == "stop") {
       status_ = detail;
       event("STOP", "{}");
+    } else if (word == "open") {
+      answer_open(detail);
     } else if (word == "deleted") {
       deleted(detail);
     } else if (word == "exit") {
@@ -288,6 +343,8 @@ class FakeQemu {
   std::string monitor_input_;
   std::string control_input_;
   std::map<int, std::string> listeners_;  // with their lines of `info usernet`
+  int passed_ = -1;
+  std::map<std::string, int> named_;  // by getfd
   std::string status_ = "running";
   std::set<std::string> backends_;
   std::map<std::string, std::uint64_t> devices_;

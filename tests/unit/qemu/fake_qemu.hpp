@@ -21,7 +21,8 @@ namespace understudy::qemu {
 //   dump-hangs        a dump is begun and never done
 //   dump-fails        a dump is begun and fails
 //   unstoppable       `stop` succeeds, but query-status says that it runs
-// Orders: "panic", "shutdown REASON", "stop STATUS", "deleted DEVICE", "exit STATUS", "abort".
+// Orders: "panic", "shutdown REASON", "stop STATUS", "deleted DEVICE", "exit STATUS", "abort",
+// "open PATH" (answered with "opened", "connected" when it is a socket, or why not).
 constexpr const char* kFakeQemuVariable = "UNDERSTUDY_FAKE_QEMU";
 constexpr const char* kFakeQemu = "/proc/self/exe";
 

@@ -2,8 +2,10 @@
 
 #include "loop.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <deque>
 
@@ -99,6 +101,26 @@ struct QmpClientTest : testing::Test {
     if (client) client->close();
   }
 };
+
+TEST_F(QmpClientTest, ACommandWithADescriptorKeepsItsPlaceAmongTheOthers) {
+  connect_and_wait();
+  std::vector<std::string> answered;
+  server.on_command = [this](const json::object& command) { server.done(command); };
+  const auto note = [&answered](const char* name) {
+    return [&answered, name](const QmpReply& reply) { answered.emplace_back(reply ? name : "failed"); };
+  };
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd kept(ends[0]);
+  client->execute("one", {}, kLong, note("one"));
+  client->execute("two", {}, kLong, note("two"));
+  client->execute_with(UniqueFd(ends[1]), "getfd", {{"fdname", "x"}}, kLong, note("getfd"));
+  client->execute("three", {}, kLong, note("three"));
+  ASSERT_TRUE(loop.until([&] { return answered.size() == 4; }));
+  EXPECT_THAT(answered, ElementsAre("one", "two", "getfd", "three"));
+  char byte = 0;
+  EXPECT_EQ(::read(kept.get(), &byte, 1), 0) << "ours was not closed after it was passed on";
+}
 
 TEST_F(QmpClientTest, LeavesNegotiationBeforeItIsReady) {
   connect();

@@ -89,6 +89,17 @@ TEST(CommandLine, FollowsTheAcceleratorSandboxAndFirmware) {
   EXPECT_THAT(argv, Not(Contains("-sandbox")));
 }
 
+TEST(CommandLine, AUserOfItsOwnGetsTheImagesAsDescriptors) {
+  const auto argv = command_line({}, plan(), {"/run/understudy", "a", 3}, ImageAccess::by_descriptor);
+  EXPECT_EQ(value_of(argv, "-kernel"), "/proc/self/fd/5");
+  EXPECT_EQ(value_of(argv, "-initrd"), "/proc/self/fd/6");
+  EXPECT_EQ(value_of(argv, "-add-fd"), "fd=7,set=1");
+  EXPECT_THAT(value_of(argv, "-blockdev"), HasSubstr("file.filename=/dev/fdset/1"));
+  for (const std::string& argument : argv)
+    EXPECT_THAT(argument, Not(HasSubstr("/img"))) << "a path that it cannot use";
+  EXPECT_THAT(command_line({}, plan(), {"/run/understudy", "a", 3}), Not(Contains("-add-fd")));
+}
+
 TEST(CommandLine, AGuestWithoutSlotsHasNoRoomForAreas) {
   GuestPlan small = plan();
   small.slots = 0;

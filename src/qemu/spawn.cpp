@@ -1,0 +1,236 @@
+#include "qemu/spawn.hpp"
+
+#include "base/unique_fd.hpp"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+extern char** environ;
+
+namespace understudy::qemu {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int kLowestSpareFd = 64;  // above every descriptor that a QEMU is given
+
+enum class Step : int { descriptors, privileges, user, program };
+
+const char* step_name(Step step) {
+  switch (step) {
+    case Step::descriptors: return "its descriptors";
+    case Step::privileges: return "giving up privileges";
+    case Step::user: return "becoming its user";
+    case Step::program: return "the program";
+  }
+  return "?";
+}
+
+struct Failed {
+  Step step;
+  int error;
+};
+
+// All that the child needs, made before the fork.
+struct Child {
+  const char* program;
+  char* const* argv;
+  char* const* environment;
+  int null;
+  int log;
+  const int* fds;  // all of them above kLowestSpareFd
+  int fd_count;
+  int report;  // closed by exec
+  const HostUser* user;
+};
+
+// ---- in the child: nothing but system calls, because the daemon has other threads ----
+
+[[noreturn]] void give_up(const Child& child, Step step) {
+  const Failed failed{step, errno};
+  (void)!::write(child.report, &failed, sizeof failed);
+  ::_exit(127);
+}
+
+void reset_signals() {
+  struct sigaction plain {};
+  plain.sa_handler = SIG_DFL;
+  for (int number = 1; number < NSIG; ++number) ::sigaction(number, &plain, nullptr);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+bool arrange_descriptors(const Child& child) {
+  if (::dup2(child.null, STDIN_FILENO) < 0 || ::dup2(child.log, STDOUT_FILENO) < 0 ||
+      ::dup2(child.log, STDERR_FILENO) < 0)
+    return false;
+  for (int i = 0; i < child.fd_count; ++i) {
+    if (::dup2(child.fds[i], kFirstPassedFd + i) < 0) return false;
+  }
+  const auto report = static_cast<unsigned>(child.report);
+  return ::close_range(static_cast<unsigned>(kFirstPassedFd + child.fd_count), report - 1, 0) == 0 &&
+         ::close_range(report + 1, ~0U, 0) == 0;
+}
+
+bool drop_privileges() {
+  // A core file would hold the memory of the guest, areas included.
+  const rlimit none{0, 0};
+  ::umask(077);
+  return ::chdir("/") == 0 && ::setrlimit(RLIMIT_CORE, &none) == 0 &&
+         ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
+// By the system calls themselves: the library's functions would look for other threads, which a child of a
+// program with threads must not do.
+bool become(const HostUser& user) {
+  if (::syscall(SYS_setgroups, user.groups.size(), user.groups.data()) != 0 ||
+      ::syscall(SYS_setresgid, user.gid, user.gid, user.gid) != 0 ||
+      ::syscall(SYS_setresuid, user.uid, user.uid, user.uid) != 0)
+    return false;
+  // Gone with root already, unless our own securebits are unusual.
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  const std::array<__user_cap_data_struct, 2> no_capabilities{};
+  return ::syscall(SYS_capset, &header, no_capabilities.data()) == 0;
+}
+
+[[noreturn]] void run(const Child& child) {
+  ::setsid();
+  reset_signals();
+  if (!arrange_descriptors(child)) give_up(child, Step::descriptors);
+  if (child.user != nullptr) {
+    if (!drop_privileges()) give_up(child, Step::privileges);
+    if (!become(*child.user)) give_up(child, Step::user);
+  }
+  ::execve(child.program, child.argv, child.environment);
+  give_up(child, Step::program);
+}
+
+// ---- in the parent ----
+
+bool may_pass_on(std::string_view variable) {
+  for (const std::string_view name : {"PATH=", "TZ=", "LANG=", "LD_LIBRARY_PATH="}) {
+    if (variable.starts_with(name)) return true;
+  }
+  for (const std::string_view prefix : {"LC_", "QEMU_", "MALLOC_", "UNDERSTUDY_", "ASAN_", "UBSAN_"}) {
+    if (variable.starts_with(prefix)) return true;
+  }
+  return false;
+}
+
+std::vector<char*> environment_for(const SpawnSpec& spec) {
+  std::vector<char*> variables;
+  for (char** each = environ; *each != nullptr; ++each) {
+    if (!spec.user || may_pass_on(*each)) variables.push_back(*each);
+  }
+  variables.push_back(nullptr);
+  return variables;
+}
+
+// Forks with all signals blocked: no handler of ours may run in the child.
+pid_t fork_and_run(const Child& child) {
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t pid = ::fork();
+  if (pid == 0) run(child);
+  const int error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return pid;
+}
+
+Result<UniqueFd> spare_copy(int fd) {
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, kLowestSpareFd));
+  if (!copy) return failure(std::string("cannot pass a descriptor on: ") + std::strerror(errno));
+  return copy;
+}
+
+std::string cannot_start(const SpawnSpec& spec, const Failed& failed) {
+  std::string text = "cannot start " + spec.argv[0] + ": ";
+  if (failed.step != Step::program) text += std::string(step_name(failed.step)) + ": ";
+  text += std::strerror(failed.error);
+  if (failed.step == Step::program && failed.error == ENOENT)
+    text += "; install QEMU (Debian: apt install qemu-system-x86)";
+  if (failed.step == Step::user)
+    text += " (uid " + std::to_string(spec.user->uid) +
+            "); this root may not become other users: write run_as = \"daemon\" in [qemu]";
+  return text;
+}
+
+}  // namespace
+
+std::optional<fs::path> find_program(const std::string& program) {
+  if (program.find('/') != std::string::npos)
+    return ::access(program.c_str(), X_OK) == 0 ? std::optional<fs::path>(program) : std::nullopt;
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path != nullptr ? path : "/usr/bin:/bin";
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    const fs::path candidate = fs::path(rest.substr(0, end)) / program;
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return std::nullopt;
+}
+
+Result<pid_t> spawn_process(const SpawnSpec& spec) {
+  const auto program = find_program(spec.argv[0]);
+  if (!program) return failure(cannot_start(spec, {Step::program, errno == EACCES ? EACCES : ENOENT}));
+  const UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const UniqueFd log(::open(spec.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!log) return failure("cannot open the log " + spec.log.string() + ": " + std::strerror(errno));
+  std::array<int, 2> pipe{-1, -1};
+  if (!null || ::pipe2(pipe.data(), O_CLOEXEC) != 0)
+    return failure("cannot start " + spec.argv[0] + ": " + std::strerror(errno));
+  const UniqueFd from_child(pipe[0]);
+  UniqueFd to_parent(pipe[1]);
+  // Copies far above the targets: otherwise moving one into place could overwrite the next.
+  std::vector<UniqueFd> copies;
+  std::vector<int> fds;
+  for (const int fd : spec.fds) {
+    auto copy = spare_copy(fd);
+    if (!copy) return failure(copy.error().message);
+    fds.push_back(copy->get());
+    copies.push_back(std::move(*copy));
+  }
+  auto report = spare_copy(to_parent.get());
+  if (!report) return failure(report.error().message);
+  to_parent.reset();
+  std::vector<char*> argv;
+  for (const std::string& argument : spec.argv) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  const std::vector<char*> environment = environment_for(spec);
+  const pid_t pid =
+      fork_and_run({program->c_str(), argv.data(), environment.data(), null.get(), log.get(), fds.data(),
+                    static_cast<int>(fds.size()), report->get(), spec.user ? &*spec.user : nullptr});
+  if (pid < 0) return failure("cannot start " + spec.argv[0] + ": " + std::strerror(errno));
+  report->reset();
+  Failed failed{};
+  ssize_t count = 0;
+  while ((count = ::read(from_child.get(), &failed, sizeof failed)) < 0 && errno == EINTR) {
+  }
+  if (count == 0) return pid;  // closed by a successful exec
+  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (count != static_cast<ssize_t>(sizeof failed)) failed = {Step::program, EIO};
+  return failure(cannot_start(spec, failed));
+}
+
+}  // namespace understudy::qemu

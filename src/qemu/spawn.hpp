@@ -1,0 +1,39 @@
+#pragma once
+
+#include "base/error.hpp"
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace understudy::qemu {
+
+// A user of the host, by numbers; it needs no entry in /etc/passwd.
+struct HostUser {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::vector<gid_t> groups;  // supplementary ones, and no others
+};
+
+// What is started: argv[0] is the program, looked up in PATH unless it has a slash.
+struct SpawnSpec {
+  std::vector<std::string> argv;
+  std::filesystem::path log;  // standard output and error are appended here
+  std::vector<int> fds;       // become descriptors 3, 4, ... of the process, which gets no others
+  // Who it is to be; only root can say. It then has no capabilities and can get no new privileges, starts in
+  // "/", leaves no core file, and sees of our environment only what a QEMU may need.
+  std::optional<HostUser> user = std::nullopt;
+};
+inline constexpr int kFirstPassedFd = 3;
+
+// Starts the program in a session of its own, so that it outlives this process. The caller reaps it. An error
+// says which step did not succeed; nothing is left then.
+[[nodiscard]] Result<pid_t> spawn_process(const SpawnSpec& spec);
+
+// The file that a program's name stands for; nothing when there is none.
+[[nodiscard]] std::optional<std::filesystem::path> find_program(const std::string& program);
+
+}  // namespace understudy::qemu

@@ -1,0 +1,455 @@
+// Guests whose QEMUs have users of their own. Only root can give somebody another user, so these tests run
+// for root alone; what everybody else gets is what all other tests run.
+#include "fake_qemu.hpp"
+#include "loop.hpp"
+#include "qemu/accelerator.hpp"
+#include "qemu/proc.hpp"
+#include "qemu/qemu_hypervisor.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+namespace understudy::qemu {
+namespace {
+
+using namespace core::event;
+using core::AreaId;
+using core::GuestRun;
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+// As far as the tests know nobody's: a block of its own for every test program.
+uid_t first_uid() {
+  return 200'000 + 8 * static_cast<uid_t>(::getpid() % 10'000);
+}
+
+// Lines of /proc/PID/status without their blanks: "Uid:66000 66000 66000 66000".
+std::string status_line(pid_t pid, const std::string& key) {
+  std::istringstream status(read_proc_file("/proc/" + std::to_string(pid) + "/status"));
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with(key + ":")) continue;
+    std::istringstream words(line.substr(key.size() + 1));
+    std::string text;
+    for (std::string word; words >> word;) text += (text.empty() ? "" : " ") + word;
+    return text;
+  }
+  return "no " + key;
+}
+
+struct UsersTest : testing::Test {
+  TemporaryDirectory directory;
+  Loop loop;
+  std::vector<core::Event> events;
+  std::vector<uid_t> owners_when_it_ended;  // of the areas, as the first end of a guest was told
+  std::unique_ptr<pool::AreaPool> pool;
+  std::unique_ptr<QemuHypervisor> hypervisor;
+  QemuHypervisor::Settings settings;
+  const uid_t uid_a = first_uid();
+  const uid_t uid_b = first_uid() + 1;
+  static constexpr GuestRun kA{{0}, 1};
+  static constexpr GuestRun kB{{1}, 1};
+  static constexpr AreaId kAreas[] = {{0}, {1}, {2}};
+
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root can give QEMU another user";
+    ::setenv(kFakeQemuVariable, "ok", 1);
+    make_pool();
+    settings.run_dir = directory.path;
+    settings.qemu.program = kFakeQemu;
+    // Images below a directory that nobody else may enter.
+    ASSERT_EQ(::mkdir((directory.path / "home").c_str(), 0700), 0);
+    for (const char* file : {"kernel", "initramfs", "disk"})
+      std::ofstream(directory.path / "home" / file) << file;
+    ASSERT_EQ(::chmod((directory.path / "home" / "disk").c_str(), 0600), 0) << "which is no hindrance";
+    for (const char* name : {"a", "b"}) {
+      GuestPlan plan;
+      plan.name = name;
+      plan.base_bytes = 128_MiB;
+      plan.area_bytes = pool_config().area_bytes;
+      plan.slots = 3;
+      plan.ports = {6379};
+      plan.image = {directory.path / "home" / "kernel", directory.path / "home" / "initramfs",
+                    directory.path / "home" / "disk"};
+      const uid_t uid = settings.guests.empty() ? uid_a : uid_b;
+      plan.user = HostUser{uid, uid, {}};
+      settings.guests.push_back(plan);
+    }
+    settings.dumps.directory = directory.path / "home" / "dumps";
+    settings.limits.launch = milliseconds(2000);
+    settings.limits.adopt = milliseconds(2000);
+    settings.limits.plug = milliseconds(500);
+    settings.limits.unplug = milliseconds(500);
+    make_hypervisor();
+  }
+  void TearDown() override {
+    hypervisor.reset();
+    pool.reset();
+    if (::geteuid() != 0) return;
+    EXPECT_TRUE(end_all(directory.path));
+    EXPECT_TRUE(pool::AreaPool::remove(pool_config(), directory.path));
+    ::unsetenv(kFakeQemuVariable);
+  }
+  static config::Pool pool_config() {
+    config::Pool config;
+    config.area_bytes = 4_MiB;
+    return config;
+  }
+  void make_pool() {
+    auto made = pool::AreaPool::create(pool_config(), directory.path, 3, loop.context, {});
+    ASSERT_TRUE(made) << made.error().message;
+    pool = std::move(*made);
+  }
+  void make_hypervisor() {
+    hypervisor.reset();
+    auto made = QemuHypervisor::create(loop.context, settings, *pool, [this](core::Event event) {
+      const bool end =
+          std::holds_alternative<GuestFenced>(event) || std::holds_alternative<GuestExited>(event);
+      if (end && owners_when_it_ended.empty()) owners_when_it_ended = owners();
+      events.push_back(std::move(event));
+    });
+    ASSERT_TRUE(made) << made.error().message;
+    hypervisor = std::move(*made);
+  }
+  // The daemon dies, and the next one opens what it left.
+  void next_daemon(bool guests_die_meanwhile = false) {
+    hypervisor.reset();
+    pool.reset();
+    if (guests_die_meanwhile) {
+      for (const FoundProcess& found : find_processes(directory.path)) {
+        ::kill(found.pid, SIGKILL);
+        ::waitpid(found.pid, nullptr, 0);
+      }
+    }
+    auto made = pool::AreaPool::reopen(pool_config(), directory.path, 3, loop.context, {});
+    ASSERT_TRUE(made) << made.error().message;
+    pool = std::move(*made);
+    events.clear();
+    make_hypervisor();
+  }
+
+  template <class E>
+  E await(GuestRun run, std::size_t count = 1) {
+    std::vector<E> found;
+    EXPECT_TRUE(loop.until([&] {
+      found.clear();
+      for (const core::Event& event : events) {
+        if (const auto* each = std::get_if<E>(&event); each != nullptr && each->run == run)
+          found.push_back(*each);
+      }
+      return found.size() >= count;
+    })) << "the event did not come";
+    return found.empty() ? E{} : found.back();
+  }
+  void launch(GuestRun run = kA) {
+    hypervisor->launch(run);
+    (void)await<GuestLaunched>(run);
+    ASSERT_FALSE(HasFailure());
+  }
+  void plug(GuestRun run = kA) {
+    events.clear();
+    hypervisor->plug(run, kAreas);
+    (void)await<AreaPlugged>(run, 3);
+    ASSERT_FALSE(HasFailure());
+  }
+  [[nodiscard]] std::vector<uid_t> owners() const {
+    std::vector<uid_t> all;
+    for (const AreaId area : kAreas) {
+      struct stat info {};
+      if (::stat(pool->path(area).c_str(), &info) != 0) continue;
+      EXPECT_EQ(info.st_mode & 07777, 0600u);
+      all.push_back(info.st_uid);
+    }
+    return all;
+  }
+  UniqueFd connect(GuestRun run) const {
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    hypervisor->agent_socket(run)->native().copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    return fd;
+  }
+  void order(GuestRun run, const std::string& line) const {
+    const UniqueFd fd = connect(run);
+    ASSERT_EQ(::write(fd.get(), (line + "\n").data(), line.size() + 1),
+              static_cast<ssize_t>(line.size() + 1));
+  }
+  // What came of it when the run's QEMU tried to open the file, or to connect to the socket.
+  [[nodiscard]] std::string tries_to_open(GuestRun run, const fs::path& path) const {
+    const UniqueFd fd = connect(run);
+    const std::string line = "open " + path.string() + "\n";
+    EXPECT_EQ(::write(fd.get(), line.data(), line.size()), static_cast<ssize_t>(line.size()));
+    std::string answer;
+    for (char c = 0; ::read(fd.get(), &c, 1) == 1 && c != '\n';) answer += c;
+    return answer;
+  }
+  [[nodiscard]] std::vector<FoundProcess> processes() const { return find_processes(directory.path); }
+};
+
+TEST_F(UsersTest, AQemuIsItsUserAndHasNothingElse) {
+  ::setenv("UNDERSTUDY_TEST_SEEN", "1", 1);
+  ::setenv("A_SECRET_OF_ROOT", "1", 1);
+  settings.guests[0].user->groups = {first_uid() + 7};
+  make_hypervisor();
+  launch();
+  launch(kB);
+  const pid_t a = hypervisor->pid(kA);
+  const std::string id = std::to_string(uid_a);
+  EXPECT_EQ(status_line(a, "Uid"), id + " " + id + " " + id + " " + id);
+  EXPECT_EQ(status_line(a, "Gid"), id + " " + id + " " + id + " " + id);
+  EXPECT_EQ(status_line(a, "Groups"), std::to_string(first_uid() + 7));
+  EXPECT_EQ(status_line(a, "NoNewPrivs"), "1");
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapAmb"})
+    EXPECT_EQ(status_line(a, set), "0000000000000000") << set;
+  EXPECT_EQ(status_line(hypervisor->pid(kB), "Uid").substr(0, 6), std::to_string(uid_b));
+  EXPECT_EQ(status_line(hypervisor->pid(kB), "Groups"), "");
+  const std::string proc = "/proc/" + std::to_string(a);
+  EXPECT_THAT(read_proc_file(proc + "/limits"),
+              HasSubstr("Max core file size        0                    0"));
+  EXPECT_EQ(fs::read_symlink(proc + "/cwd"), "/");
+  const std::string environment = read_proc_file(proc + "/environ");
+  EXPECT_THAT(environment, HasSubstr("UNDERSTUDY_TEST_SEEN=1"));
+  EXPECT_THAT(environment, testing::Not(HasSubstr("A_SECRET_OF_ROOT")));
+  ::unsetenv("A_SECRET_OF_ROOT");
+  ::unsetenv("UNDERSTUDY_TEST_SEEN");
+}
+
+TEST_F(UsersTest, AnAreaBelongsToTheGuestThatHasIt) {
+  launch();
+  launch(kB);
+  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  plug();
+  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a));
+  hypervisor->unplug(kA, std::span(kAreas).first(1));
+  (void)await<AreaUnplugged>(kA);
+  EXPECT_THAT(owners(), ElementsAre(0, uid_a, uid_a));
+  hypervisor->plug(kB, std::span(kAreas).first(1));
+  (void)await<AreaPlugged>(kB);
+  EXPECT_THAT(owners(), ElementsAre(uid_b, uid_a, uid_a));
+}
+
+TEST_F(UsersTest, AFenceTakesThemBackBeforeItIsToldAndTheOldQemuTakesNothingFromTheNext) {
+  launch();
+  launch(kB);
+  plug();
+  order(kA, "panic");
+  (void)await<GuestPanicked>(kA);
+  hypervisor->fence(kA);
+  (void)await<GuestFenced>(kA);
+  EXPECT_THAT(owners_when_it_ended, ElementsAre(0, 0, 0));
+  plug(kB);
+  EXPECT_THAT(owners(), ElementsAre(uid_b, uid_b, uid_b));
+  hypervisor->discard(kA);
+  (void)await<GuestGone>(kA);
+  EXPECT_THAT(owners(), ElementsAre(uid_b, uid_b, uid_b));
+}
+
+TEST_F(UsersTest, AQemuThatEndsByItselfLeavesThem) {
+  launch();
+  plug();
+  ASSERT_TRUE(hypervisor->sigkill(kA));
+  (void)await<GuestExited>(kA);
+  EXPECT_THAT(owners_when_it_ended, ElementsAre(0, 0, 0));
+}
+
+TEST_F(UsersTest, WhatCouldNotBePluggedIsTakenBack) {
+  ::setenv(kFakeQemuVariable, "refuse=device_add", 1);
+  launch();
+  hypervisor->plug(kA, kAreas);
+  (void)await<PlugFailed>(kA, 3);
+  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  ::setenv(kFakeQemuVariable, "refuse=object-add", 1);
+  launch(kB);
+  hypervisor->plug(kB, kAreas);
+  (void)await<PlugFailed>(kB, 3);
+  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+}
+
+TEST_F(UsersTest, AnAreaThatAGuestDoesNotLetGoOfStaysItsOwn) {
+  ::setenv(kFakeQemuVariable, "deaf", 1);
+  launch();
+  plug();
+  hypervisor->unplug(kA, kAreas);
+  (void)await<UnplugFailed>(kA, 3);
+  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a));
+  order(kA, "deleted dimm-0001");  // late, and nobody asked any more
+  EXPECT_TRUE(loop.until([&] {
+    loop.run_for(milliseconds(5));
+    return owners()[1] == 0;
+  }));
+}
+
+TEST_F(UsersTest, TheNextDaemonGoesOnWithThem) {
+  launch();
+  plug();
+  next_daemon();
+  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a)) << "its QEMU lives";
+  hypervisor->adopt(kA);
+  EXPECT_EQ(await<GuestAdopted>(kA).areas.size(), 3u);
+  hypervisor->unplug(kA, std::span(kAreas).first(1));
+  (void)await<AreaUnplugged>(kA);
+  EXPECT_THAT(owners(), ElementsAre(0, uid_a, uid_a));
+  hypervisor->plug(kA, std::span(kAreas).first(1));
+  (void)await<AreaPlugged>(kA);
+  ASSERT_TRUE(hypervisor->sigkill(kA));
+  (void)await<GuestExited>(kA);
+  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+}
+
+TEST_F(UsersTest, TheNextDaemonMayBeConfiguredOtherwise) {
+  launch();
+  plug();
+  for (GuestPlan& plan : settings.guests) plan.user.reset();
+  next_daemon();
+  hypervisor->adopt(kA);
+  (void)await<GuestAdopted>(kA);
+  hypervisor->unplug(kA, kAreas);
+  (void)await<AreaUnplugged>(kA, 3);
+  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  hypervisor->plug(kA, kAreas);
+  (void)await<AreaPlugged>(kA, 3);
+  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a)) << "it is still that user's";
+  launch(kB);
+  EXPECT_EQ(status_line(hypervisor->pid(kB), "Uid"), "0 0 0 0");
+}
+
+TEST_F(UsersTest, WhatAQemuLeftThatDiedWithItsDaemonIsTakenBack) {
+  launch();
+  plug();
+  next_daemon(true);
+  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  hypervisor->adopt(kA);
+  (void)await<GuestExited>(kA);
+}
+
+TEST_F(UsersTest, DownFindsThemWithoutAConfiguration) {
+  launch();
+  launch(kB);
+  hypervisor.reset();
+  EXPECT_EQ(processes().size(), 2u);
+  EXPECT_EQ(end_all(directory.path).value(), 2u);
+}
+
+// What anybody can write into a command line makes nobody a QEMU of ours.
+TEST_F(UsersTest, AStrangerWithOurMarkerIsNobody) {
+  SpawnSpec spec{
+      {"/bin/sh", "-c", "while :; do sleep 1; done", "sh", "-name", name_option({directory.path, "a", 1})},
+      directory.path / "log",
+      {},
+      HostUser{first_uid() + 5, first_uid() + 5, {}}};
+  const auto pid = spawn_process(spec);
+  ASSERT_TRUE(pid) << pid.error().message;
+  EXPECT_TRUE(processes().empty());
+  EXPECT_EQ(end_all(directory.path).value(), 0u);
+  // A stranger with the number of a guest is told of.
+  EXPECT_TRUE(check_no_strangers(directory.path, uid_a, uid_b));
+  const auto refused = check_no_strangers(directory.path / "other", uid_a, first_uid() + 5);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("process " + std::to_string(*pid) + " (sh) runs as"));
+  ::kill(*pid, SIGKILL);
+  ::waitpid(*pid, nullptr, 0);
+}
+
+TEST_F(UsersTest, AQemuReachesItsOwnAreasAndNothingElse) {
+  launch();
+  launch(kB);
+  hypervisor->plug(kA, std::span(kAreas).first(1));
+  (void)await<AreaPlugged>(kA);
+  hypervisor->plug(kB, std::span(kAreas).subspan(1, 1));
+  (void)await<AreaPlugged>(kB);
+  std::ofstream(directory.path / "journal") << "journal";
+  ASSERT_EQ(::chmod((directory.path / "journal").c_str(), 0644), 0);  // were it only for its mode
+  const auto control = listen_on(directory.path / "control.sock");
+  ASSERT_TRUE(control) << control.error().message;
+  const fs::path areas = kAreasOfFd;
+  EXPECT_EQ(tries_to_open(kA, areas / "area-0000"), "opened");
+  const std::string denied = std::strerror(EACCES);
+  for (const fs::path& path :
+       {areas / "area-0001", areas / "area-0002", areas, areas / ".." / "journal",
+        areas / ".." / "guests" / "b" / "qmp.sock", areas / ".." / "control.sock", pool->path({0}),
+        directory.path / "journal", directory.path / "control.sock",
+        directory.path / "guests" / "b" / "qmp.sock", directory.path / "guests" / "b" / "agent.sock",
+        directory.path / "guests" / "a" / "qmp.sock", directory.path / "home" / "kernel"})
+    EXPECT_EQ(tries_to_open(kA, path), denied) << path;
+  const std::string other = "/proc/" + std::to_string(hypervisor->pid(kB)) + "/fd/8/area-0001";
+  EXPECT_EQ(tries_to_open(kA, other), denied);
+  EXPECT_EQ(tries_to_open(kA, "/proc/" + std::to_string(::getpid()) + "/environ"), denied);
+  EXPECT_EQ(tries_to_open(kB, areas / "area-0001"), "opened");
+}
+
+TEST_F(UsersTest, ADumpIsWrittenByAQemuThatMayNotEvenSeeTheDirectory) {
+  launch();
+  order(kA, "panic");
+  (void)await<GuestPanicked>(kA);
+  hypervisor->fence(kA);
+  (void)await<GuestFenced>(kA);
+  hypervisor->dump(kA);
+  const auto done = await<DumpDone>(kA);
+  ASSERT_EQ(done.why_not, "");
+  struct stat info {};
+  ASSERT_EQ(::stat(done.file.c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, 0u);
+  EXPECT_EQ(info.st_mode & 07777, 0600u);
+  EXPECT_GT(info.st_size, 0);
+  EXPECT_EQ(tries_to_open(kA, done.file), std::strerror(EACCES));
+}
+
+TEST_F(UsersTest, AnImageThatItCouldNotReadIsNamedWithTheRemedy) {
+  ASSERT_EQ(::chmod((directory.path / "home" / "initramfs").c_str(), 0640), 0);
+  hypervisor->launch(kA);
+  const std::string why = await<LaunchFailed>(kA).why;
+  EXPECT_THAT(why, HasSubstr("initramfs " + (directory.path / "home" / "initramfs").string()));
+  EXPECT_THAT(why, HasSubstr("chmod o+r"));
+  EXPECT_TRUE(processes().empty());
+}
+
+// ---- the trial of KVM ----
+
+struct UsersTrialTest : UsersTest {
+  fs::path device = directory.path / "kvm";
+  Result<AcceleratorChoice> choose(mode_t mode, gid_t group, config::Accelerator wish) {
+    std::ofstream(device) << "";
+    EXPECT_EQ(::chmod(device.c_str(), mode), 0);
+    EXPECT_EQ(::chown(device.c_str(), 0, group), 0);
+    return choose_accelerator(settings.qemu, wish, settings.guests[0].image, directory.path,
+                              milliseconds(2000), device, HostUser{uid_a, uid_a, {}});
+  }
+};
+
+TEST_F(UsersTrialTest, ItsGuestHasAUserTooAndTheGroupOfTheDevice) {
+  ::setenv(kFakeQemuVariable, "hello", 1);
+  const auto choice = choose(0660, first_uid() + 6, config::Accelerator::automatic);
+  ASSERT_TRUE(choice) << choice.error().message;
+  EXPECT_EQ(choice->accelerator, Accelerator::kvm) << choice->reason;
+  EXPECT_THAT(choice->groups, ElementsAre(first_uid() + 6));
+  EXPECT_THAT(remembered_users(directory.path), ElementsAre(uid_a));
+  EXPECT_TRUE(choose(0666, 0, config::Accelerator::kvm)->groups.empty()) << "everybody may use it";
+  EXPECT_TRUE(choose(0660, first_uid() + 6, config::Accelerator::tcg)->groups.empty());
+}
+
+TEST_F(UsersTrialTest, ADeviceForRootAloneIsOfNoUse) {
+  const auto choice = choose(0660, 0, config::Accelerator::automatic);
+  ASSERT_TRUE(choice);
+  EXPECT_EQ(choice->accelerator, Accelerator::tcg);
+  EXPECT_THAT(choice->reason, HasSubstr("open to root alone"));
+  const auto refused = choose(0600, first_uid() + 6, config::Accelerator::kvm);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("chgrp kvm"));
+}
+
+}  // namespace
+}  // namespace understudy::qemu
