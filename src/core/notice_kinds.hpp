@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 49> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 53> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -47,6 +47,10 @@ inline constexpr std::array<std::string_view, 49> kNoticeKinds{"agent-misbehaved
                                                                "no-memory",
                                                                "no-more-memory",
                                                                "plug-failed",
+                                                               "proof-expired",
+                                                               "rehearsal-began",
+                                                               "rehearsal-failed",
+                                                               "rehearsal-passed",
                                                                "released-in-part",
                                                                "scrub-failed",
                                                                "takeover-begun",
