@@ -20,6 +20,7 @@ inline constexpr std::uint32_t kMostDumps = 1000;
 inline constexpr std::size_t kMostArguments = 256;
 inline constexpr std::size_t kLongestArgument = 4096;
 inline constexpr std::size_t kMostVariables = 256;
+inline constexpr std::size_t kMostScratch = 16;  // directories of one application
 
 inline constexpr Bytes kLargestSize = 16ULL << 40;  // sums of a whole file stay far below 64 bits
 inline constexpr Bytes kMemoryBlock = 128_MiB;      // what Linux on x86 adds and removes at once

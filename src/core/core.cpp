@@ -65,6 +65,8 @@ void Core::advance_all(Step& step) {
     advance(step, guest);
     advance_vcpus(step, guest);
   }
+  // A guest that was given up just now has put its applications on their way.
+  advance_rehearsals(step);
 }
 
 void Core::record_changes(Outputs& out) {

@@ -113,8 +113,15 @@ bool awaited(const State& state, GuestId guest, bool or_chooses) {
   });
 }
 
+// Only what the guest has confirmed can be handed over: after a restart of the daemon that is not certain.
+bool confirmed(const State& state, const Application& twin, GuestRun in) {
+  const std::vector<AreaId> areas = state.table.in_use_by(twin.id, in);
+  return std::all_of(areas.begin(), areas.end(),
+                     [&](AreaId id) { return state.table.area(id).state == AreaState::engaged; });
+}
+
 void leave_or_yield(Step& step, Application& twin, GuestRun in) {
-  if (twin.rehearsal->ending && awaited(step.state, in.guest, true)) {
+  if (twin.rehearsal->ending && confirmed(step.state, twin, in) && awaited(step.state, in.guest, true)) {
     twin.moving()->move.step = Yielding{in, step.now + kYieldLimit};
   } else {
     enter_releasing(step, twin, in);
