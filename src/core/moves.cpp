@@ -106,7 +106,11 @@ std::optional<std::vector<AreaId>> grant(const State& state, const Application& 
   if (areas.size() > free_slots(state, to)) areas.resize(free_slots(state, to));
   // A guest cannot ask for more than the application is entitled to, whatever it claims.
   const Bytes area_bytes = state.setup.pool.area_bytes;
-  const Bytes entitled = (setup.desired_bytes + usable - 1) / usable * area_bytes;
+  Bytes entitled = (setup.desired_bytes + usable - 1) / usable * area_bytes;
+  // What it took over from a rehearsal it has already.
+  for (const AreaId id : state.table.in_use_by(app.id, to)) {
+    if (state.table.area(id).state == AreaState::engaged) entitled -= std::min(entitled, area_bytes);
+  }
   const Bytes missing = std::min(missing_bytes, entitled);
   const std::size_t needed = (missing + area_bytes - 1) / area_bytes;
   // Plugged by a daemon that died before they were all there: its OS does not count them yet.

@@ -11,7 +11,7 @@ SPARE = 10
 START = ("ifconfig eth0 >/dev/null 2>&1 || sleep 10; echo start >> /tmp/starts; "
          "exec /usr/bin/redis-server --bind 0.0.0.0 --protected-mode no --port 6379 --save '' --appendonly no "
          "--maxmemory 768mb --supervised systemd --maxclients $((100 + $(wc -l < /tmp/starts)))")
-SLOW_MS = 1500  # clients of a guest that is left alone see less than that on however busy a machine
+SLOW_MS = 3000  # without a fault, a client of an emulated guest waits so long on an overloaded machine at worst
 
 
 def config(port, spare=SPARE):
@@ -74,29 +74,30 @@ def expect_taken_back(understudy, guest, total_bytes):
             raise Failed(f"MemTotal of {guest} was {total_bytes} and is {understudy.guest(guest)}")
 
 
-def rehearse_unnoticed(understudy, client):
+def rehearse_unnoticed(understudy, client, active, standby):
     """With and without its start, while clients notice nothing."""
-    total_bytes = understudy.guest("beta")["total_bytes"]
+    total_bytes = understudy.guest(standby)["total_bytes"]
+    epoch = understudy.app()["epoch"]
     client.reset()
     connects = client.connects
-    expect_passed(understudy, understudy.ask("rehearse", "redis"), "beta", False)
-    expect_taken_back(understudy, "beta", total_bytes)
-    expect_proven(understudy, "attach", "beta")
-    expect_passed(understudy, understudy.ask("rehearse", "redis", "--start"), "beta", True)
-    expect_taken_back(understudy, "beta", total_bytes)
-    expect_proven(understudy, "start", "beta")
+    expect_passed(understudy, understudy.ask("rehearse", "redis"), standby, False)
+    expect_taken_back(understudy, standby, total_bytes)
+    expect_proven(understudy, "attach", standby)
+    expect_passed(understudy, understudy.ask("rehearse", "redis", "--start"), standby, True)
+    expect_taken_back(understudy, standby, total_bytes)
+    expect_proven(understudy, "start", standby)
     client.wait_reply()
     if client.connects != connects or client.gap[0] > SLOW_MS:
         raise Failed(f"clients noticed: {client.connects - connects} lost connections, {client.gap[0]:.0f} ms without a reply")
     app = understudy.app()
-    if (app["active"], app["epoch"], app["protected"]) != ("alpha", 1, True):
+    if (app["active"], app["epoch"], app["protected"]) != (active, epoch, True):
         raise Failed(f"Redis did not just go on: {app}")
-    if "ago (start, beta)" not in understudy.run("status").stdout:
+    if f"ago (start, {standby})" not in understudy.run("status").stdout:
         raise Failed("the status does not show what is proven")
 
 
-def panic_in_the_middle(understudy, client):
-    """alpha panics while the rehearsal is being started on beta: Redis is there as soon as ever, and alone."""
+def panic_in_the_middle(understudy, client, active, standby):
+    """The active guest panics while the rehearsal is being started on the standby: Redis is there as soon as ever, and alone."""
     rehearsal = subprocess.Popen(understudy.command("rehearse", "redis", "--start", "--json"), stdout=subprocess.PIPE, text=True)
 
     def being_started(_):
@@ -107,11 +108,13 @@ def panic_in_the_middle(understudy, client):
     while not being_started(None):
         if now_ms() > end:
             raise Failed(f"the rehearsal never came to its start\n{understudy.log()}")
+    before = {guest["name"]: guest["run"] for guest in understudy.status()["guests"]}
+    epoch = understudy.app()["epoch"]
     client.reset()
     began = now_ms()
-    understudy.run("fault", "alpha", "--kind", "os-panic")
-    understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
-                        "Redis serving on beta")
+    understudy.run("fault", active, "--kind", "os-panic")
+    understudy.wait_for(lambda _: understudy.app()["active"] == standby and understudy.app()["state"] == "serving",
+                        f"Redis serving on {standby}")
     client.wait_reply()
     said = json.loads(rehearsal.communicate(timeout=30)[0])
     if rehearsal.returncode != 1 or said["rehearsal"]["passed"] or "is on its way" not in said["rehearsal"]["why"]:
@@ -123,7 +126,7 @@ def panic_in_the_middle(understudy, client):
         raise Failed(f"the rehearsal touched the data directory: {starts_seen(understudy.port)} starts")
     understudy.wait_protected()
     runs = {guest["name"]: guest["run"] for guest in understudy.status()["guests"]}
-    if runs != {"alpha": 2, "beta": 1} or understudy.app()["epoch"] != 2:
+    if runs != {**before, active: before[active] + 1} or understudy.app()["epoch"] != epoch + 1:
         raise Failed(f"Redis was not started exactly once, on the guest that was there: {runs} {understudy.app()}")
     print(f"  outage with a rehearsal under way: {outage_ms:.0f} ms")
 
@@ -137,18 +140,19 @@ def case_rehearse():
         client = Client(port)
         client.start()
         client.wait_reply()
+        active, standby = understudy.app()["active"], understudy.app()["standby"]
         if starts_seen(port) != 1 or understudy.app()["proven"]["state"] != "never":
             raise Failed(f"not as it was brought up: {starts_seen(port)} starts, {understudy.app()['proven']}")
-        rehearse_unnoticed(understudy, client)
+        rehearse_unnoticed(understudy, client, active, standby)
         # What was proven outlives the daemon.
         understudy.kill_daemon()
         understudy.up()
         understudy.wait_protected()
-        expect_proven(understudy, "start", "beta")
-        panic_in_the_middle(understudy, client)
+        expect_proven(understudy, "start", standby)
+        panic_in_the_middle(understudy, client, active, standby)
         # And back: the guest that has just been rebuilt is rehearsed in its turn.
-        expect_passed(understudy, understudy.ask("rehearse", "redis", "--start"), "alpha", True)
-        expect_proven(understudy, "start", "alpha")
+        expect_passed(understudy, understudy.ask("rehearse", "redis", "--start"), active, True)
+        expect_proven(understudy, "start", active)
         client.stop()
         if client.wrong:
             raise Failed("the client read something wrong: " + "; ".join(client.wrong[:3]))

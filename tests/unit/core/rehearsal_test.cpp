@@ -11,7 +11,7 @@ const std::string kTwin = "db (rehearsal)";
 
 // db serves on alpha with areas 0-3, beta stands by, `unused` areas are nobody's.
 Setup rehearsed_setup(std::uint32_t unused = 4, std::size_t guests = 2, std::size_t apps = 1) {
-  Setup setup = plain_setup(guests, apps);
+  core::Setup setup = plain_setup(guests, apps);
   setup.pool.area_count += unused;
   return with_rehearsals(setup);
 }
@@ -46,9 +46,9 @@ void expect_nothing_left(const Stage& stage) {
 }
 
 TEST(Rehearsal, ATwinForEveryHotStandbyJobBehindAllApplications) {
-  Setup setup = plain_setup(2, 3);
+  core::Setup setup = plain_setup(2, 3);
   setup.apps[1].hot_standby = false;
-  const Setup with = with_rehearsals(setup);
+  const core::Setup with = with_rehearsals(setup);
   ASSERT_EQ(with.apps.size(), 5U);
   EXPECT_EQ(with.apps[3].name, "db (rehearsal)");
   EXPECT_EQ(twin_of(with, AppId{0}), AppId{3});
@@ -166,6 +166,7 @@ TEST(Rehearsal, IsEndedByATakeoverWhichGetsWhatItHadAttached) {
   rehearse_until<action::AskStart>(stage, true);
   ASSERT_EQ(stage.where(kTwin), "starting on beta");
   stage.hold<action::AskStop>();
+  stage.hold<action::Launch>();
   stage.give(event::GuestPanicked{stage.run("alpha")});
   EXPECT_EQ(stage.asked<action::AskStop>().size(), 1U) << "the twin ends while alpha is being fenced";
   stage.settle();
@@ -184,9 +185,22 @@ TEST(Rehearsal, IsEndedByATakeoverWhichGetsWhatItHadAttached) {
   expect_nothing_left(stage);
   stage.settle();
   EXPECT_EQ(stage.where("db"), "serving on beta");
+  EXPECT_EQ(stage.areas(AreaState::engaged), 4U) << "no more than it is entitled to";
   EXPECT_TRUE(stage.asked<action::Fence>().empty());
   EXPECT_FALSE(last(stage).passed());
   EXPECT_FALSE(proof(stage));
+}
+
+// Who waits for the end of one takes another guest that comes first.
+TEST(Rehearsal, ThatDoesNotEndIsNotWaitedForWhereThereIsAnotherGuest) {
+  Stage stage(rehearsed_setup(4, 3));
+  stage.up();
+  rehearse_until<action::AskStart>(stage, true);
+  stage.hold<action::AskStop>();
+  stage.give(event::GuestPanicked{stage.run("alpha")});
+  stage.settle();
+  EXPECT_EQ(stage.where(kTwin), "stopping on beta");
+  EXPECT_EQ(stage.core.state().app(stage.app("db")).place(), stage.run("gamma"));
 }
 
 TEST(Rehearsal, IsNoHindranceInAnyOfItsSteps) {
@@ -215,7 +229,7 @@ TEST(Rehearsal, IsNoHindranceInAnyOfItsSteps) {
   for (std::size_t hold = 0; hold < holds.size(); ++hold) {
     for (std::size_t need = 0; need < needs.size(); ++need) {
       SCOPED_TRACE(std::to_string(hold) + " " + std::to_string(need));
-      Setup setup = rehearsed_setup();
+      core::Setup setup = rehearsed_setup();
       setup.apps[0].maximum_bytes = 1_GiB;
       Stage stage(setup);
       stage.up();
@@ -240,7 +254,7 @@ TEST(Rehearsal, IsNoHindranceInAnyOfItsSteps) {
 }
 
 TEST(Rehearsal, LetsOthersOnTheSameGuestEndPolitelyWhenAllGoesDown) {
-  Setup setup = plain_setup(2, 2);
+  core::Setup setup = plain_setup(2, 2);
   std::reverse(setup.apps[1].guests.begin(), setup.apps[1].guests.end());
   setup.pool.area_count += 4;
   Stage stage(with_rehearsals(setup));
@@ -289,7 +303,7 @@ TEST(Rehearsal, OfAnApplicationThatCannotBeStartedThereSaysWhy) {
 }
 
 TEST(Rehearsal, FoundByANewDaemonIsTakenBack) {
-  const Setup setup = rehearsed_setup();
+  const core::Setup setup = rehearsed_setup();
   std::vector<Record> journal;
   Stage whole(setup);
   whole.on_step = [&](const Event&, const Outputs& out) {
@@ -330,7 +344,7 @@ TEST(Rehearsal, FoundByANewDaemonIsTakenBack) {
 }
 
 TEST(Proof, CountsForItsTimeAndIsThenSaidToBeOver) {
-  Setup setup = rehearsed_setup();
+  core::Setup setup = rehearsed_setup();
   setup.apps[0].proven_for = std::chrono::seconds(30);
   Stage stage(setup);
   stage.up();
@@ -372,7 +386,7 @@ TEST(Proof, OutlivesARebootOfTheStandbyButNotAnotherImage) {
 }
 
 TEST(Proof, OfAFormerDaemonCountsOn) {
-  Setup setup = rehearsed_setup();
+  core::Setup setup = rehearsed_setup();
   setup.apps[0].proven_for = std::chrono::seconds(30);
   Stage stage(setup);
   stage.up();

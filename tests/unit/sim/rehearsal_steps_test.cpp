@@ -80,7 +80,8 @@ TEST_P(EveryStepOfARehearsal, IsRecoveredFrom) {
   simulation->command(event::Rehearse{kDb, true});
   ASSERT_TRUE(
       simulation->run_until([&] { return step_of_twin(*simulation) == c.step; }, std::chrono::seconds(30)))
-      << "it never was in this step";
+      << "it never was in this step: "
+      << (simulation->violation() ? simulation->violation()->what : step_of_twin(*simulation));
   simulation->nemesis.cause(c.fault, c.guest, kDb);
   simulation->run_for(std::chrono::seconds(12));
   simulation->nemesis.call_off();
