@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <initializer_list>
+#include <utility>
 
 namespace understudy::agent {
 
@@ -28,13 +29,16 @@ bool set_read_only(const char* path, bool read_only, unsigned int flags) {
   return ::syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &change, sizeof change) == 0;
 }
 
-// An empty directory over this one, with its owner and mode.
-bool cover(const std::string& directory) {
-  struct stat was {};
-  if (::stat(directory.c_str(), &was) != 0) return false;
+// An empty directory over this one, with the owner and mode that it had.
+bool cover(const std::string& directory, const struct stat& was) {
   if (!S_ISDIR(was.st_mode)) {
     errno = ENOTDIR;
     return false;
+  }
+  // Below one that has been covered it is gone: made anew, it is empty too.
+  for (std::size_t end = directory.find('/', 1); !exists(directory); end = directory.find('/', end + 1)) {
+    if (::mkdir(directory.substr(0, end).c_str(), 0755) != 0 && errno != EEXIST) return false;
+    if (end == std::string::npos) break;
   }
   char options[64];
   std::snprintf(options, sizeof options, "mode=%o,uid=%u,gid=%u", was.st_mode & 07777U, was.st_uid,
@@ -54,11 +58,19 @@ std::string isolate(const std::vector<std::string>& scratch) {
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return "making mounts private";
   if (!set_read_only("/", true, AT_RECURSIVE)) return "making the file systems read-only";
   (void)set_read_only("/proc", false, 0);  // the kernel's, and no data: a process may set up itself
+  // All are looked at before the first is covered.
+  std::vector<std::pair<std::string, struct stat>> empty;
   for (const char* const usual : {"/tmp", "/var/tmp", "/dev/shm"}) {
-    if (!cover(usual) && errno != ENOENT) return std::string("an empty ") + usual;
+    struct stat was {};
+    if (::stat(usual, &was) == 0) empty.emplace_back(usual, was);
   }
   for (const std::string& directory : scratch) {
-    if (!cover(directory)) return "an empty " + directory + " (rehearsal_scratch)";
+    struct stat was {};
+    if (::stat(directory.c_str(), &was) != 0) return "an empty " + directory + " (rehearsal_scratch)";
+    empty.emplace_back(directory, was);
+  }
+  for (const auto& [directory, was] : empty) {
+    if (!cover(directory, was)) return "an empty " + directory;
   }
   return "";
 }
