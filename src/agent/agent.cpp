@@ -28,6 +28,22 @@ std::uint64_t draw_session() {
   return drawn % protocol::kMaxEpoch;
 }
 
+// The twin of an application: started for a rehearsal, isolated, once, and watched until it is ready.
+std::vector<protocol::Application> with_rehearsals(std::vector<protocol::Application> applications) {
+  for (std::size_t i = 0, count = applications.size(); i < count; ++i) {
+    if (applications[i].rehearsal == 0) continue;
+    protocol::Application twin = applications[i];
+    twin.app = twin.rehearsal;
+    twin.name += " (rehearsal)";
+    twin.rehearsal = 0;
+    twin.isolated = true;
+    twin.hot_standby = false;
+    twin.restart.attempts = 0;
+    applications.push_back(std::move(twin));
+  }
+  return applications;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Agent>> Agent::create(Loop& loop, Options options) {
@@ -168,8 +184,9 @@ void Agent::handle(const to::Welcome& message) {
                ": build the guest's image with the daemon's release");
   }
   welcomed_ = true;
-  drop_undefined(message.applications);
-  for (const auto& definition : message.applications) define(definition);
+  const auto definitions = with_rehearsals(message.applications);
+  drop_undefined(definitions);
+  for (const auto& definition : definitions) define(definition);
   say_where_all_stand();
   beat_interval_ = std::chrono::milliseconds(message.beat_interval_ms);
   next_beat_ = Loop::now();

@@ -89,6 +89,8 @@ void Application::stop(const protocol::to_agent::Stop& request) {
   if (request.epoch < epoch_) return say(from::Stopped{app(), request.epoch});
   epoch_ = request.epoch;
   if (is<Stopping>()) return;  // the answer will come
+  // What was only rehearsed has nothing to put in order, and somebody may be waiting for its place.
+  if (definition_.isolated && container_->populated()) return kill_to_stop();
   if (is<Starting>() || is<Serving>()) return stopping();
   if (container_->populated()) return kill_to_stop();
   stopped();

@@ -1,5 +1,6 @@
 #include "agent/health_check.hpp"
 
+#include "agent/isolation.hpp"
 #include "agent/os.hpp"
 #include "agent/process_state.hpp"
 
@@ -47,7 +48,14 @@ Result<void> HealthCheck::main_process_lives() const {
 }
 
 void HealthCheck::check_tcp() {
-  connection_ = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  constexpr int kType = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+  if (command_.inside > 0) {
+    auto inside = socket_inside(command_.inside, AF_INET, kType);
+    if (!inside) return finish(tl::unexpected(inside.error()));
+    connection_ = std::move(*inside);
+  } else {
+    connection_ = UniqueFd(::socket(AF_INET, kType, 0));
+  }
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(health_.port);

@@ -41,14 +41,20 @@ tl::expected<std::unique_ptr<Run>, Fault> Run::launch(Host& host, const protocol
     run->notify_ = std::move(*notify);
   }
   SpawnRequest request{definition.start,
-                       environment_of(definition, *user, run->notify_ ? run->notify_->path() : ""), *user, 0,
-                       &container};
+                       environment_of(definition, *user, run->notify_ ? run->notify_->path() : ""),
+                       *user,
+                       0,
+                       &container,
+                       definition.isolated,
+                       definition.scratch};
   auto spawned = spawn(request);
   if (!spawned) return not_executable(spawned.error());
   run->pid_ = spawned->pid;
   run->output_ = std::move(spawned->output);
   run->exec_error_ = std::move(spawned->exec_error);
   request.container = &checks;
+  request.isolated = false;
+  if (definition.isolated) request.inside = run->pid_;
   run->monitor_ = std::make_unique<HealthMonitor>(
       host.loop, host.children, definition.health, run->pid_, std::move(request),
       HealthMonitor::Handlers{[self] { self->ready(); },

@@ -1,5 +1,6 @@
 #include "agent/spawn.hpp"
 
+#include "agent/isolation.hpp"
 #include "agent/os.hpp"
 
 #include <fcntl.h>
@@ -76,6 +77,12 @@ struct Child {
     }
     ordinary_standing();
     ordinary_limits();
+    if (request.isolated) {
+      if (const std::string step = isolate(request.scratch); !step.empty()) fail(step.c_str());
+    }
+    if (request.inside > 0) {
+      if (const std::string step = join_isolation(request.inside); !step.empty()) fail(step.c_str());
+    }
     const int null = ::open("/dev/null", O_RDONLY);
     if (null < 0 || ::dup2(null, STDIN_FILENO) < 0) fail("/dev/null");
     if (::dup2(output, STDOUT_FILENO) < 0 || ::dup2(output, STDERR_FILENO) < 0) fail("dup2");

@@ -31,6 +31,8 @@ int status(const Options& options);
 int table(const Options& options);
 int report(const std::string& app, const Options& options);
 int events(bool follow, const Options& options);
+// Asks for a rehearsal, shows how it goes, and waits for its end; kCouldNot when it did not pass.
+int rehearse(const std::string& app, bool start, const Options& options);
 // Commands that are answered by a sentence: takeover, fault, start.
 int order(const control::Command& command, const Options& options);
 
@@ -38,6 +40,8 @@ int order(const control::Command& command, const Options& options);
 void print_status(const boost::json::object& status);
 void print_table(const boost::json::object& table);
 void print_report(const boost::json::object& report);
+// One application's "rehearsal" and "proven".
+void print_rehearsal(const boost::json::object& application);
 void print_event(const boost::json::object& event);
 
 // spawn.cpp

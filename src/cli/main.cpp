@@ -32,6 +32,7 @@ struct Arguments {
   std::string kind;
   std::string lasts;
   bool ends = false;
+  bool starts = false;
   bool detach = false;
   bool follow = false;
 };
@@ -66,6 +67,25 @@ constexpr const char* kAboutMaintenance =
     "  understudy takeover redis                    off alpha, cleanly\n"
     "  understudy maintenance alpha --for 30m\n"
     "  understudy maintenance alpha --end";
+
+constexpr const char* kAboutRehearse =
+    "prove that a takeover would work, without one\n\n"
+    "Attaches memory of the pool that nobody uses to the standby of an application, as a takeover\n"
+    "would, has it confirmed from inside, and takes it back. With --start it also starts the\n"
+    "application there, until it is healthy: in a network of its own, where it can neither reach\n"
+    "anybody nor be reached, with every file system read-only but for empty scratch directories;\n"
+    "then it is killed. The application itself serves on, and whoever needs the standby or its\n"
+    "memory meanwhile gets it. `understudy status` says how long ago what was proven; it counts for\n"
+    "a week, or for the application's proven_for.\n\n"
+    "  understudy rehearse redis --start";
+
+CLI::App* add_rehearse(CLI::App& app, Arguments& a) {
+  auto* rehearse = app.add_subcommand("rehearse", kAboutRehearse);
+  rehearse->add_option("application", a.app)->required();
+  rehearse->add_flag("--start", a.starts, "start the application there too, in isolation");
+  add_json(rehearse, a);
+  return rehearse;
+}
 
 }  // namespace
 
@@ -103,6 +123,7 @@ int main(int argc, char** argv) {
   takeover->add_option("application", a.app)->required();
   takeover->add_option("--to", a.to, "the guest to go to (default: the first that can take it)");
   add_json(takeover, a);
+  auto* rehearse = add_rehearse(app, a);
   auto* start = app.add_subcommand("start", "start an application that was given up");
   start->add_option("application", a.app)->required();
   add_json(start, a);
@@ -139,6 +160,7 @@ int main(int argc, char** argv) {
   if (status->parsed()) return cli::status(a.options);
   if (table->parsed()) return cli::table(a.options);
   if (takeover->parsed()) return cli::order(control::command::Takeover{a.app, a.to}, a.options);
+  if (rehearse->parsed()) return cli::rehearse(a.app, a.starts, a.options);
   if (start->parsed()) return cli::order(control::command::Start{a.app}, a.options);
   if (fault->parsed())
     return cli::order(control::command::Fault{a.target, *control::fault_of(a.kind)}, a.options);

@@ -101,6 +101,24 @@ std::string about(const json::object& object, std::string_view key) {
   return fmt::format("{:.0f} ms", value->to_number<double>());
 }
 
+// "2 h ago (start, beta)", "expired", "never".
+std::string proven_text(const json::object& app) {
+  const json::value* value = app.if_contains("proven");
+  if (value == nullptr || !value->is_object()) return "-";
+  const json::object& proven = value->get_object();
+  const std::string state = text(proven, "state");
+  if (state != "proven") {
+    const json::value* hot = app.if_contains("hot_standby");
+    return hot != nullptr && hot->is_bool() && !hot->get_bool() ? "-" : state;
+  }
+  const std::uint64_t age_s = number(proven, "age_s");
+  const std::string ago = age_s < 120      ? fmt::format("{} s", age_s)
+                          : age_s < 7200   ? fmt::format("{} min", age_s / 60)
+                          : age_s < 172800 ? fmt::format("{} h", age_s / 3600)
+                                           : fmt::format("{} d", age_s / 86400);
+  return fmt::format("{} ago ({}, {})", ago, text(proven, "what"), text(proven, "on"));
+}
+
 void print_vcpus(const json::array& rows) {
   std::puts("");
   Grid grid({"USE", "VCPUS", "ROWS", "USER", "ATTACHED TO", "ON A FAULT TO", "STATE"});
@@ -120,14 +138,14 @@ void print_vcpus(const json::array& rows) {
 }  // namespace
 
 void print_status(const json::object& status) {
-  Grid apps({"APPLICATION", "STATE", "ACTIVE", "STANDBY", "PROTECTED", "WITHIN ABOUT", "WHY NOT"});
+  Grid apps({"APPLICATION", "STATE", "ACTIVE", "STANDBY", "PROTECTED", "WITHIN ABOUT", "PROVEN", "WHY NOT"});
   for (const json::value& value : list(status, "applications")) {
     const json::object& app = value.as_object();
     const json::value* is = app.if_contains("protected");
     const bool is_protected = is != nullptr && is->is_bool() && is->get_bool();
     apps.row({text(app, "name"), text(app, "state"), or_dash(text(app, "active")),
               or_dash(text(app, "standby")), is_protected ? "yes" : "no",
-              is_protected ? about(app, "predicted_takeover_ms") : "-", text(app, "why")});
+              is_protected ? about(app, "predicted_takeover_ms") : "-", proven_text(app), text(app, "why")});
   }
   apps.print();
   std::puts("");
@@ -176,6 +194,29 @@ void print_table(const json::object& table) {
   if (over > 0)
     fmt::print("  OVER BUDGET by {}: raise [pool] memory, or the guests' overhead\n", format_size(over));
   print_vcpus(list(table, "vcpus"));
+}
+
+void print_rehearsal(const json::object& application) {
+  const json::object& done = application.at("rehearsal").as_object();
+  const json::object& proven = application.at("proven").as_object();
+  const json::value* flag = done.if_contains("start");
+  const bool start = flag != nullptr && flag->is_bool() && flag->get_bool();
+  const bool passed = done.at("passed").as_bool();
+  fmt::print("  {}: rehearsed on {}{}, {}\n\n", text(application, "name"), text(done, "on"),
+             start ? ", started there in isolation" : "", passed ? "passed" : "did not pass");
+  for (const json::value& value : list(done, "phases")) {
+    const json::object& phase = value.as_object();
+    if (!start && text(phase, "name") == "start") continue;
+    fmt::print("  {:<8} {:>9.1f} ms\n", text(phase, "name"), real(phase, "ms"));
+  }
+  fmt::print("  {:<8} {:>9.1f} ms\n\n", "total", real(done, "total_ms"));
+  fmt::print("  attached {} of {}, all of it taken back\n", format_size(number(done, "bytes")),
+             format_size(number(done, "wanted_bytes")));
+  if (passed) {
+    fmt::print("  proven until {}\n", text(proven, "until"));
+  } else {
+    fmt::print("  why: {}\n", text(done, "why"));
+  }
 }
 
 void print_report(const json::object& report) {

@@ -96,6 +96,20 @@ std::uint32_t Config::area_count() const {
   return static_cast<std::uint32_t>(areas);
 }
 
+std::optional<std::uint32_t> Config::twin_of(std::uint32_t app) const {
+  if (app >= applications.size() || !applications[app].hot_standby) return std::nullopt;
+  auto twin = static_cast<std::uint32_t>(applications.size());
+  for (std::uint32_t before = 0; before < app; ++before) twin += applications[before].hot_standby ? 1 : 0;
+  return twin;
+}
+
+std::optional<std::uint32_t> Config::application_of(std::uint32_t app) const {
+  for (std::uint32_t each = 0; each < applications.size(); ++each) {
+    if (each == app || twin_of(each) == app) return each;
+  }
+  return std::nullopt;
+}
+
 core::Setup Config::setup() const {
   core::Setup setup;
   setup.pool = {pool.memory_bytes, pool.area_bytes, area_count()};
@@ -132,6 +146,7 @@ core::Setup Config::setup() const {
     to.flap_takeovers = application.flap_takeovers;
     to.flap_window = application.flap_window;
     to.has_address = application.address.has_value();
+    to.proven_for = application.proven_for;
     setup.apps.push_back(std::move(to));
   }
   return setup;

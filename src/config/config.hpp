@@ -162,6 +162,8 @@ struct Application {
   bool preempt = false;
   std::uint32_t flap_takeovers = 5;  // per flap_window; 0: no limit
   Duration flap_window = std::chrono::minutes(10);
+  Duration proven_for = std::chrono::hours(7 * 24);  // how long a passed rehearsal counts
+  std::vector<std::string> rehearsal_scratch;  // absolute directories of the guest; empty ones in rehearsals
 };
 
 struct Config {
@@ -176,6 +178,11 @@ struct Config {
 
   // How many areas the budget leaves beside every guest's base memory and overhead.
   [[nodiscard]] std::uint32_t area_count() const;
+  // Every hot standby application has a twin for rehearsals (core::with_rehearsals). The twins' ids are
+  // behind those of all applications. Which application is meant by an id of either kind; none: there is no
+  // such id.
+  [[nodiscard]] std::optional<std::uint32_t> application_of(std::uint32_t app) const;
+  [[nodiscard]] std::optional<std::uint32_t> twin_of(std::uint32_t app) const;
   [[nodiscard]] core::Setup setup() const;  // what the core needs of it, under the same ids
 };
 

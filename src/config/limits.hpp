@@ -25,6 +25,7 @@ inline constexpr std::size_t kLongestVariable = 128;  // its name
 inline constexpr std::size_t kLongestUser = 32;       // as useradd has it
 inline constexpr int kMostPriority = 1000;            // and the least is as far below 0
 inline constexpr std::uint32_t kMostCounted = 1000;   // failures, attempts and takeovers
+inline constexpr std::size_t kMostScratch = 16;       // directories of one application
 
 inline constexpr Bytes kLargestSize = 16ULL << 40;  // sums of a whole file stay far below 64 bits
 inline constexpr Bytes kMemoryBlock = 128_MiB;      // what Linux on x86 adds and removes at once

@@ -76,6 +76,27 @@ void read_guests(TableReader& table, ApplicationDraft& draft) {
   }
 }
 
+void read_scratch(TableReader& table, Application& application) {
+  const Value* list = table.list("rehearsal_scratch");
+  if (list == nullptr) return;
+  if (list->items.size() > kMostScratch) {
+    table.report().add(list->at, fmt::format("rehearsal_scratch names {} directories, it may name at most {}",
+                                             list->items.size(), kMostScratch));
+    return;
+  }
+  for (const Value& item : list->items) {
+    const bool text = item.kind == Value::Kind::string;
+    if (text && item.text.starts_with("/") && item.text.size() > 1 && item.text.size() <= kLongestArgument) {
+      application.rehearsal_scratch.push_back(item.text);
+    } else {
+      table.report().add(item.at,
+                         fmt::format("a directory in rehearsal_scratch is {}; write the absolute path of a "
+                                     "directory in the guest, such as \"/var/lib/redis\"",
+                                     text ? in_quotes(item.text) : std::string(kind_name(item.kind))));
+    }
+  }
+}
+
 void read_environment(TableReader& table, Application& application) {
   const Value* environment = table.table("environment");
   if (environment == nullptr) return;
@@ -234,6 +255,8 @@ ApplicationDraft read_application(const Value& value, Report& report, bool damag
       "on_release_limit", application.on_release_limit,
       {{"fence", core::OnReleaseLimit::fence}, {"take-part", core::OnReleaseLimit::take_part}});
   table.flag("preempt", application.preempt);
+  table.duration("proven_for", application.proven_for, seconds(1), hours(24 * 366));
+  read_scratch(table, application);
   table.finish();
   return draft;
 }

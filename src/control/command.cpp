@@ -41,6 +41,9 @@ struct ToJson {
   json::object operator()(const command::Maintenance& c) const {
     return {{"command", "maintenance"}, {"target", c.target}, {"lasts_us", c.lasts.count()}};
   }
+  json::object operator()(const command::Rehearse& c) const {
+    return {{"command", "rehearse"}, {"app", c.app}, {"start", c.start}};
+  }
   json::object operator()(const command::Down&) const { return {{"command", "down"}}; }
 };
 
@@ -110,13 +113,19 @@ Result<Command> decode(std::string_view line) {
   const json::object& object = value.get_object();
   const Result<std::string> name = text_of(object, "command", true);
   if (!name) return tl::unexpected(name.error());
-  const auto app = text_of(object, "app", *name == "takeover" || *name == "start");
+  const auto app = text_of(object, "app", *name == "takeover" || *name == "start" || *name == "rehearse");
   if (!app) return tl::unexpected(app.error());
 
   if (*name == "status") return command::Status{};
   if (*name == "table") return command::Table{};
   if (*name == "report") return command::Report{*app};
   if (*name == "start") return command::Start{*app};
+  if (*name == "rehearse") {
+    const json::value* start = object.if_contains("start");
+    if (start != nullptr && !start->is_bool())
+      return failure("\"start\" of the request has to be true or false");
+    return command::Rehearse{*app, start != nullptr && start->get_bool()};
+  }
   if (*name == "down") return command::Down{};
   if (*name == "events") {
     const json::value* follow = object.if_contains("follow");

@@ -37,12 +37,16 @@ struct Maintenance {   // hands off for a while
   std::string target;  // a guest or an application
   Duration lasts{};    // 0: it is over; else within the limits below
 };
+struct Rehearse {  // attach spare memory to the standby and take it back, for a proof
+  std::string app;
+  bool start = false;  // and start the application there, in isolation
+};
 struct Down {};
 }  // namespace command
 
 using Command =
     std::variant<command::Status, command::Table, command::Report, command::Events, command::Takeover,
-                 command::Fault, command::Start, command::Maintenance, command::Down>;
+                 command::Fault, command::Start, command::Maintenance, command::Rehearse, command::Down>;
 
 // A longer request is refused before it is read to its end.
 inline constexpr std::size_t kLongestRequestBytes = 4096;

@@ -29,6 +29,44 @@ json::value maintenance_json(const std::optional<Time>& until, Time now) {
   return json::value(wall_clock(*until - now));
 }
 
+json::value proof_json(const core::State& state, const core::Application& app, const HostView& host) {
+  json::object object{{"state", "never"}};
+  if (!app.proof) return object;
+  const core::Proof& proof = *app.proof;
+  const Duration ago = host.now - proof.at;
+  object["state"] = proof.void_why.empty() ? "proven" : "expired";
+  object["what"] = proof.start ? "start" : "attach";
+  object["on"] = state.name(proof.on);
+  object["bytes"] = proof.bytes;
+  object["took_ms"] = rounded_ms(proof.took);
+  object["age_s"] = std::chrono::duration_cast<std::chrono::seconds>(ago).count();
+  object["at"] = wall_clock(-ago);
+  object["until"] = wall_clock(state.setup.app(app.id).proven_for - ago);
+  object["why"] = text_or_null(proof.void_why);
+  return object;
+}
+
+// The last rehearsal that ended; null: there was none since this daemon was started.
+json::value rehearsal_json(const core::State& state, const core::Application& app) {
+  if (!app.rehearsal) return nullptr;
+  const core::Rehearsal& done = *app.rehearsal;
+  json::array phases;
+  for (const core::Phase phase :
+       {core::Phase::attach, core::Phase::online, core::Phase::start, core::Phase::detach}) {
+    phases.push_back(json::object{{"name", core::phase_name(phase)},
+                                  {"ms", rounded_ms(done.phases[static_cast<std::size_t>(phase)])}});
+  }
+  return json::object{{"number", done.number},
+                      {"passed", done.passed()},
+                      {"why", text_or_null(done.failed)},
+                      {"on", state.name(done.on)},
+                      {"start", done.start},
+                      {"bytes", done.bytes},
+                      {"wanted_bytes", state.setup.app(app.id).desired_bytes},
+                      {"phases", std::move(phases)},
+                      {"total_ms", rounded_ms(done.ended - done.began)}};
+}
+
 json::object app_json(const core::State& state, const core::Application& app, const HostView& host) {
   const core::Protection protection = core::protection(state, app);
   const auto place = app.place();
@@ -44,6 +82,8 @@ json::object app_json(const core::State& state, const core::Application& app, co
   object["trouble"] = core::app_trouble(app);
   object["maintenance_until"] = maintenance_json(app.maintenance_until, host.now);
   object["maintenance"] = !core::hands_off(state, app).empty();
+  object["proven"] = proof_json(state, app, host);
+  object["rehearsal"] = rehearsal_json(state, app);
   object["hot_standby"] = state.setup.app(app.id).hot_standby;
   object["vcpus"] = state.setup.app(app.id).vcpus;
   object["vcpus_plugged"] = 0;
@@ -65,7 +105,10 @@ json::object guest_json(const core::State& state, const core::Guest& guest, cons
                       {"application_vcpus", core::application_vcpus(guest)},
                       {"host_bytes", host.guests.at(guest.id.value).host_bytes}};
   object["maintenance_until"] = maintenance_json(guest.maintenance_until, host.now);
-  if (const auto* ready = guest.ready()) object["available_bytes"] = ready->memory.available_bytes;
+  if (const auto* ready = guest.ready()) {
+    object["available_bytes"] = ready->memory.available_bytes;
+    object["total_bytes"] = ready->memory.total_bytes;  // MemTotal
+  }
   return object;
 }
 
@@ -73,7 +116,9 @@ json::object guest_json(const core::State& state, const core::Guest& guest, cons
 
 json::object status_json(const core::State& state, const HostView& host) {
   json::array apps;
-  for (const core::Application& app : state.apps) apps.push_back(app_json(state, app, host));
+  for (const core::Application& app : state.apps) {
+    if (!state.is_twin(app.id)) apps.push_back(app_json(state, app, host));
+  }
   json::array guests;
   for (const core::Guest& guest : state.guests) guests.push_back(guest_json(state, guest, host));
   return {{"applications", std::move(apps)},

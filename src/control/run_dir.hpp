@@ -18,6 +18,7 @@ struct RunFiles {
   [[nodiscard]] std::filesystem::path journal() const { return dir / "journal"; }
   [[nodiscard]] std::filesystem::path events() const { return dir / "events.jsonl"; }
   [[nodiscard]] std::filesystem::path maintenance() const { return dir / "maintenance"; }
+  [[nodiscard]] std::filesystem::path proofs() const { return dir / "proofs"; }
   [[nodiscard]] std::filesystem::path lock() const { return dir / "lock"; }
   [[nodiscard]] std::filesystem::path daemon_log() const { return dir / "understudyd.log"; }
   [[nodiscard]] std::filesystem::path gateway_log() const { return dir / "gateway.log"; }

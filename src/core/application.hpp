@@ -5,6 +5,7 @@
 #include "core/report.hpp"
 #include "core/setup.hpp"
 
+#include <array>
 #include <map>
 #include <optional>
 #include <string>
@@ -23,6 +24,9 @@ namespace understudy::core {
 //   Serving
 //
 // Whatever fails on the new guest leads back: the guest is fenced or made to let go, then Choosing again.
+//
+// The twin of a rehearsal goes the same way and never serves: from Engaging, or when it is healthy, it leaves
+// by Stopping and Releasing, or by Yielding when an application needs its guest (rehearsal.cpp).
 namespace move_step {
 
 struct Stopping {  // the application is being ended in a living OS
@@ -44,6 +48,7 @@ struct Resuming {
 };
 struct Choosing {
   std::string why_not_yet;
+  bool for_rehearsal = false;  // all that it waits for is that a rehearsal gets out of its way
 };
 struct Sizing {  // the new guest's OS computes what is missing
   GuestRun to;
@@ -62,12 +67,19 @@ struct Starting {
   Time deadline{};
   Bytes limit_bytes = 0;  // what it was told that it may use
 };
+// A twin only: nothing of it runs any more. Its areas, confirmed, wait in the guest for an application that
+// is on its way and may be placed there.
+struct Yielding {
+  GuestRun in;
+  Time deadline{};
+};
 
 }  // namespace move_step
 
-using MoveStep = std::variant<move_step::Stopping, move_step::Releasing, move_step::Fencing,
-                              move_step::Resuming, move_step::Choosing, move_step::Sizing,
-                              move_step::Plugging, move_step::Engaging, move_step::Starting>;
+using MoveStep =
+    std::variant<move_step::Stopping, move_step::Releasing, move_step::Fencing, move_step::Resuming,
+                 move_step::Choosing, move_step::Sizing, move_step::Plugging, move_step::Engaging,
+                 move_step::Starting, move_step::Yielding>;
 [[nodiscard]] const char* move_step_name(const MoveStep& step);
 
 struct Move {
@@ -75,6 +87,7 @@ struct Move {
   std::string cause;
   std::optional<GuestId> from;       // where it ran before; for the report
   std::optional<GuestId> preferred;  // a switchover's wish
+  bool after_rehearsal = false;      // a rehearsal came between: not placed before it is over
   bool yields = false;               // its areas are wanted by an application of higher priority
   std::string give_up;               // not empty: once it has left, it is not started again, and this is why
   Time mark{};                       // end of the last phase
@@ -112,6 +125,34 @@ struct Failed {  // given up until the operator starts it again; no area is its 
 
 using AppState = std::variant<app_state::Idle, app_state::Moving, app_state::Serving, app_state::Failed>;
 
+// Of a twin: the rehearsal under way. Of an application: the last one that ended.
+struct Rehearsal {
+  std::uint32_t number = 0;  // counts them since the daemon started
+  bool start = false;        // the application is started too
+  GuestId on;
+  std::optional<Bytes> spare_bytes;  // what the guest had available before it
+  bool ending = false;               // it stands in somebody's way: it goes no further
+  bool proven = false;               // it has come as far as it was to
+  std::string failed;                // why it did not pass; empty: nothing has gone wrong
+  Bytes bytes = 0;                   // of areas that were attached and confirmed
+  Time began{};
+  Time ended{};
+  std::array<Duration, kPhaseCount> phases{};
+
+  [[nodiscard]] bool passed() const { return proven && failed.empty(); }
+};
+
+// That a takeover worked when it was last tried.
+struct Proof {
+  Time at{};
+  bool start = false;  // the application was started; else its memory was attached, and no more
+  GuestId on;
+  Duration took{};
+  Bytes bytes = 0;
+  std::string image;     // what the guest had booted; empty: not known
+  std::string void_why;  // why it counts no more; empty: it counts
+};
+
 struct Application {
   AppId id;
   AppState state = app_state::Idle{};
@@ -126,6 +167,8 @@ struct Application {
   Measured placing;                       // from the choice of its guest until it served there
   std::vector<Time> takeovers;            // unplanned ones within the flap window
   std::optional<Time> maintenance_until;  // hands off until then
+  std::optional<Rehearsal> rehearsal;
+  std::optional<Proof> proof;
   AppRecord journalled;
 
   [[nodiscard]] app_state::Moving* moving() { return std::get_if<app_state::Moving>(&state); }

@@ -46,6 +46,7 @@ Time fault_began(Step& step, GuestRun run) {
 void handle(Step& step, const event::BringUp&) {
   for (Guest& guest : step.state.guests) guest.wanted = true;
   for (Application& app : step.state.apps) {
+    if (step.state.is_twin(app.id)) continue;
     if (std::holds_alternative<app_state::Idle>(app.state)) start(step, app, "first start");
     if (app.moving() != nullptr) app.wanted = true;  // it was going down
   }
@@ -54,6 +55,7 @@ void handle(Step& step, const event::BringUp&) {
 void handle(Step& step, const event::BringDown&) {
   for (Guest& guest : step.state.guests) guest.wanted = false;
   for (Application& app : step.state.apps) {
+    if (step.state.is_twin(app.id)) continue;  // it leaves by itself
     app.wanted = false;
     if (auto* serving = app.serving()) {
       const GuestRun on = serving->on;
@@ -69,7 +71,7 @@ void handle(Step& step, const event::BringDown&) {
 
 void handle(Step& step, const event::StartApp& event) {
   Application& app = step.state.app(event.app);
-  if (app.moving() != nullptr || app.serving() != nullptr) return;
+  if (app.moving() != nullptr || app.serving() != nullptr || step.state.is_twin(app.id)) return;
   start(step, app, "start asked for");
 }
 

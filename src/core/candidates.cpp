@@ -38,7 +38,35 @@ std::string not_ready(const State& state, const Guest& guest) {
   return std::visit(Why{name}, guest.state);
 }
 
+// What applications may count on of a rehearsal's areas, and the memory that its guest has beside them.
+struct Rehearsed {
+  std::uint32_t areas = 0;
+  std::uint32_t areas_here = 0;  // of those, in the guest that is asked about
+  std::optional<Bytes> spare_bytes;
+};
+
+Rehearsed what_rehearsals_have(const State& state, const Application& app, const Guest& guest,
+                               OfRehearsals of_rehearsals) {
+  Rehearsed had;
+  const Application* twin = rehearsal_under_way(state);
+  if (twin == nullptr || state.is_twin(app.id)) return had;
+  const bool here = twin->place() == guest.current();
+  if (here && twin->rehearsal) had.spare_bytes = twin->rehearsal->spare_bytes;
+  const bool yielded = here && twin->in_step<move_step::Yielding>() != nullptr;
+  if (of_rehearsals == OfRehearsals::only_yielded && !yielded) return had;
+  for (const Area& area : state.table.areas()) {
+    if (area.user != twin->id) continue;
+    ++had.areas;
+    had.areas_here += area.in == guest.current() ? 1 : 0;
+  }
+  return had;
+}
+
 }  // namespace
+
+Bytes base_use_bytes(Bytes available_bytes) {
+  return available_bytes - std::min(available_bytes, kHotplugSpareBytes + kMarginBytes);
+}
 
 Bytes usable_bytes(Bytes area_bytes) {
   return area_bytes - area_bytes / kMemmapDivisor;
@@ -54,7 +82,8 @@ std::string why_not(const State& state, const Application& app, const Guest& gue
   return why_not_after(state, app, guest, nullptr);
 }
 
-std::string why_not_after(const State& state, const Application& app, const Guest& guest, const Gain* gain) {
+std::string why_not_after(const State& state, const Application& app, const Guest& guest, const Gain* gain,
+                          OfRehearsals of_rehearsals) {
   std::string why = not_ready(state, guest);
   if (!why.empty()) return why;
   const std::string& name = state.name(guest.id);
@@ -69,16 +98,17 @@ std::string why_not_after(const State& state, const Application& app, const Gues
   const auto place = app.place();
   const std::size_t own = place ? state.table.in_use_by(app.id, *place).size() : 0;
   const std::size_t gained = gain != nullptr ? state.table.in_use_by(gain->victim, gain->from).size() : 0;
-  const std::size_t available = own + gained + areas_for(state, app).size();
-  const Bytes spare = guest.ready()->memory.available_bytes;
-  const Bytes in_base = spare - std::min(spare, kHotplugSpareBytes + kMarginBytes);
+  const Rehearsed rehearsed = what_rehearsals_have(state, app, guest, of_rehearsals);
+  const std::size_t available = own + gained + rehearsed.areas + areas_for(state, app).size();
+  const Bytes spare = rehearsed.spare_bytes.value_or(guest.ready()->memory.available_bytes);
+  const Bytes in_base = base_use_bytes(spare);
   if (available * usable + in_base < setup.minimum_bytes) {
     return "only " + format_size(available * area_bytes) + " of the pool could be given to " + setup.name +
            ", which needs " + format_size(setup.minimum_bytes);
   }
   const std::uint32_t slots = state.setup.guest(guest.id).slots;
   const std::uint32_t used =
-      state.table.count_in(guest.current()) -
+      state.table.count_in(guest.current()) - rehearsed.areas_here -
       (gain != nullptr && gain->from == guest.current() ? static_cast<std::uint32_t>(gained) : 0);
   const std::uint32_t free_slots = slots - std::min(slots, used);
   if (free_slots < available && free_slots * usable + in_base < setup.minimum_bytes) {

@@ -53,6 +53,7 @@ Outputs Core::step(Time now, const Event& event) {
 
 void Core::advance_all(Step& step) {
   end_maintenance(step);
+  advance_rehearsals(step);
   // Applications first: what they begin (a takeover) decides whether guests are cleared up or booted now.
   for (const AppId id : state_.by_priority()) advance(step, state_.app(id));
   const bool going_down =
@@ -64,6 +65,8 @@ void Core::advance_all(Step& step) {
     advance(step, guest);
     advance_vcpus(step, guest);
   }
+  // A guest that was given up just now has put its applications on their way.
+  advance_rehearsals(step);
 }
 
 void Core::record_changes(Outputs& out) {
@@ -93,6 +96,7 @@ std::optional<Time> Core::next_deadline() const {
   }
   for (const Application& app : state_.apps) take(deadline(state_, app));
   take(maintenance_end(state_));
+  take(rehearsals_deadline(state_));
   return first;
 }
 

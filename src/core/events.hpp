@@ -41,6 +41,19 @@ struct Maintenance {  // hands off a guest or an application for a while; it alw
   std::optional<AppId> app;
   Duration lasts{};  // 0: it is over
 };
+struct Rehearse {  // attach spare memory to the standby for real, and take it back
+  AppId app;
+  bool start = false;  // and start the application there, in isolation
+};
+struct Proven {  // a former daemon's rehearsal passed, so long ago
+  AppId app;
+  Duration ago{};
+  bool start = false;
+  GuestId on;
+  Duration took{};
+  Bytes bytes = 0;
+  std::string image;
+};
 struct DrillStarted {  // a fault is about to be caused on purpose; only dates the fault's detection
   GuestId guest;
   FaultKind kind;
@@ -49,6 +62,8 @@ struct DrillStarted {  // a fault is about to be caused on purpose; only dates t
 // ---- the hypervisor port ----
 struct GuestLaunched {  // the process runs and its monitor answers; the OS boots
   GuestRun run;
+  // Tells what it boots (kernel, agent, programs) from what it boots another time; empty: not known.
+  std::string image{};
 };
 struct LaunchFailed {  // no process is left
   GuestRun run;
@@ -254,16 +269,15 @@ namespace understudy::core {
 
 using event::MemoryReport;
 
-using Event =
-    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover,
-                 event::Maintenance, event::DrillStarted, event::GuestLaunched, event::LaunchFailed,
-                 event::GuestPanicked, event::GuestExited, event::GuestFenced, event::GuestAdopted,
-                 event::DumpDone, event::GuestGone, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,
-                 event::AreaUnplugged, event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged,
-                 event::AreaScrubbed, event::ScrubFailed, event::AddressRouted, event::AgentGreeted,
-                 event::AgentBeat, event::AgentLost, event::AgentMisbehaved, event::NeedStated,
-                 event::AreasEngaged, event::EngageFailed, event::AppServing, event::AppStartFailed,
-                 event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated,
-                 event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
+using Event = std::variant<
+    event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover, event::Maintenance,
+    event::Rehearse, event::Proven, event::DrillStarted, event::GuestLaunched, event::LaunchFailed,
+    event::GuestPanicked, event::GuestExited, event::GuestFenced, event::GuestAdopted, event::DumpDone,
+    event::GuestGone, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed, event::AreaUnplugged,
+    event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged, event::AreaScrubbed, event::ScrubFailed,
+    event::AddressRouted, event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
+    event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing, event::AppStartFailed,
+    event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated, event::AppStopped,
+    event::StopFailed, event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

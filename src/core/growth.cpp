@@ -23,10 +23,11 @@ void handle(Step& step, const event::AppWantsMemory& event) {
   Application& app = step.state.app(event.app);
   auto* serving = app.serving();
   if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch || serving->growing) return;
-  if (serving->unconfirmed) {
+  if (serving->unconfirmed || rehearsal_under_way(step.state) != nullptr) {
     serving->wants = event.more_bytes;
     return;
   }
+  serving->wants.reset();
   const AppSetup& setup = step.state.setup.app(app.id);
   serving->trouble = "out of memory";
   if (serving->limit_bytes >= setup.maximum_bytes) {
@@ -63,6 +64,13 @@ void handle(Step& step, const event::AppWantsMemory& event) {
             event.run.guest, app.id);
 }
 
+void grow_after_rehearsal(Step& step, Application& app) {
+  const auto* serving = app.serving();
+  if (!serving->wants || serving->unconfirmed || serving->growing) return;
+  if (rehearsal_under_way(step.state) != nullptr) return;
+  handle(step, event::AppWantsMemory{serving->on, app.id, app.epoch, *serving->wants});
+}
+
 void growth_plugged(Step& step, Application& app) {
   action::AskEngage ask{app.serving()->on, app.id, app.epoch, {}};
   for (const Area& area : step.state.table.areas()) {
@@ -77,6 +85,7 @@ void growth_plugged(Step& step, Application& app) {
 void growth_engaged(Step& step, Application& app, const event::AreasEngaged&) {
   auto* serving = app.serving();
   serving->growing.reset();
+  serving->wants.reset();
   std::vector<AreaId> added;
   for (const Area& area : step.state.table.areas()) {
     if (area.user == app.id && area.in == serving->on && area.state == AreaState::plugged)

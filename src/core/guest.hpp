@@ -89,6 +89,7 @@ struct Guest {
   GuestState state = guest_state::Off{};
   bool wanted = false;
   std::uint32_t bad_starts = 0;           // launches in a row that never became ready
+  std::string image;                      // what this run booted; empty: not known
   bool adopted = false;                   // this run: its agent has to be asked which applications it has
   std::optional<Time> state_due;          // while adopted: until when its agent has to say it
   std::map<AppId, AppVcpus> vcpus;        // of this run, beyond its base (vcpus.cpp)

@@ -38,7 +38,8 @@ Time fault_began(Guest& guest, Time fallback) {
 }
 
 bool takeover_under_way(const State& state) {
-  return std::any_of(state.apps.begin(), state.apps.end(), [](const Application& app) {
+  return std::any_of(state.apps.begin(), state.apps.end(), [&state](const Application& app) {
+    if (state.is_twin(app.id)) return false;
     return app.in_step<move_step::Sizing>() != nullptr || app.in_step<move_step::Plugging>() != nullptr ||
            app.in_step<move_step::Engaging>() != nullptr || app.in_step<move_step::Starting>() != nullptr;
   });
@@ -161,6 +162,7 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
       begin_move(step, app, why, guest.id, since, move_step::Fencing{run});
       count_takeover(step, app);
     } else {
+      if (step.state.is_twin(app.id)) rehearsal_fails(app, why);
       enter_fencing(step, app, run);
     }
   }
@@ -177,6 +179,7 @@ void handle(Step& step, const event::GuestLaunched& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || !std::holds_alternative<Launching>(guest->state)) return;
   guest->state = Booting{step.now + step.state.setup.guest(guest->id).boot_limit};
+  image_booted(step, *guest, event.image);
 }
 
 void handle(Step& step, const event::LaunchFailed& event) {

@@ -57,6 +57,7 @@ std::optional<GuestRun> Application::place() const {
     std::optional<GuestRun> operator()(const Plugging& s) const { return s.to; }
     std::optional<GuestRun> operator()(const Engaging& s) const { return s.to; }
     std::optional<GuestRun> operator()(const Starting& s) const { return s.to; }
+    std::optional<GuestRun> operator()(const Yielding& s) const { return s.in; }
   };
   if (const auto* s = serving()) return s->on;
   if (const auto* m = moving()) return std::visit(Where{}, m->move.step);
@@ -80,7 +81,8 @@ AppRecord Application::record() const {
     record.give_up = m->move.give_up;
     const auto* resuming = in_step<Resuming>();
     const bool leaves = in_step<Stopping>() != nullptr || in_step<Releasing>() != nullptr ||
-                        in_step<Fencing>() != nullptr || (resuming != nullptr && resuming->leaving);
+                        in_step<Fencing>() != nullptr || in_step<Yielding>() != nullptr ||
+                        (resuming != nullptr && resuming->leaving);
     record.state = in_step<Choosing>() != nullptr ? AppDurable::waiting
                    : leaves                       ? AppDurable::leaving
                                                   : AppDurable::moving;
@@ -131,7 +133,7 @@ void guest_stopped(Step& step, Application& app, GuestRun run) {
   if (fencing != nullptr && fencing->from == run) {
     Move& move = app.moving()->move;
     move.lap(Phase::fence, step.now);
-    step.state.clearing.add(move.report.total());
+    if (!step.state.is_twin(app.id)) step.state.clearing.add(move.report.total());
     enter_choosing(step, app);
   } else if (app.moving() == nullptr) {
     // What this guest had kept of an application that went on without it, or that is stopped.
@@ -147,6 +149,7 @@ void release_finished(Step& step, Application& app) {
 void handle(Step& step, const event::AppStopped& event) {
   Application* app = expect<Stopping>(step, event);
   if (app == nullptr) return;
+  if (step.state.is_twin(app->id)) return rehearsal_stopped(step, *app, event.run);
   if (!app->wanted) {
     // It goes down with its guest, which gives its areas back when it is stopped.
     app->state = app_state::Idle{};

@@ -31,7 +31,8 @@ Application* expect(Step& step, const Answer& answer) {
 
 // The guest on which the application may be placed now. A first start waits for a preferred guest that is
 // still coming up for the first time; a takeover takes the first that can.
-const Guest* choose(const State& state, const Application& app, const Move& move, std::string& why) {
+const Guest* choose(const State& state, const Application& app, const Move& move, std::string& why,
+                    bool& for_rehearsal) {
   const AppSetup& setup = state.setup.app(app.id);
   std::vector<GuestId> order = setup.guests;
   if (!setup.hot_standby) order.resize(1);
@@ -42,8 +43,12 @@ const Guest* choose(const State& state, const Application& app, const Move& move
   why.clear();
   for (const GuestId id : order) {
     const Guest& guest = state.guest(id);
-    const std::string reason = why_not(state, app, guest);
-    if (reason.empty()) return &guest;
+    std::string reason = why_not(state, app, guest);
+    if (reason.empty()) {
+      if (!must_wait_for_rehearsal(state, app, guest)) return &guest;
+      for_rehearsal = true;
+      reason = state.name(id) + " is free for it as soon as a rehearsal has ended";
+    }
     if (!why.empty()) why += "; ";
     why += reason;
     if (!move.from && guest.coming_up() && guest.run == 1) return nullptr;
@@ -96,11 +101,16 @@ std::optional<std::vector<AreaId>> grant(const State& state, const Application& 
                                          Bytes missing_bytes) {
   const AppSetup& setup = state.setup.app(app.id);
   const Bytes usable = usable_bytes(state.setup.pool.area_bytes);
-  std::vector<AreaId> areas = areas_for(state, app);
+  std::vector<AreaId> areas =
+      state.is_twin(app.id) ? areas_for_rehearsal(state, to.guest) : areas_for(state, app);
   if (areas.size() > free_slots(state, to)) areas.resize(free_slots(state, to));
   // A guest cannot ask for more than the application is entitled to, whatever it claims.
   const Bytes area_bytes = state.setup.pool.area_bytes;
-  const Bytes entitled = (setup.desired_bytes + usable - 1) / usable * area_bytes;
+  Bytes entitled = (setup.desired_bytes + usable - 1) / usable * area_bytes;
+  // What it took over from a rehearsal it has already.
+  for (const AreaId id : state.table.in_use_by(app.id, to)) {
+    if (state.table.area(id).state == AreaState::engaged) entitled -= std::min(entitled, area_bytes);
+  }
   const Bytes missing = std::min(missing_bytes, entitled);
   const std::size_t needed = (missing + area_bytes - 1) / area_bytes;
   // Plugged by a daemon that died before they were all there: its OS does not count them yet.
@@ -114,7 +124,7 @@ std::optional<std::vector<AreaId>> grant(const State& state, const Application& 
     return areas;
   }
   const Bytes in_base = setup.desired_bytes - std::min(setup.desired_bytes, usable_bytes(missing));
-  if ((areas.size() + there) * usable + in_base < setup.minimum_bytes) return std::nullopt;
+  if ((areas.size() + there) * usable + in_base < minimum_bytes(state, app)) return std::nullopt;
   return areas;
 }
 
@@ -144,11 +154,13 @@ bool areas_short(const State& state, const Application& app) {
 }
 
 void advance_choosing(Step& step, Application& app, Choosing& choosing) {
+  if (step.state.is_twin(app.id)) return place_rehearsal(step, app);
   if (!app.wanted) {
     for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
     app.state = app_state::Idle{};
     return;
   }
+  choosing.for_rehearsal = false;
   if (!step.state.journal_trouble.empty()) {
     choosing.why_not_yet = step.state.journal_trouble;
     return;
@@ -156,9 +168,10 @@ void advance_choosing(Step& step, Application& app, Choosing& choosing) {
   Move& move = app.moving()->move;
   std::string why = hands_off(step.state, app);
   const bool may_move = why.empty();
-  const Guest* to = may_move ? choose(step.state, app, move, why) : nullptr;
+  const Guest* to = may_move ? choose(step.state, app, move, why, choosing.for_rehearsal) : nullptr;
   if (to == nullptr) {
-    if (may_move && areas_short(step.state, app)) preempt(step, app);
+    const bool rehearsed = rehearsal_under_way(step.state) != nullptr;
+    if (may_move && !rehearsed && areas_short(step.state, app)) preempt(step, app);
     if (choosing.why_not_yet != why && move.from) {
       step.note(Severity::warning, "takeover-waits", step.state.name(app.id) + " waits: " + why, std::nullopt,
                 app.id);
@@ -166,13 +179,8 @@ void advance_choosing(Step& step, Application& app, Choosing& choosing) {
     choosing.why_not_yet = why;
     return;
   }
-  ++app.epoch;
-  move.report.to = to->id;
-  move.report.epoch = app.epoch;
-  move.placed_at = step.now;
-  enter_sizing(step, app, to->current());
-  step.note(Severity::info, "app-placing", step.state.name(app.id) + " goes to " + step.state.name(to->id),
-            to->id, app.id);
+  take_areas_of_rehearsal(step, app, *to);
+  place(step, app, *to);
 }
 
 void condemn_slow(Step& step, Application& app, GuestRun to, const char* what) {
@@ -193,8 +201,20 @@ const char* move_step_name(const MoveStep& step) {
     const char* operator()(const Plugging&) const { return "attaching"; }
     const char* operator()(const Engaging&) const { return "onlining"; }
     const char* operator()(const Starting&) const { return "starting"; }
+    const char* operator()(const Yielding&) const { return "yielding"; }
   };
   return std::visit(Names{}, step);
+}
+
+void place(Step& step, Application& app, const Guest& to) {
+  Move& move = app.moving()->move;
+  ++app.epoch;
+  move.report.to = to.id;
+  move.report.epoch = app.epoch;
+  move.placed_at = step.now;
+  enter_sizing(step, app, to.current());
+  step.note(Severity::info, "app-placing", step.state.name(app.id) + " goes to " + step.state.name(to.id),
+            to.id, app.id);
 }
 
 void enter_starting(Step& step, Application& app, GuestRun to, Bytes limit_bytes) {
@@ -230,6 +250,7 @@ Move& begin_move(Step& step, Application& app, const std::string& cause, std::op
 }
 
 void enter_choosing(Step& step, Application& app) {
+  if (step.state.is_twin(app.id)) return rehearsal_over(step, app);
   Move& move = app.moving()->move;
   if (!move.give_up.empty()) {
     for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
@@ -251,6 +272,18 @@ void handle(Step& step, const event::NeedStated& event) {
   const GuestRun to = event.run;
   Table& table = step.state.table;
   const std::optional<std::vector<AreaId>> grantable = grant(step.state, *app, to, event.missing_bytes);
+  const bool twin = step.state.is_twin(app->id);
+  if (twin && (!grantable || grantable->empty()) && event.missing_bytes > 0) {
+    rehearsal_fails(*app, "too few unused areas are left for it");
+    enter_releasing(step, *app, to);
+    return;
+  }
+  if (!grantable && rehearsal_under_way(step.state) != nullptr) {
+    // What it lacks is what the rehearsal has, and is about to have no more.
+    app->moving()->move.after_rehearsal = true;
+    enter_releasing(step, *app, to);
+    return;
+  }
   if (!grantable) {
     avoid(step, *app, to.guest);
     step.note(Severity::error, "no-memory",
@@ -279,6 +312,13 @@ void handle(Step& step, const event::NeedStated& event) {
   move.step = Plugging{to, step.now + kPluggingLimit};
   if (granted.empty() && table.in_use_by(app->id, to).empty()) {
     move.lap(Phase::attach, step.now);
+    if (twin && !app->rehearsal->start) {
+      rehearsal_fails(*app, step.state.name(to.guest) +
+                                " has memory enough without any area, so there is nothing to attach; "
+                                "rehearse it with --start");
+      enter_releasing(step, *app, to);
+      return;
+    }
     enter_starting(step, *app, to, step.state.setup.app(app->id).desired_bytes);
     return;
   }
@@ -373,6 +413,7 @@ void handle(Step& step, const event::AreasEngaged& event) {
   app->moving()->move.lap(Phase::online, step.now);
   const Bytes desired = step.state.setup.app(app->id).desired_bytes;
   const Bytes limit = std::min(desired, std::max(usable, event.memory.available_bytes));
+  if (step.state.is_twin(app->id)) return rehearsal_engaged(step, *app, event.run, limit);
   enter_starting(step, *app, event.run, limit);
 }
 
@@ -404,6 +445,7 @@ void handle(Step& step, const event::AppServing& event) {
   }
   Application* app = expect<Starting>(step, event);
   if (app == nullptr) return;
+  if (step.state.is_twin(app->id)) return rehearsal_healthy(step, *app, event.run);
   const Bytes limit_bytes = app->in_step<Starting>()->limit_bytes;
   Move move = std::move(app->moving()->move);
   move.lap(Phase::start, step.now);
@@ -448,6 +490,12 @@ void handle(Step& step, const event::AddressRouted& event) {
 void handle(Step& step, const event::AppStartFailed& event) {
   Application* app = expect<Starting>(step, event);
   if (app == nullptr) return;
+  if (step.state.is_twin(app->id)) {
+    app->moving()->move.lap(Phase::start, step.now);
+    rehearsal_fails(*app, "it could not be started: " + event.why);
+    enter_releasing(step, *app, event.run);
+    return;
+  }
   avoid(step, *app, event.run.guest);
   step.note(Severity::error, "app-start-failed",
             step.state.name(app->id) + " could not be started on " + step.state.name(event.run.guest) + ": " +
@@ -462,6 +510,7 @@ void advance(Step& step, Application& app) {
     condemn_slow(step, app, serving->on, " did not take more memory for ");
     return;
   }
+  if (serving != nullptr) return grow_after_rehearsal(step, app);
   if (auto* choosing = app.in_step<Choosing>()) {
     advance_choosing(step, app, *choosing);
   } else if (auto* sizing = app.in_step<Sizing>()) {
@@ -474,13 +523,20 @@ void advance(Step& step, Application& app) {
   } else if (auto* starting = app.in_step<Starting>()) {
     if (step.now < starting->deadline) return;
     // It may run half way: it must be gone for certain before it is started anywhere.
-    avoid(step, app, starting->to.guest);
+    if (step.state.is_twin(app.id)) {
+      rehearsal_fails(
+          app, "it was not healthy within " + format_duration(step.state.setup.app(app.id).start_limit));
+    } else {
+      avoid(step, app, starting->to.guest);
+    }
     enter_stopping(step, app, starting->to);
   } else if (auto* stopping = app.in_step<Stopping>()) {
     if (step.now >= stopping->deadline) condemn_slow(step, app, stopping->from, " did not end ");
   } else if (auto* releasing = app.in_step<Releasing>()) {
     if (step.now >= releasing->deadline)
       condemn_slow(step, app, releasing->from, " did not let go of the areas of ");
+  } else if (app.in_step<Yielding>() != nullptr) {
+    advance_yielding(step, app);
   }
 }
 
@@ -513,6 +569,7 @@ std::optional<Time> deadline(const State& state, const Application& app) {
     std::optional<Time> operator()(const Plugging& step) const { return step.deadline; }
     std::optional<Time> operator()(const Engaging& step) const { return step.deadline; }
     std::optional<Time> operator()(const Starting& step) const { return step.deadline; }
+    std::optional<Time> operator()(const Yielding& step) const { return step.deadline; }
   };
   if (const auto* serving = app.serving()) return serving->growing;
   const auto* moving = app.moving();

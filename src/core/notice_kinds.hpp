@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 51> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 55> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -49,6 +49,10 @@ inline constexpr std::array<std::string_view, 51> kNoticeKinds{"agent-misbehaved
                                                                "plug-failed",
                                                                "prepare-failed",
                                                                "prepared",
+                                                               "proof-expired",
+                                                               "rehearsal-began",
+                                                               "rehearsal-failed",
+                                                               "rehearsal-passed",
                                                                "released-in-part",
                                                                "scrub-failed",
                                                                "takeover-begun",

@@ -15,6 +15,11 @@ namespace {
 using guest_state::Adopting;
 using move_step::Resuming;
 
+bool move_of_twin(const AppRecord& record) {
+  return record.state == AppDurable::waiting || record.state == AppDurable::moving ||
+         record.state == AppDurable::leaving;
+}
+
 struct Restore {
   State& state;
 
@@ -48,7 +53,8 @@ struct Restore {
     const bool placed = record.state == AppDurable::moving || record.state == AppDurable::serving ||
                         record.state == AppDurable::leaving;
     if (record.app.value >= state.apps.size() ||
-        (record.in && record.in->guest.value >= state.guests.size()) || record.in.has_value() != placed) {
+        (record.in && record.in->guest.value >= state.guests.size()) || record.in.has_value() != placed ||
+        (state.is_twin(record.app) && record.state == AppDurable::serving)) {
       return failure("the journal contradicts itself about application " + std::to_string(record.app.value));
     }
     Application& app = state.app(record.app);
@@ -64,6 +70,13 @@ struct Restore {
     move.report.from = record.from;
     move.report.epoch = record.epoch;
     if (record.in) move.report.to = record.in->guest;
+    if (state.is_twin(record.app) && move_of_twin(record)) {
+      app.rehearsal.emplace();
+      app.rehearsal->ending = true;
+      app.rehearsal->failed = "the daemon was started again meanwhile";
+      if (record.to) app.rehearsal->on = *record.to;
+      if (record.in) app.rehearsal->on = record.in->guest;
+    }
     switch (record.state) {
       case AppDurable::idle: break;
       case AppDurable::failed: app.state = app_state::Failed{record.cause}; break;
@@ -73,7 +86,8 @@ struct Restore {
         break;
       case AppDurable::moving:
       case AppDurable::leaving:
-        move.step = Resuming{*record.in, record.state == AppDurable::leaving};
+        // A rehearsal is never gone on with.
+        move.step = Resuming{*record.in, record.state == AppDurable::leaving || state.is_twin(record.app)};
         app.state = app_state::Moving{std::move(move)};
         break;
       case AppDurable::serving: {
@@ -201,6 +215,10 @@ void handle(Step& step, const event::Resume&) {
     const auto place = app.place();
     // Its guest was never recorded as started: then neither was it.
     if (place && step.state.living(*place) == nullptr) {
+      if (step.state.is_twin(app.id)) {
+        rehearsal_over(step, app);
+        continue;
+      }
       begin_move(step, app, "its guest is gone", place->guest, step.now, move_step::Choosing{});
     }
   }

@@ -4,6 +4,7 @@
 #include "core/ids.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,9 @@ struct AppSetup {
       5;  // unplanned takeovers within flap_window after which it is given up; 0: never
   Duration flap_window = std::chrono::minutes(10);
   bool has_address = false;
+  Duration proven_for = std::chrono::hours(7 * 24);  // how long a passed rehearsal counts
+  // Not an application of the operator's but the twin of this one: its stand-in for rehearsals.
+  std::optional<AppId> rehearses;
 };
 
 struct Setup {
@@ -65,5 +69,11 @@ struct Setup {
   [[nodiscard]] const GuestSetup& guest(GuestId id) const { return guests.at(id.value); }
   [[nodiscard]] const AppSetup& app(AppId id) const { return apps.at(id.value); }
 };
+
+// The same with a twin for every hot standby application, behind all others and in their order: what a
+// rehearsal places, starts and takes back instead of the application itself, by the same code
+// (core/rehearsal.cpp).
+[[nodiscard]] Setup with_rehearsals(Setup setup);
+[[nodiscard]] std::optional<AppId> twin_of(const Setup& setup, AppId app);
 
 }  // namespace understudy::core

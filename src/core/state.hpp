@@ -17,9 +17,11 @@ struct State {
   Table table;
   std::vector<Guest> guests;
   std::vector<Application> apps;
-  Time now{};                   // of the latest step
-  Measured clearing;            // from the failure of a guest until it was verified stopped
-  std::string journal_trouble;  // why no move may begin; empty: none
+  Time now{};                       // of the latest step
+  Measured clearing;                // from the failure of a guest until it was verified stopped
+  std::string journal_trouble;      // why no move may begin; empty: none
+  std::uint32_t rehearsals = 0;     // since the daemon started
+  std::uint32_t proof_changes = 0;  // how often a proof was made or became void
 
   explicit State(Setup s);
   [[nodiscard]] Guest& guest(GuestId id) { return guests.at(id.value); }
@@ -28,6 +30,8 @@ struct State {
   [[nodiscard]] const Application& app(AppId id) const { return apps.at(id.value); }
   [[nodiscard]] const std::string& name(GuestId id) const { return setup.guest(id).name; }
   [[nodiscard]] const std::string& name(AppId id) const { return setup.app(id).name; }
+  // Not the operator's, but the stand-in of one for rehearsals.
+  [[nodiscard]] bool is_twin(AppId id) const { return setup.app(id).rehearses.has_value(); }
   // The guest if `run` is its present life; late words of a former life find nothing.
   [[nodiscard]] Guest* living(GuestRun run);
   // Applications with the higher priority first, then in the file's order.
@@ -85,6 +89,7 @@ void handle(Step&, const event::AddressRouted&);
 Move& begin_move(Step&, Application&, const std::string& cause, std::optional<GuestId> from, Time since,
                  MoveStep first);
 void enter_choosing(Step&, Application&);
+void place(Step&, Application&, const Guest& to);  // the choice is made
 void enter_sizing(Step&, Application&, GuestRun to);
 void enter_starting(Step&, Application&, GuestRun to, Bytes limit_bytes);
 void advance(Step&, Application&);  // choosing, deadlines
@@ -117,6 +122,8 @@ inline void handle(Step&, const event::Tick&) {}
 // growth.cpp
 inline constexpr Duration kGrowthLimit = std::chrono::seconds(20);  // until its guest has confirmed it
 void handle(Step&, const event::AppWantsMemory&);
+// What it asked for while a rehearsal was under way.
+void grow_after_rehearsal(Step&, Application&);
 void growth_plugged(Step&, Application&);  // one more of its areas is in
 void growth_engaged(Step&, Application&, const event::AreasEngaged&);
 
@@ -142,6 +149,35 @@ void end_maintenance(Step&);
 // When the next maintenance ends.
 [[nodiscard]] std::optional<Time> maintenance_end(const State&);
 
+// rehearsal.cpp
+void handle(Step&, const event::Rehearse&);
+void handle(Step&, const event::Proven&);
+// Before the applications: ends a rehearsal that stands in somebody's way, and proofs whose time is up.
+void advance_rehearsals(Step&);
+[[nodiscard]] std::optional<Time> rehearsals_deadline(const State&);
+// The twin that is on its way in or out; none: no rehearsal is under way.
+[[nodiscard]] const Application* rehearsal_under_way(const State&);
+// Why the application cannot be rehearsed now, and what to do about it; empty: it can be.
+[[nodiscard]] std::string why_no_rehearsal(const State&, const Application&, bool start);
+// Unused areas that a rehearsal may have in this guest: none that would have to be zeroed first.
+[[nodiscard]] std::vector<AreaId> areas_for_rehearsal(const State&, GuestId);
+// What the application of this twin has to have, for what is being rehearsed.
+[[nodiscard]] Bytes minimum_bytes(const State&, const Application&);
+// Whether an application that could be placed in this guest has to wait for a rehearsal to end first.
+[[nodiscard]] bool must_wait_for_rehearsal(const State&, const Application&, const Guest&);
+// What a rehearsal has in the guest where the application is being placed becomes the application's.
+void take_areas_of_rehearsal(Step&, Application&, const Guest& to);
+// Steps of a twin, where it does not go on as an application would.
+void place_rehearsal(Step&, Application&);
+void rehearsal_engaged(Step&, Application&, GuestRun in, Bytes limit_bytes);
+void rehearsal_healthy(Step&, Application&, GuestRun in);
+void rehearsal_stopped(Step&, Application&, GuestRun in);
+void rehearsal_fails(Application&, const std::string& why);  // the first reason is the one
+void rehearsal_over(Step&, Application&);                    // nothing of it is left anywhere
+void advance_yielding(Step&, Application&);
+// The guest boots something else than what was proven.
+void image_booted(Step&, Guest&, const std::string& image);
+
 // candidates.cpp
 // What keeps this guest from taking the application over now; empty: nothing.
 [[nodiscard]] std::string why_not(const State&, const Application&, const Guest&);
@@ -150,10 +186,15 @@ struct Gain {
   AppId victim;
   GuestRun from;
 };
-[[nodiscard]] std::string why_not_after(const State&, const Application&, const Guest&, const Gain*);
+// What a rehearsal has is given up for any application: counted as had, but for a placing that does not wait.
+enum class OfRehearsals { counts, only_yielded };
+[[nodiscard]] std::string why_not_after(const State&, const Application&, const Guest&, const Gain*,
+                                        OfRehearsals = OfRehearsals::counts);
 // The areas that could be given to the application now: its own first, then unused ones.
 [[nodiscard]] std::vector<AreaId> areas_for(const State&, const Application&);
 // What one area adds to a guest's usable memory: memmap_on_memory keeps 64 B of each 4 KiB page of it.
 [[nodiscard]] Bytes usable_bytes(Bytes area_bytes);
+// What an application may use of the base memory of a guest that has so much available.
+[[nodiscard]] Bytes base_use_bytes(Bytes available_bytes);
 
 }  // namespace understudy::core

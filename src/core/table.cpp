@@ -106,6 +106,12 @@ void Table::keep(AreaId id) {
   changed(id);
 }
 
+void Table::hand_over(AreaId id, AppId to) {
+  US_CHECK(at(id).state == AreaState::engaged);
+  at(id).user = to;
+  changed(id);
+}
+
 void Table::begin_unplug(AreaId id) {
   const AreaState state = at(id).state;
   US_CHECK(state == AreaState::plugged || state == AreaState::engaged || state == AreaState::releasing);

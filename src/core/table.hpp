@@ -44,6 +44,7 @@ class Table {
   void engaged(AreaId id);                                              // plugged -> engaged
   void begin_release(AreaId id);                                        // plugged, engaged -> releasing
   void keep(AreaId id);                    // releasing -> plugged: its guest did not let go of it
+  void hand_over(AreaId id, AppId to);     // engaged, of a rehearsal -> engaged, of an application
   void begin_unplug(AreaId id);            // plugged, engaged, releasing -> unplugging
   void unplugged(AreaId id);               // unplugging -> held
   void guest_stopped(GuestRun run);        // verified: everything in it -> held

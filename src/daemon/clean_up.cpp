@@ -67,10 +67,10 @@ Result<void> remove_all(const std::filesystem::path& run_dir) {
   std::error_code error;
   for (const auto& file :
        {files.journal(), std::filesystem::path(files.journal().string() + ".new"), files.events(),
-        files.maintenance(), std::filesystem::path(files.maintenance().string() + ".new"),
-        files.control_socket(), files.gateway_socket(), files.gateway_log(), files.daemon_log(),
-        run_dir / "understudyd.pid", run_dir / kPoolFile, run_dir / qemu::kUsersFile, run_dir / "guests",
-        files.lock()}) {
+        files.maintenance(), std::filesystem::path(files.maintenance().string() + ".new"), files.proofs(),
+        std::filesystem::path(files.proofs().string() + ".new"), files.control_socket(),
+        files.gateway_socket(), files.gateway_log(), files.daemon_log(), run_dir / "understudyd.pid",
+        run_dir / kPoolFile, run_dir / qemu::kUsersFile, run_dir / "guests", files.lock()}) {
     std::filesystem::remove_all(file, error);
     if (error) return failure("cannot remove " + file.string() + ": " + error.message());
   }

@@ -33,7 +33,7 @@ std::string joined(const config::Errors& errors) {
 Daemon::Daemon(Options options, config::Config config)
     : options_(std::move(options)),
       config_(std::move(config)),
-      setup_(config_.setup()),
+      setup_(core::with_rehearsals(config_.setup())),
       files_{options_.run_dir} {}
 
 Daemon::~Daemon() = default;
@@ -70,7 +70,10 @@ Result<void> Daemon::prepare() {
   if (auto done = open_gateway(); !done) return done;
   engine_ = std::make_unique<engine::Engine>(
       *core_, engine::Ports{*clock_, *journal_, *gateway_, *hypervisor_, *links_, *pool_, *log_});
-  engine_->after_step = [this] { finish_if_down(); };
+  engine_->after_step = [this] {
+    remember_proofs();
+    finish_if_down();
+  };
   auto server = control::Server::create(loop_, files_.control_socket(), *log_,
                                         [this](const control::Command& command) { return handle(command); });
   if (!server) return tl::unexpected(server.error());
@@ -235,6 +238,7 @@ int Daemon::run() {
                                {},
                                {}});
   if (!journal_->rows().empty()) engine_->deliver(core::event::Resume{});
+  resume_proofs();
   resume_maintenance();  // before the loop tells of anything that has failed
   engine_->deliver(core::event::BringUp{});
   loop_.run();

@@ -63,6 +63,10 @@ class Daemon {
   [[nodiscard]] Result<void> remember_maintenance();
   // What a former daemon was told; those whose time is up are left out.
   void resume_maintenance();
+  [[nodiscard]] Result<boost::json::value> handle_rehearse(const control::command::Rehearse& command);
+  // The file of what rehearsals have proven, when that has changed.
+  void remember_proofs();
+  void resume_proofs();
   [[nodiscard]] Result<boost::json::value> handle_report(const control::command::Report& command);
   [[nodiscard]] Result<core::AppId> app_named(const std::string& name) const;
   [[nodiscard]] control::HostView host_view();
@@ -90,6 +94,7 @@ class Daemon {
   std::unique_ptr<control::Server> server_;
   boost::asio::signal_set signals_{loop_};
   bool going_down_ = false;
+  std::uint32_t proofs_remembered_ = 0;  // core::State::proof_changes when the file was written
 };
 
 }  // namespace understudy::daemon

@@ -4,8 +4,12 @@
 #include "daemon/daemon.hpp"
 #include "daemon/host_use.hpp"
 #include "daemon/maintenance_file.hpp"
+#include "daemon/proof_file.hpp"
+
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace understudy::daemon {
 
@@ -14,7 +18,7 @@ using core::FaultKind;
 
 Result<core::AppId> Daemon::app_named(const std::string& name) const {
   std::string known;
-  for (std::uint32_t i = 0; i < setup_.apps.size(); ++i) {
+  for (std::uint32_t i = 0; i < config_.applications.size(); ++i) {
     if (setup_.apps[i].name == name) return core::AppId{i};
     known += (known.empty() ? "" : ", ") + setup_.apps[i].name;
   }
@@ -39,6 +43,7 @@ Result<json::value> Daemon::handle(const control::Command& command) {
     Answer operator()(const control::command::Fault& c) const { return daemon.handle_fault(c); }
     Answer operator()(const control::command::Start& c) const { return daemon.handle_start(c); }
     Answer operator()(const control::command::Maintenance& c) const { return daemon.handle_maintenance(c); }
+    Answer operator()(const control::command::Rehearse& c) const { return daemon.handle_rehearse(c); }
     Answer operator()(const control::command::Down&) const {
       daemon.going_down_ = true;
       daemon.engine_->deliver(core::event::BringDown{});
@@ -114,6 +119,7 @@ Result<json::value> Daemon::handle_maintenance(const control::command::Maintenan
     was |= guest.maintenance_until.has_value();
   }
   for (const core::Application& app : core_->state().apps) {
+    if (core_->state().is_twin(app.id)) continue;
     const std::string& name = core_->state().name(app.id);
     known += ", " + name;
     if (name != command.target) continue;
@@ -153,6 +159,43 @@ void Daemon::resume_maintenance() {
     const auto left = std::chrono::ceil<std::chrono::seconds>(row.until - std::chrono::system_clock::now());
     const Duration lasts = std::min<Duration>(left, control::kLongestMaintenance);
     if (lasts > Duration{}) (void)handle_maintenance({row.name, lasts});
+  }
+}
+
+Result<json::value> Daemon::handle_rehearse(const control::command::Rehearse& command) {
+  const auto named = app_named(command.app);
+  if (!named) return tl::unexpected(named.error());
+  const std::string why = core::why_no_rehearsal(core_->state(), core_->state().app(*named), command.start);
+  if (!why.empty()) return failure("not now: " + why);
+  engine_->deliver(core::event::Rehearse{*named, command.start});
+  return json::value(json::object{{"rehearsal", core_->state().rehearsals}});
+}
+
+void Daemon::remember_proofs() {
+  const core::State& state = core_->state();
+  if (std::exchange(proofs_remembered_, state.proof_changes) == state.proof_changes) return;
+  std::vector<ProofRow> rows;
+  for (const core::Application& app : state.apps) {
+    if (!app.proof || !app.proof->void_why.empty()) continue;
+    const core::Proof& proof = *app.proof;
+    rows.push_back({state.name(app.id), state.name(proof.on),
+                    std::chrono::system_clock::now() - (clock_->now() - proof.at), proof.start, proof.took,
+                    proof.bytes, definition_stamp(config_.applications.at(app.id.value)), proof.image});
+  }
+  const Result<void> written = write_proofs(files_.proofs(), rows);
+  if (!written) fmt::print(stderr, "{}: the next daemon will not know it\n", written.error().message);
+}
+
+void Daemon::resume_proofs() {
+  for (const ProofRow& row : read_proofs(files_.proofs())) {
+    const auto named = app_named(row.app);
+    const auto ago = std::chrono::duration_cast<Duration>(std::chrono::system_clock::now() - row.at);
+    if (!named || ago < Duration{}) continue;  // a clock that was set back: how old it is nobody knows
+    if (row.definition != definition_stamp(config_.applications.at(named->value))) continue;
+    for (const core::Guest& guest : core_->state().guests) {
+      if (core_->state().name(guest.id) != row.guest) continue;
+      engine_->deliver(core::event::Proven{*named, ago, row.start, guest.id, row.took, row.bytes, row.image});
+    }
   }
 }
 

@@ -43,14 +43,16 @@ protocol::Application definition_of(const config::Application& app, std::uint32_
   out.start_limit_ms = std::max<std::uint64_t>(1, milliseconds(app.start_limit));
   out.stop_limit_ms = milliseconds(app.stop_limit);
   out.hot_standby = app.hot_standby;
+  out.scratch = app.rehearsal_scratch;
   return out;
 }
 
 }  // namespace
 
 bool listed(const config::Config& config, core::GuestId guest, std::uint32_t app) {
-  if (app >= config.applications.size()) return false;
-  const auto& guests = config.applications[app].guests;
+  const auto application = config.application_of(app);
+  if (!application) return false;
+  const auto& guests = config.applications[*application].guests;
   return std::find(guests.begin(), guests.end(), guest) != guests.end();
 }
 
@@ -61,8 +63,9 @@ protocol::to_agent::Welcome welcome_for(const config::Config& config, core::Gues
   welcome.run = run.run;
   welcome.beat_interval_ms = std::max<std::uint64_t>(1, milliseconds(guest.heartbeat.interval));
   for (std::uint32_t app = 0; app < config.applications.size(); ++app) {
-    if (listed(config, run.guest, app))
-      welcome.applications.push_back(definition_of(config.applications[app], app));
+    if (!listed(config, run.guest, app)) continue;
+    welcome.applications.push_back(definition_of(config.applications[app], app));
+    welcome.applications.back().rehearsal = config.twin_of(app).value_or(0);
   }
   return welcome;
 }

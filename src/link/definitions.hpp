@@ -6,7 +6,7 @@
 
 namespace understudy::link {
 
-// Whether the application may run in the guest; false for numbers that do not exist.
+// Whether the application (or the twin of one) may run in the guest; false for numbers that do not exist.
 [[nodiscard]] bool listed(const config::Config& config, core::GuestId guest, std::uint32_t app);
 
 // What a guest is told of the applications that list it, and of itself.

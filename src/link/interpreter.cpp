@@ -66,7 +66,7 @@ Meaning Interpreter::interpret(const protocol::FromAgent& message, Requests& req
 }
 
 const std::string& Interpreter::name(protocol::AppNumber app) const {
-  return config_.applications.at(app).name;
+  return config_.applications.at(config_.application_of(app).value()).name;
 }
 
 std::string Interpreter::doubt(std::uint64_t total_bytes, std::uint64_t available_bytes) const {

@@ -104,6 +104,8 @@ void fields(Io& io, M& m) {
   io.number("start_limit_ms", m.start_limit_ms, kMaxDurationMs, 1);
   io.number("stop_limit_ms", m.stop_limit_ms, kMaxDurationMs);
   io.flag("hot_standby", m.hot_standby);
+  io.number("rehearsal", m.rehearsal, kMaxNumber);
+  io.exacts("scratch", m.scratch, kMaxScratch, kMaxArgumentBytes);
 }
 template <class Io, Is<Area> M>
 void fields(Io& io, M& m) {
@@ -283,7 +285,7 @@ void fields(Io& io, M& m) {
 }
 template <class Io, Is<from_agent::State> M>
 void fields(Io& io, M& m) {
-  io.list("apps", m.apps, kMaxApplications);
+  io.list("apps", m.apps, kMaxStates);
 }
 template <class Io, Is<from_agent::Log> M>
 void fields(Io& io, M& m) {

@@ -7,7 +7,7 @@
 // What either side of the agent protocol may send at most. A message beyond a limit is refused as a whole.
 namespace understudy::protocol {
 
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 inline constexpr std::string_view kPortName = "org.understudy.agent.0";  // the virtio-serial port
 
 // Bytes of one line, without its newline.
@@ -21,8 +21,10 @@ inline constexpr std::size_t kMaxArgumentBytes = 4096;  // one argument or envir
 inline constexpr std::size_t kMaxArguments = 256;       // of one command
 inline constexpr std::size_t kMaxEnvironment = 256;     // variables
 inline constexpr std::size_t kMaxApplications = 64;
-inline constexpr std::size_t kMaxAreas = 256;  // QEMU has no more memory slots than that
-inline constexpr std::size_t kMaxDepth = 8;    // of nesting; the deepest message needs 5
+inline constexpr std::size_t kMaxStates = 2 * kMaxApplications;  // each with its twin for rehearsals
+inline constexpr std::size_t kMaxScratch = 16;                   // directories of one application
+inline constexpr std::size_t kMaxAreas = 256;                    // QEMU has no more memory slots than that
+inline constexpr std::size_t kMaxDepth = 8;                      // of nesting; the deepest message needs 5
 
 // A day: no limit, delay or interval of ours is longer, and no sum of two of them overflows.
 inline constexpr std::uint64_t kMaxDurationMs = 24ULL * 3600 * 1000;
@@ -35,7 +37,7 @@ inline constexpr std::uint64_t kMaxNumber = 0xffffffff;  // ids, counts
 // message from an agent (faulted: a cause and the evidence) and the longest list (released) must fit a line.
 static_assert(2 * (kMaxEvidenceBytes + kMaxWhyBytes) + 512 < kMaxLineToDaemon);
 static_assert(kMaxAreas * sizeof("4294967295,") + 2 * kMaxWhyBytes + 512 < kMaxLineToDaemon);
-static_assert(kMaxApplications *
+static_assert(kMaxStates *
                       sizeof(R"({"app":4294967295,"epoch":9007199254740992,"phase":"wanting_memory"},)") +
                   512 <
               kMaxLineToDaemon);

@@ -71,6 +71,9 @@ struct Application {
   std::uint64_t start_limit_ms = 30'000;
   std::uint64_t stop_limit_ms = 10'000;
   bool hot_standby = false;
+  AppNumber rehearsal = 0;           // the number of its twin, which is started in isolation; 0: it has none
+  std::vector<std::string> scratch;  // directories that the twin gets empty ones in place of
+  bool isolated = false;             // the agent's own mark of a twin; in no message
   bool operator==(const Application&) const = default;
 };
 

@@ -1,5 +1,7 @@
 #include "qemu/guest_plan.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 
 namespace understudy::qemu {
@@ -36,6 +38,18 @@ std::vector<GuestPlan> guest_plans(const config::Config& config) {
     plans.push_back(std::move(plan));
   }
   return plans;
+}
+
+std::string image_stamp(const config::Image& image) {
+  std::string stamp;
+  for (const auto& file : {image.kernel, image.initramfs, image.disk}) {
+    if (file.empty()) continue;
+    struct stat now {};
+    if (::stat(file.c_str(), &now) != 0) return "";
+    stamp += (stamp.empty() ? "" : "-") + std::to_string(now.st_size) + "." +
+             std::to_string(now.st_mtim.tv_sec) + "." + std::to_string(now.st_mtim.tv_nsec);
+  }
+  return stamp;
 }
 
 }  // namespace understudy::qemu

@@ -29,4 +29,8 @@ struct GuestPlan {
 // One for every guest, under the same ids.
 [[nodiscard]] std::vector<GuestPlan> guest_plans(const config::Config& config);
 
+// Tells one build of an image from another: size and time of change of each of its files. Empty: one of them
+// cannot be looked at.
+[[nodiscard]] std::string image_stamp(const config::Image& image);
+
 }  // namespace understudy::qemu

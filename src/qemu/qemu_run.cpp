@@ -73,6 +73,7 @@ bool QemuRun::end_leftover() {
 void QemuRun::after_leftover() {
   if (discard_asked_) return finish_discard();
   if (fence_asked_) return stopped("it was not started");
+  image_ = image_stamp(plan_.image);
   if (auto ok = start_process(); !ok) return fail_start(ok.error().message);
   open_monitor(context_.limits.launch);
 }
@@ -157,7 +158,7 @@ void QemuRun::opened(const Opening& opening) {
   available_ = true;
   context_.available(run_);
   if (launched_here_) {
-    emit(GuestLaunched{run_});
+    emit(GuestLaunched{run_, image_});
   } else {
     GuestAdopted adopted{run_, opening.status->running, {}};
     for (const PluggedArea& device : *opening.devices)

@@ -121,6 +121,7 @@ class QemuRun final {
   Context context_;
   core::GuestRun run_;
   const GuestPlan& plan_;
+  std::string image_;  // stamp of what it booted; empty: not known
   GuestFiles files_;
   Marker marker_;
   Phase phase_ = Phase::starting;

@@ -1,5 +1,6 @@
 #include "sim/checkers.hpp"
 
+#include "core/state.hpp"
 #include "sim/describe.hpp"
 
 namespace understudy::sim {
@@ -7,6 +8,14 @@ namespace understudy::sim {
 using core::AppDurable;
 using core::AreaState;
 using core::GuestDurable;
+
+namespace {
+
+// A guest that keeps a rehearsal in one of its last steps beyond the limits of that step is fenced: plugging
+// 20 s, confirming 20 s, then letting go 5 s.
+constexpr Duration kLongestWait = std::chrono::seconds(50);
+
+}  // namespace
 
 Checkers::Checkers(World& world, const MemoryJournal& journal) : world_(world), journal_(journal) {
   world_.app_started = [this](core::AppId app, core::GuestRun run) { app_started(app, run); };
@@ -129,6 +138,7 @@ void Checkers::growing(const core::action::AnswerGrowth& answer) {
 }
 
 void Checkers::routing(core::AppId app, core::GuestRun run) {
+  if (world_.setup().app(app).rehearses) violated("clients are led to " + name(app));
   const core::AppRecord& record = journal_.app(app);
   if (record.state != AppDurable::serving || record.in != run) {
     violated("the address of " + name(app) + " leads to " + name(run) + " before the journal says so");
@@ -154,6 +164,12 @@ void Checkers::app_started(core::AppId app, core::GuestRun run) {
   for (const Vm& other : world_.vms) {
     if (other.run == run || !other.may_execute() || !other.apps[app.value].exists) continue;
     violated(name(app) + " is started on " + name(run) + " while it runs on " + name(other.run));
+  }
+  // Nothing is started beside a rehearsal: that has to be gone for certain.
+  const std::vector<AppInside>& beside = world_.vm(run.guest).apps;
+  for (std::uint32_t i = 0; i < beside.size(); ++i) {
+    if (i == app.value || !beside[i].exists || !world_.setup().apps[i].rehearses) continue;
+    violated(name(app) + " is started on " + name(run) + ", where " + name(core::AppId{i}) + " still runs");
   }
 }
 
@@ -182,6 +198,38 @@ void Checkers::check(const core::State& state) {
   check_vcpus(state);
   check_apps();
   check_budget();
+  check_rehearsals(state);
+}
+
+// A rehearsal goes no further once an application is on its way, and that one waits for its end alone, which
+// is soon.
+void Checkers::check_rehearsals(const core::State& state) {
+  const core::Application* twin = core::rehearsal_under_way(state);
+  if (twin == nullptr) {
+    waiting_since_.reset();
+    return;
+  }
+  const bool goes_on = twin->in_step<core::move_step::Sizing>() != nullptr ||
+                       twin->in_step<core::move_step::Starting>() != nullptr;
+  bool waits = false;
+  for (const core::Application& app : state.apps) {
+    if (world_.setup().app(app.id).rehearses || app.moving() == nullptr) continue;
+    if (goes_on) violated(name(twin->id) + " goes on while " + name(app.id) + " is on its way");
+    const auto* choosing = app.in_step<core::move_step::Choosing>();
+    waits = waits || (choosing != nullptr && choosing->for_rehearsal);
+  }
+  // What is stopped for good ends with its guest, and the fence takes what it takes. A journal that refuses
+  // holds up everything.
+  const bool excused = twin->in_step<core::move_step::Fencing>() != nullptr ||
+                       twin->in_step<core::move_step::Resuming>() != nullptr || journal_.refusing ||
+                       !state.journal_trouble.empty();
+  if (!waits || excused) {
+    waiting_since_.reset();
+  } else if (!waiting_since_) {
+    waiting_since_ = world_.now();
+  } else if (world_.now() - *waiting_since_ > kLongestWait) {
+    violated("an application waits " + format_duration(kLongestWait) + " for the end of " + name(twin->id));
+  }
 }
 
 // Whatever really is in a guest that may execute stands in the table as being there.

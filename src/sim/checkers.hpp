@@ -53,6 +53,7 @@ class Checkers {
   void check_vcpus(const core::State& state);
   void check_apps();
   void check_budget();
+  void check_rehearsals(const core::State& state);
   [[nodiscard]] bool journalled_up(core::GuestRun run) const;
   [[nodiscard]] std::string name(core::GuestRun run) const;
   [[nodiscard]] std::string name(core::AreaId area) const { return "area " + std::to_string(area.value); }
@@ -61,6 +62,7 @@ class Checkers {
   World& world_;
   const MemoryJournal& journal_;
   std::optional<Violation> violation_;
+  std::optional<Time> waiting_since_;  // for a rehearsal to end
 };
 
 }  // namespace understudy::sim

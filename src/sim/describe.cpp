@@ -41,6 +41,12 @@ struct EventText {
     return e.lasts > Duration{} ? "hands off " + what + " for " + format_duration(e.lasts)
                                 : "maintenance of " + what + " is over";
   }
+  std::string operator()(const core::event::Rehearse& e) const {
+    return "the operator rehearses " + n(e.app) + (e.start ? ", with its start" : "");
+  }
+  std::string operator()(const core::event::Proven& e) const {
+    return n(e.app) + " was proven on " + n(e.on);
+  }
   std::string operator()(const core::event::DrillStarted& e) const {
     return "a drill begins in " + n(e.guest);
   }

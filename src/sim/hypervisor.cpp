@@ -49,7 +49,7 @@ void SimHypervisor::launch(core::GuestRun run) {
   }
   world_.in_vmm(run, taken, [this, run] {
     world_.vm(run.guest).launched = true;
-    world_.from_monitor(run, core::event::GuestLaunched{run});
+    world_.from_monitor(run, core::event::GuestLaunched{run, "image 1"});
     world_.boot(run);
   });
 }

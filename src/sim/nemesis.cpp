@@ -42,6 +42,7 @@ const char* fault_name(FaultName fault) {
     case FaultName::down_and_up: return "down-and-up";
     case FaultName::maintenance: return "maintenance";
     case FaultName::daemon_death: return "daemon-death";
+    case FaultName::rehearse: return "rehearse";
   }
   return "?";
 }
@@ -134,6 +135,7 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
                          : event::Maintenance{{}, app, world_.random.within(kMaintenance)});
       break;
     case FaultName::daemon_death: hands_.kill_daemon(); break;
+    case FaultName::rehearse: hands_.command(event::Rehearse{app, world_.random.chance(0.6)}); break;
   }
   if (done) ++caused[static_cast<std::size_t>(fault)];
   return done;

@@ -126,6 +126,8 @@ class SimObserver final : public engine::Observer {
 
   void notice(Time, const core::Notice& notice) override {
     if (world_.trace) world_.say("  [" + notice.kind + "] " + notice.text);
+    if (notice.kind == "rehearsal-passed") ++rehearsals_passed;
+    if (notice.kind == "rehearsal-failed") ++rehearsals_failed;
   }
   void report(Time, const core::TakeoverReport& report) override {
     checkers_.reported(report);
@@ -136,6 +138,8 @@ class SimObserver final : public engine::Observer {
 
   std::uint64_t takeovers = 0;
   std::uint64_t first_starts = 0;
+  std::uint64_t rehearsals_passed = 0;
+  std::uint64_t rehearsals_failed = 0;
   std::optional<core::TakeoverReport> last;
 
  private:

@@ -144,6 +144,19 @@ void draw_vcpus(Random& random, Shape& shape) {
   shape.odds.vcpus_silent = random.chance(0.3) ? random.fraction(0, 0.05) : 0;
 }
 
+// After everything else, for the same reason.
+void draw_rehearsals(Random& random, Shape& shape) {
+  if (random.chance(0.4)) return;
+  shape.setup = core::with_rehearsals(shape.setup);
+  for (core::AppSetup& app : shape.setup.apps)
+    app.proven_for = std::chrono::milliseconds(random.between(100, 30'000));
+  shape.weight(FaultName::rehearse) = random.fraction(1, 10);
+  // Without unused areas there is nothing to rehearse with.
+  if (!random.chance(0.7)) return;
+  shape.setup.pool.area_count += static_cast<std::uint32_t>(random.between(1, 6));
+  set_budget(shape.setup);
+}
+
 }  // namespace
 
 Shape plain_shape(std::size_t guests, std::size_t apps) {
@@ -187,6 +200,7 @@ Shape draw_shape(Random& random, std::size_t guests, std::size_t apps) {
   shape.most_restarts = static_cast<std::uint32_t>(random.between(0, 5));
   draw_weather(random, shape);
   draw_vcpus(random, shape);
+  draw_rehearsals(random, shape);
   return shape;
 }
 

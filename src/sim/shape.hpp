@@ -82,8 +82,9 @@ enum class FaultName {
   down_and_up,
   maintenance,
   daemon_death,
+  rehearse,  // by order
 };
-inline constexpr std::size_t kFaultNames = 21;
+inline constexpr std::size_t kFaultNames = 22;
 [[nodiscard]] const char* fault_name(FaultName fault);
 
 // One system and the weather it lives in.

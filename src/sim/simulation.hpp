@@ -79,6 +79,7 @@ class Simulation {
   void repeat_order();
   [[nodiscard]] bool stale(const core::Event& event) const;
   [[nodiscard]] std::string app_not_whole(core::AppId app) const;
+  [[nodiscard]] std::string rehearsal_not_over(core::AppId twin) const;
   [[nodiscard]] std::string vcpus_not_whole(core::AppId app) const;
   [[nodiscard]] std::string standby_not_whole(core::AppId app, core::GuestId holder,
                                               std::uint32_t areas) const;

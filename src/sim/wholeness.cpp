@@ -93,6 +93,18 @@ std::string Simulation::standby_not_whole(core::AppId app, core::GuestId holder,
                     : setup.name + " is called protected, and nobody could take it over";
 }
 
+// Nothing is left of a rehearsal, wherever it was.
+std::string Simulation::rehearsal_not_over(core::AppId twin) const {
+  const std::string& name = world.setup().app(twin).name;
+  for (const Vm& vm : world.vms) {
+    if (vm.may_execute() && vm.apps[twin.value].exists) return name + " still runs";
+  }
+  for (const core::AreaRecord& area : journal.areas()) {
+    if (area.user == twin) return "area " + std::to_string(area.area.value) + " is still of " + name;
+  }
+  return journal.app(twin).state == core::AppDurable::idle ? "" : name + " is not over";
+}
+
 // Its vCPUs are where it serves, and nowhere else.
 std::string Simulation::vcpus_not_whole(core::AppId app) const {
   const core::AppSetup& setup = world.setup().app(app);
@@ -116,6 +128,10 @@ std::string Simulation::not_whole() const {
     if (journal.guest(vm.run.guest).run != vm.run.run) return "the journal does not know the guest's run";
   }
   for (std::uint32_t i = 0; i < world.setup().apps.size(); ++i) {
+    if (world.setup().apps[i].rehearses) {
+      if (std::string why = rehearsal_not_over(core::AppId{i}); !why.empty()) return why;
+      continue;
+    }
     std::string why = app_not_whole(core::AppId{i});
     if (why.empty()) why = vcpus_not_whole(core::AppId{i});
     if (!why.empty()) return why;

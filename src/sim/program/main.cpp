@@ -34,6 +34,8 @@ struct Totals {
   std::uint64_t seeds = 0;
   std::uint64_t takeovers = 0;
   std::uint64_t first_starts = 0;
+  std::uint64_t rehearsals_passed = 0;
+  std::uint64_t rehearsals_failed = 0;
   std::uint64_t events = 0;
   std::uint64_t daemons = 0;
   double virtual_s = 0;
@@ -92,6 +94,8 @@ bool run_seed(std::uint64_t seed, const Options& options, Totals& totals) {
   ++totals.seeds;
   totals.takeovers += simulation.observer.takeovers;
   totals.first_starts += simulation.observer.first_starts;
+  totals.rehearsals_passed += simulation.observer.rehearsals_passed;
+  totals.rehearsals_failed += simulation.observer.rehearsals_failed;
   totals.events += simulation.world.timeline.happened();
   totals.daemons += (simulation.world.daemon - 1) / 2;
   totals.virtual_s += to_ms(simulation.world.now() - understudy::Time{}) / 1000;
@@ -114,6 +118,9 @@ void print_totals(const Totals& totals, double cpu_seconds, std::uint64_t violat
     std::printf(" %s %llu", fault_name(static_cast<FaultName>(i)),
                 static_cast<unsigned long long>(totals.caused[i]));
   }
+  std::printf("\nrehearsals passed %llu, ended or failed %llu",
+              static_cast<unsigned long long>(totals.rehearsals_passed),
+              static_cast<unsigned long long>(totals.rehearsals_failed));
   std::printf(
       "\nfirst starts %llu, takeovers %llu, %.0f takeovers per CPU second, restarts of the daemon %llu, "
       "violations %llu\n",

@@ -308,6 +308,39 @@ TEST(Config, SetupIsWhatTheCoreNeeds) {
   EXPECT_TRUE(setup.apps[0].has_address);
 }
 
+TEST(Config, RehearsalsHaveTheirTimeAndTheirDirectories) {
+  const Application plain = good(kSmall).applications[0];
+  EXPECT_EQ(plain.proven_for, std::chrono::hours(168));
+  EXPECT_TRUE(plain.rehearsal_scratch.empty());
+  const std::string more = std::string(kSmall) + "proven_for = \"2 h\"\n";
+  const Application other =
+      good(more + "rehearsal_scratch = [\"/var/lib/redis\", \"/data\"]\n").applications[0];
+  EXPECT_EQ(other.proven_for, std::chrono::hours(2));
+  EXPECT_THAT(other.rehearsal_scratch, ElementsAre("/var/lib/redis", "/data"));
+  EXPECT_EQ(good(more).setup().apps[0].proven_for, std::chrono::hours(2));
+  const Errors said = errors(more + "rehearsal_scratch = [\"data\", 3, \"/\"]\n");
+  ASSERT_EQ(said.size(), 3u);
+  EXPECT_THAT(said[0], HasSubstr("write the absolute path of a directory in the guest"));
+}
+
+TEST(Config, TwinsHaveTheIdsThatTheCoreGivesThem) {
+  Config config = good(kSmall);
+  const Application first = config.applications[0];
+  config.applications = {first, first, first};
+  config.applications[0].hot_standby = true;
+  config.applications[1].hot_standby = false;
+  config.applications[2].hot_standby = true;
+  const core::Setup setup = core::with_rehearsals(config.setup());
+  ASSERT_EQ(setup.apps.size(), 5u);
+  for (std::uint32_t app = 0; app < 3; ++app) {
+    const auto twin = core::twin_of(setup, core::AppId{app});
+    EXPECT_EQ(config.twin_of(app), twin ? std::optional(twin->value) : std::nullopt);
+    EXPECT_EQ(config.application_of(app), app);
+    if (twin) EXPECT_EQ(config.application_of(twin->value), app);
+  }
+  EXPECT_FALSE(config.application_of(5));
+}
+
 std::string with_memory(const std::string& memory) {
   std::string text = kSmall;
   return text.replace(text.find("1600 MiB"), 8, memory);

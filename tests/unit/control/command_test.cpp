@@ -16,6 +16,8 @@ TEST(Command, EveryCommandSurvivesTheWire) {
                                       command::Start{"redis"},
                                       command::Maintenance{"alpha", std::chrono::minutes(30)},
                                       command::Maintenance{"redis", Duration{}},
+                                      command::Rehearse{"redis", true},
+                                      command::Rehearse{"redis", false},
                                       command::Down{}};
   for (const Command& command : commands) {
     const std::string line = encode(command);
@@ -35,6 +37,14 @@ TEST(Command, EveryFaultHasAName) {
     EXPECT_EQ(fault_of(fault_name(kind)), kind);
   }
   EXPECT_FALSE(fault_of("flood"));
+}
+
+TEST(Command, ARehearsalNamesItsApplication) {
+  EXPECT_FALSE(decode(R"({"command":"rehearse"})"));
+  EXPECT_FALSE(decode(R"({"command":"rehearse","app":"redis","start":"yes"})"));
+  const auto plain = decode(R"({"command":"rehearse","app":"redis"})");
+  ASSERT_TRUE(plain);
+  EXPECT_FALSE(std::get<command::Rehearse>(*plain).start);
 }
 
 TEST(Command, MaintenanceTakesTheDurationsThatPeopleWrite) {

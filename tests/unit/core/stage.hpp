@@ -75,6 +75,7 @@ class Stage {
   Outputs out;                                                // everything since forget()
   std::deque<Request> waiting;                                // not answered yet
   Bytes spare_bytes = 36_MiB;                                 // MemAvailable of every guest
+  std::string image = "image 1";                              // what guests boot
   std::function<void(const Event&, const Outputs&)> on_step;  // empty: nobody looks on
 
   // ---- names ----
@@ -304,7 +305,7 @@ class Stage {
   void answer(const action::Dump& a) { give(event::DumpDone{a.run, "dump", ""}); }
   void answer(const action::Discard& a) { give(event::GuestGone{a.run}); }
   void answer(const action::Launch& a) {
-    give(event::GuestLaunched{a.run});
+    give(event::GuestLaunched{a.run, image});
     give(event::AgentGreeted{a.run, memory(a.run)});
   }
 

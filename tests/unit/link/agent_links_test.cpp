@@ -169,6 +169,8 @@ TEST_F(LinkTest, GreetsAndWelcomesWithTheGuestsOwnApplications) {
   EXPECT_EQ(redis.health.kind, protocol::HealthKind::tcp);
   EXPECT_EQ(redis.restart.first, protocol::FirstResort::takeover);
   EXPECT_EQ(redis.start_limit_ms, 2u);
+  EXPECT_EQ(redis.rehearsal, 2u) << "its twin comes after all applications";
+  EXPECT_FALSE(redis.isolated);
   EXPECT_TRUE(redis.hot_standby);
   const auto greeted = next<event::AgentGreeted>();
   EXPECT_EQ(greeted.run, kAlpha);

@@ -18,6 +18,8 @@ inline Application redis() {
   app.health = {HealthKind::tcp, 6379, {}, 1000, 500, 3};
   app.restart = {3, 60'000, 100, 5000, FirstResort::takeover};
   app.hot_standby = true;
+  app.rehearsal = 4;
+  app.scratch = {"/var/lib/redis"};
   return app;
 }
 

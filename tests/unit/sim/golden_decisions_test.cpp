@@ -58,6 +58,19 @@ Stage mutual() {
   return stage;
 }
 
+// db serves on alpha; a rehearsal of it on beta has come as far as a request of this kind.
+template <class Action>
+Stage rehearsed_until() {
+  Setup setup = plain_setup();
+  setup.pool.area_count += 4;
+  Stage stage(with_rehearsals(setup));
+  stage.up();
+  stage.hold<Action>();
+  stage.give(event::Rehearse{stage.app("db"), true});
+  stage.settle();
+  return stage;
+}
+
 std::vector<Situation> situations() {
   return {
       {"nothing is up yet, both guests boot",
@@ -125,6 +138,11 @@ std::vector<Situation> situations() {
          stage.up();
          return stage;
        }},
+      {"db is rehearsed on beta, which computes its need", rehearsed_until<action::AskNeed>},
+      {"db is rehearsed on beta, areas are being plugged", rehearsed_until<action::Plug>},
+      {"db is rehearsed on beta, which is confirming areas", rehearsed_until<action::AskEngage>},
+      {"db is rehearsed on beta and being started there in isolation", rehearsed_until<action::AskStart>},
+      {"the rehearsal of db on beta is over, its areas are leaving", rehearsed_until<action::AskRelease>},
       {"db serves on alpha, which is in maintenance",
        [] {
          Stage stage;
@@ -155,6 +173,9 @@ std::vector<Fault> faults() {
       return true;
     };
   };
+  const auto is_rehearsed = [](const Stage& stage) {
+    return stage.setup().apps.back().rehearses.has_value();
+  };
   return {
       {"alpha's kernel panics", panics("alpha")},
       {"beta's kernel panics", panics("beta")},
@@ -172,6 +193,28 @@ std::vector<Fault> faults() {
        [](Stage& stage) {
          stage.give(
              event::AppServing{GuestRun{stage.guest("alpha"), 0}, stage.app("db"), stage.epoch("db"), 0, {}});
+         return true;
+       }},
+      {"the operator moves db to beta",
+       [is_rehearsed](Stage& stage) {
+         if (is_rehearsed(stage)) stage.give(event::Switchover{stage.app("db"), stage.guest("beta")});
+         return is_rehearsed(stage);
+       }},
+      {"the operator brings everything down",
+       [is_rehearsed](Stage& stage) {
+         if (is_rehearsed(stage)) stage.give(event::BringDown{});
+         return is_rehearsed(stage);
+       }},
+      {"db on alpha asks for more memory",
+       [is_rehearsed](Stage& stage) {
+         if (!is_rehearsed(stage)) return false;
+         stage.give(event::AppWantsMemory{stage.run("alpha"), stage.app("db"), stage.epoch("db"), 128_MiB});
+         return true;
+       }},
+      {"alpha is put into maintenance",
+       [is_rehearsed](Stage& stage) {
+         if (!is_rehearsed(stage)) return false;
+         stage.give(event::Maintenance{stage.guest("alpha"), {}, std::chrono::minutes(10)});
          return true;
        }},
   };
