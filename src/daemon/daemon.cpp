@@ -174,7 +174,9 @@ Result<void> Daemon::open_hypervisor() {
 // Its first start there will be quick, or is going to take longer than it need.
 void Daemon::note(core::GuestRun run, const protocol::from_agent::Prepared& heard) {
   const core::AppId app{heard.app};
-  if (config_.applications.at(app.value).prepare.empty()) return;
+  const bool has_command = app.value < config_.applications.size() &&  // else the twin of one
+                           !config_.applications[app.value].prepare.empty();
+  if (!has_command) return;
   const std::string where = setup_.app(app).name + " on " + setup_.guest(run.guest).name;
   if (heard.why_not.empty()) {
     const std::string text = "prepared " + where + " within " + std::to_string(heard.duration_ms) + " ms";
