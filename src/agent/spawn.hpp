@@ -15,9 +15,9 @@ struct SpawnRequest {
   User user;
   int nice = 0;
   Container* container = nullptr;
-  bool isolated = false;             // see isolation.hpp
-  std::vector<std::string> scratch;  // of an isolated program
-  pid_t inside = -1;                 // where this isolated process is; -1: where the agent is
+  bool isolated = false;                  // see isolation.hpp
+  std::vector<std::string> scratch = {};  // of an isolated program
+  pid_t inside = -1;                      // where this isolated process is; -1: where the agent is
 };
 
 struct Spawned {

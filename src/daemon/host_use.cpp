@@ -18,17 +18,6 @@ Bytes process_bytes(pid_t pid) {
   return 0;
 }
 
-Bytes mapped_areas_bytes(pid_t pid) {
-  if (pid <= 0) return 0;
-  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
-  std::string word;
-  while (file >> word) {
-    Bytes kib = 0;
-    if (word == "RssShmem:" && file >> kib) return kib * 1_KiB;
-  }
-  return 0;
-}
-
 Bytes own_bytes() {
   return process_bytes(::getpid());
 }

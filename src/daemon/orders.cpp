@@ -251,11 +251,10 @@ control::HostView Daemon::host_view() {
   view.vmm.push_back({"understudyd", own_bytes()});
   if (gateway_) view.vmm.push_back({"gateway", process_bytes(gateway_->pid())});
   for (const core::Guest& guest : core_->state().guests) {
-    const Bytes host_bytes = hypervisor_->host_bytes(guest.current()).value_or(0);
-    view.guests.push_back({host_bytes});
-    const Bytes own =
-        setup_.guest(guest.id).base_bytes + mapped_areas_bytes(hypervisor_->pid(guest.current()));
-    const Bytes overhead = host_bytes - std::min(host_bytes, own);
+    const auto memory = hypervisor_->host_memory(guest.current()).value_or(qemu::HostMemory{});
+    view.guests.push_back({memory.bytes});
+    const Bytes known = setup_.guest(guest.id).base_bytes + memory.areas_bytes;
+    const Bytes overhead = memory.bytes - std::min(memory.bytes, known);
     if (overhead > 0) view.vmm.push_back({"qemu-" + setup_.guest(guest.id).name, overhead});
   }
   return view;

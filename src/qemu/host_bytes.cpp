@@ -1,7 +1,5 @@
 #include "qemu/host_bytes.hpp"
 
-#include "qemu/proc.hpp"
-
 #include <csignal>
 
 namespace understudy::qemu {
@@ -16,7 +14,7 @@ HostBytes::HostBytes() {
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-std::optional<Bytes> HostBytes::of(pid_t pid, bool may_measure) {
+std::optional<HostMemory> HostBytes::of(pid_t pid, bool may_measure) {
   if (pid <= 0) return std::nullopt;
   {
     const std::lock_guard lock(mutex_);
@@ -27,9 +25,9 @@ std::optional<Bytes> HostBytes::of(pid_t pid, bool may_measure) {
       wanted_.insert(pid);
       changed_.notify_one();
     }
-    if (known.bytes) return known.bytes;
+    if (known.memory) return known.memory;
   }
-  return resident_bytes(pid);
+  return resident_memory(pid);
 }
 
 void HostBytes::forget(pid_t pid) {
@@ -47,9 +45,9 @@ void HostBytes::run(const std::stop_token& stop) {
       pid = *wanted_.begin();
       wanted_.erase(wanted_.begin());
     }
-    const auto bytes = proportional_bytes(pid);
+    const auto memory = proportional_memory(pid);
     const std::lock_guard lock(mutex_);
-    if (const auto found = known_.find(pid); bytes && found != known_.end()) found->second.bytes = bytes;
+    if (const auto found = known_.find(pid); memory && found != known_.end()) found->second.memory = memory;
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/units.hpp"
+#include "qemu/proc.hpp"
 
 #include <sys/types.h>
 
@@ -29,12 +29,12 @@ class HostBytes final {
 
   // The last exact number; before the first one the kernel's counter, which includes in full what is shared
   // with other processes. `may_measure`: false while a takeover must not be disturbed.
-  [[nodiscard]] std::optional<Bytes> of(pid_t pid, bool may_measure);
+  [[nodiscard]] std::optional<HostMemory> of(pid_t pid, bool may_measure);
   void forget(pid_t pid);
 
  private:
   struct Known {
-    std::optional<Bytes> bytes;
+    std::optional<HostMemory> memory;
     std::chrono::steady_clock::time_point at{};
   };
   void run(const std::stop_token& stop);

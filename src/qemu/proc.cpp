@@ -169,16 +169,22 @@ VcpuProgress vcpu_progress(pid_t pid) {
   return progress;
 }
 
-std::optional<Bytes> proportional_bytes(pid_t pid) {
-  const auto kib = field(read_proc_file(process_path(pid) / "smaps_rollup"), "Pss");
-  if (!kib) return std::nullopt;
-  return *kib << 10;
+namespace {
+
+std::optional<HostMemory> memory_in(const std::string& text, std::string_view all, std::string_view shared) {
+  const auto all_kib = field(text, all);
+  if (!all_kib) return std::nullopt;
+  return HostMemory{*all_kib << 10, field(text, shared).value_or(0) << 10};
 }
 
-std::optional<Bytes> resident_bytes(pid_t pid) {
-  const auto kib = field(read_proc_file(process_path(pid) / "status"), "VmRSS");
-  if (!kib) return std::nullopt;
-  return *kib << 10;
+}  // namespace
+
+std::optional<HostMemory> proportional_memory(pid_t pid) {
+  return memory_in(read_proc_file(process_path(pid) / "smaps_rollup"), "Pss", "Pss_Shmem");
+}
+
+std::optional<HostMemory> resident_memory(pid_t pid) {
+  return memory_in(read_proc_file(process_path(pid) / "status"), "VmRSS", "RssShmem");
 }
 
 }  // namespace understudy::qemu

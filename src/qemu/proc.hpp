@@ -54,10 +54,14 @@ struct VcpuProgress {
 };
 [[nodiscard]] VcpuProgress vcpu_progress(pid_t pid);
 
-// Its share of the host's memory: Pss of smaps_rollup. Walks the page tables of the whole process: not for
-// the loop's thread.
-[[nodiscard]] std::optional<Bytes> proportional_bytes(pid_t pid);
-// Resident memory from counters, in no time; counts what it shares with others in full.
-[[nodiscard]] std::optional<Bytes> resident_bytes(pid_t pid);
+// Memory of a process on the host. Both numbers are of one moment: areas come and go.
+struct HostMemory {
+  Bytes bytes = 0;        // all of it
+  Bytes areas_bytes = 0;  // of that, shared memory: a QEMU of ours shares its areas and nothing else
+};
+// Its share: Pss of smaps_rollup. Walks the page tables of the whole process: not for the loop's thread.
+[[nodiscard]] std::optional<HostMemory> proportional_memory(pid_t pid);
+// From counters, in no time; counts what it shares with others in full.
+[[nodiscard]] std::optional<HostMemory> resident_memory(pid_t pid);
 
 }  // namespace understudy::qemu

@@ -205,7 +205,7 @@ bool QemuHypervisor::busy() const {
                      [](const auto& each) { return each.second->has_process() && each.second->busy(); });
 }
 
-std::optional<Bytes> QemuHypervisor::host_bytes(core::GuestRun run) {
+std::optional<HostMemory> QemuHypervisor::host_memory(core::GuestRun run) {
   const QemuRun* known = find(run);
   if (known == nullptr || !known->has_process()) return std::nullopt;
   return host_bytes_.of(known->pid(), !busy());

@@ -66,7 +66,7 @@ class QemuHypervisor final : public engine::Hypervisor {
   [[nodiscard]] std::optional<std::filesystem::path> agent_socket(core::GuestRun run) const;
   // Host memory that the run's QEMU occupies (its share of what it has in common with others, areas
   // included). Never blocks; exact after the first call, up to a few seconds old.
-  [[nodiscard]] std::optional<Bytes> host_bytes(core::GuestRun run);
+  [[nodiscard]] std::optional<HostMemory> host_memory(core::GuestRun run);
 
   // Its process; 0 when there is none.
   [[nodiscard]] pid_t pid(core::GuestRun run) const;

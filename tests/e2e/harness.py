@@ -161,6 +161,9 @@ class Understudy:
             raise Failed(f"an area stands in the table twice: {ids}")
         return table
 
+    def table_of_areas(self):
+        return [row for row in self.check_table()["rows"] if row["id"].startswith("area-")]
+
     def check_nothing_left(self):
         """After down: no process, file, mount or socket."""
         left = [f"process {pid}" for pid in processes_with(str(self.run_dir))]

@@ -336,7 +336,9 @@ TEST(Config, TwinsHaveTheIdsThatTheCoreGivesThem) {
     const auto twin = core::twin_of(setup, core::AppId{app});
     EXPECT_EQ(config.twin_of(app), twin ? std::optional(twin->value) : std::nullopt);
     EXPECT_EQ(config.application_of(app), app);
-    if (twin) EXPECT_EQ(config.application_of(twin->value), app);
+    if (twin) {
+      EXPECT_EQ(config.application_of(twin->value), app);
+    }
   }
   EXPECT_FALSE(config.application_of(5));
 }

@@ -142,8 +142,8 @@ TEST_F(HypervisorTest, LaunchesAGuestWithEverythingBelowItsDirectory) {
   EXPECT_FALSE(hypervisor->forwarded_port(kB, 6379));
   ASSERT_EQ(processes().size(), 1u);
   EXPECT_EQ(processes()[0].marker, (Marker{directory.path, "a", 1}));
-  EXPECT_GT(hypervisor->host_bytes(kA).value_or(0), 0u);
-  EXPECT_FALSE(hypervisor->host_bytes(kB));
+  EXPECT_GT(hypervisor->host_memory(kA).value_or(HostMemory{}).bytes, 0u);
+  EXPECT_FALSE(hypervisor->host_memory(kB));
 }
 
 TEST_F(HypervisorTest, SeveralGuestsAtOnce) {
@@ -494,8 +494,8 @@ INSTANTIATE_TEST_SUITE_P(Every, DumpFault,
                          testing::Values("refuse=dump-guest-memory", "silent=dump-guest-memory",
                                          "exit=dump-guest-memory", "hangup=dump-guest-memory",
                                          "garbage=dump-guest-memory", "dump-hangs", "dump-fails"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& fault) {
+                           std::string name = fault.param;
                            for (char& c : name) c = c == '-' || c == '=' ? '_' : c;
                            return name;
                          });

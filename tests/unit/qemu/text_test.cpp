@@ -8,6 +8,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <fstream>
 
@@ -154,9 +155,18 @@ TEST(Proc, ThisProcessRuns) {
   EXPECT_TRUE(all_threads_over(1 << 22)) << "no such process";
   ASSERT_TRUE(process_stat(::getpid()));
   EXPECT_EQ(process_stat(::getpid())->state, 'R');
-  EXPECT_GT(proportional_bytes(::getpid()).value(), 100_KiB);
-  EXPECT_GE(resident_bytes(::getpid()).value(), 100_KiB);
-  EXPECT_FALSE(resident_bytes(1 << 22));
+  EXPECT_GT(proportional_memory(::getpid()).value().bytes, 100_KiB);
+  EXPECT_GE(resident_memory(::getpid()).value().bytes, 100_KiB);
+  EXPECT_FALSE(resident_memory(1 << 22));
+  // A touched area counts as one in both, and goes with its mapping.
+  const Bytes before = proportional_memory(::getpid())->areas_bytes;
+  void* area =
+      ::mmap(nullptr, 8_MiB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  ASSERT_NE(area, MAP_FAILED);
+  EXPECT_EQ(proportional_memory(::getpid())->areas_bytes, before + 8_MiB);
+  EXPECT_GE(resident_memory(::getpid())->areas_bytes, 8_MiB);
+  ::munmap(area, 8_MiB);
+  EXPECT_EQ(proportional_memory(::getpid())->areas_bytes, before);
   EXPECT_THAT(arguments_of(::getpid()), Not(testing::IsEmpty()));
   EXPECT_THAT(split_arguments(std::string_view("a\0\0b", 4)), ElementsAre("a", "", "b"));
 }
