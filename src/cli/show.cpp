@@ -238,12 +238,20 @@ void print_report(const json::object& report) {
              format_size(number(report, "bytes_zeroed")), format_size(number(report, "bytes_copied")));
 }
 
+namespace {
+constexpr std::size_t kWordsColumn = 25;  // behind the time and the severity
+}
+
 void print_event(const json::object& event) {
   const std::string time = text(event, "time");
   // The time of day is what a person compares; the file and --json have the date.
   const std::string clock = time.size() > 23 ? time.substr(11, 12) : time;
   const std::string severity = text(event, "severity");
-  fmt::print("  {}  {:<7}  {}\n", clock, severity == "info" ? "" : severity, text(event, "text"));
+  // Some of it may be what an application printed: no line of that can pass for an event.
+  std::string words = text(event, "text");
+  for (std::size_t at = words.find('\n'); at != std::string::npos; at = words.find('\n', at + 1))
+    words.replace(at, 1, "\n" + std::string(kWordsColumn, ' ') + "| ");
+  fmt::print("  {}  {:<7}  {}\n", clock, severity == "info" ? "" : severity, words);
   std::fflush(stdout);
 }
 

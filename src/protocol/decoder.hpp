@@ -45,10 +45,10 @@ class Decoder {
     fail(name, "must be one of " + known);
   }
   void text(std::string_view name, std::string& value, std::size_t most_bytes) {
-    if (const auto* found = find(name)) value = clean_text(string(name, *found, most_bytes), most_bytes);
+    if (const auto* found = find(name)) value = clean_line(string(name, *found, most_bytes), most_bytes);
   }
   void tail(std::string_view name, std::string& value, std::size_t most_bytes) {
-    text(name, value, most_bytes);
+    if (const auto* found = find(name)) value = clean_text(string(name, *found, most_bytes), most_bytes);
   }
   void exact(std::string_view name, std::string& value, std::size_t most_bytes) {
     if (const auto* found = find(name)) value = exact_string(name, *found, most_bytes);

@@ -35,7 +35,7 @@ class Encoder {
     object_[name] = words.at(static_cast<std::size_t>(value));
   }
   void text(std::string_view name, std::string_view value, std::size_t most_bytes) {
-    object_[name] = clean_text(value, most_bytes);
+    object_[name] = clean_line(value, most_bytes);
   }
   void tail(std::string_view name, std::string_view value, std::size_t most_bytes) {
     object_[name] = clean_tail(value, most_bytes);

@@ -10,9 +10,10 @@
 // Every message's type word and fields, stated once for both directions: the encoder walks a const message,
 // the decoder a mutable one (codec.cpp). `Io` offers
 //   number(name, value, most, least = 0)   flag(name, value)        choice(name, value, words)
-//   text(name, value, most_bytes)          tail(name, value, ...)   free text, cleaned; its front or its end
-//   kept exact(name, value, most_bytes)         exacts(name, list, most_items, most_bytes) numbers(name,
-//   list, most_items, most)  object(name, value)      list(name, values, most_items)
+//   text(name, value, most_bytes)     free text, cleaned; its front, in one line
+//   tail(name, value, most_bytes)     free text, cleaned; its end, with its lines
+//   exact(name, value, most_bytes)    exacts(name, list, most_items, most_bytes)
+//   numbers(name, list, most_items, most)   object(name, value)   list(name, values, most_items)
 namespace understudy::protocol {
 
 template <class T, class Message>

@@ -2,6 +2,8 @@
 
 #include "base/utf8.hpp"
 
+#include <algorithm>
+
 namespace understudy::protocol {
 
 namespace {
@@ -28,6 +30,12 @@ std::string clean_text(std::string_view text, std::size_t max_bytes) {
     clean += piece;
     text.remove_prefix(used);
   }
+  return clean;
+}
+
+std::string clean_line(std::string_view text, std::size_t max_bytes) {
+  std::string clean = clean_text(text, max_bytes);
+  std::replace(clean.begin(), clean.end(), '\n', ' ');
   return clean;
 }
 

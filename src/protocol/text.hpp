@@ -12,7 +12,11 @@ namespace understudy::protocol {
 // line.
 [[nodiscard]] std::string clean_text(std::string_view text, std::size_t max_bytes);
 
-// The same, keeping the end: for the last lines of an output.
+// The same in one line, for what stands in events and tables, where another line would pass for somebody
+// else's.
+[[nodiscard]] std::string clean_line(std::string_view text, std::size_t max_bytes);
+
+// As clean_text, keeping the end: for the last lines of an output.
 [[nodiscard]] std::string clean_tail(std::string_view text, std::size_t max_bytes);
 
 }  // namespace understudy::protocol

@@ -159,8 +159,8 @@ TEST(Limits, OfListsOnArrival) {
 
   const std::string state = R"({"type":"state","apps":[]})";
   const std::string app = R"({"app":1,"epoch":7,"phase":"idle"})";
-  EXPECT_EQ(error_of(with_items(state, "apps", app, kMaxApplications)), "");
-  EXPECT_NE(error_of(with_items(state, "apps", app, kMaxApplications + 1)), "");
+  EXPECT_EQ(error_of(with_items(state, "apps", app, kMaxStates)), "");
+  EXPECT_NE(error_of(with_items(state, "apps", app, kMaxStates + 1)), "");
 
   const std::string released = R"({"type":"released","app":1,"epoch":7,"why_not_all":"","areas":[]})";
   EXPECT_EQ(error_of(with_items(released, "areas", "1", kMaxAreas)), "");
