@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -22,9 +23,14 @@ namespace to = protocol::to_agent;
 
 constexpr protocol::AppNumber kTwin = 9;
 
+// In a plain chroot the root is no mount, and its mounts cannot be made private.
 bool can_isolate() {
   const pid_t child = ::fork();
-  if (child == 0) ::_exit(::unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC) == 0 ? 0 : 1);
+  if (child == 0) {
+    const bool can = ::unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC) == 0 &&
+                     ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+    ::_exit(can ? 0 : 1);
+  }
   int status = 0;
   ::waitpid(child, &status, 0);
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
@@ -33,7 +39,8 @@ bool can_isolate() {
 class IsolationTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (!can_isolate()) GTEST_SKIP() << "no right to make namespaces here";
+    if (!can_isolate())
+      GTEST_SKIP() << "no right to make namespaces and mounts here, or / is no mount (a plain chroot)";
     harness = std::make_unique<Harness>();
   }
   // Not below /tmp, which a rehearsal has one of its own of.
