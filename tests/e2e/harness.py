@@ -210,7 +210,7 @@ disk = "{IMAGE}/apps.squashfs"
 
 
 def redis_application(name, port, *, guests, inside=6379, memory="1 GiB", minimum="512 MiB", maxmemory="768mb", extra="",
-                      while_down="wait", start_extra=(), restart=None):
+                      while_down="wait", start_extra=(), restart=None, flap="{ takeovers = 0 }"):
     """Redis at 127.0.0.1:`port`, and at port `inside` of the guest in which it runs."""
     names = ", ".join(f'"{guest}"' for guest in guests)
     more = "".join(f', "{arg}"' for arg in start_extra)
@@ -228,7 +228,7 @@ prepare = ["/usr/bin/redis-server", "--version"]
 address = {{ listen = "127.0.0.1:{port}", port = {inside}, while_down = "{while_down}", wait_limit = "60 s" }}
 health = {{ kind = "tcp", port = {inside}, interval = "500 ms", limit = "1 s", failures = 3 }}
 restart = {restart}
-flap = {{ takeovers = 0 }}
+flap = {flap}
 {extra}
 """
 

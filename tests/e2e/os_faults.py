@@ -135,3 +135,25 @@ def case_standby_killed():
         if understudy.app()["epoch"] != 1:
             raise Failed("redis was restarted")
         client.wait_reply()
+
+
+def case_takeover_storm():
+    """Whatever takes over fails, too: after so many takeovers within the window it is given up, which is said, and
+    goes on when the operator says so."""
+    with pair(flap='{ takeovers = 2, window = "10 min" }') as (understudy, client):
+        for _ in range(2):
+            active = understudy.app()["active"]
+            understudy.run("fault", active, "--kind", "os-panic")
+            understudy.wait_for(lambda _, active=active: understudy.app()["active"] not in (None, active),
+                                "Redis on the other guest")
+            understudy.wait_protected()
+        understudy.run("fault", understudy.app()["active"], "--kind", "os-panic")
+        understudy.wait_for(lambda _: understudy.app()["state"] == "failed", "the storm being ended")
+        trouble = understudy.app()["trouble"]
+        if "takeovers" not in trouble or not [e for e in understudy.events() if e["kind"] == "app-failed"]:
+            raise Failed(f"it does not say why: {trouble}")
+        if understudy.app()["protected"] or any(understudy.guest(g)["areas_bytes"] for g in ("alpha", "beta")):
+            raise Failed("it is given up, and not all of it is")
+        understudy.run("start", "redis")
+        understudy.wait_protected()
+        client.wait_reply()
