@@ -81,10 +81,13 @@ std::string join_isolation(pid_t of) {
   const UniqueFd net = namespace_of(process, "net");
   const UniqueFd ipc = namespace_of(process, "ipc");
   const UniqueFd mounts = namespace_of(process, "mnt");
-  if (!net || !ipc || !mounts || ::setns(net.get(), CLONE_NEWNET) != 0 ||
+  const UniqueFd root(::open(("/proc/" + process + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!net || !ipc || !mounts || !root || ::setns(net.get(), CLONE_NEWNET) != 0 ||
       ::setns(ipc.get(), CLONE_NEWIPC) != 0 || ::setns(mounts.get(), CLONE_NEWNS) != 0) {
     return "joining the rehearsal";
   }
+  // Joining mounts leads to their own root, which is not the agent's where that is in a chroot.
+  if (::fchdir(root.get()) != 0 || ::chroot(".") != 0) return "joining the rehearsal's root";
   return "";
 }
 
