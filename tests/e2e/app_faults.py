@@ -126,3 +126,15 @@ def case_crawling_at_its_limit():
             redis.do("SETRANGE", f"small:{number}", 4095, "x")
 
     grows_where_it_is(fill)
+
+
+def case_release_limit():
+    """The living OS does not let go of the memory in time: its guest is fenced, and all of it moves."""
+    with pair(restart=NO_RESTART, extra='release_limit = "10 ms"') as (understudy, client):
+        understudy.run("fault", "redis", "--kind", "app-exit")
+        understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
+                            "Redis serving on beta")
+        client.wait_reply()
+        understudy.wait_protected()
+        if understudy.guest("alpha")["run"] != 2 or understudy.guest("beta")["areas_bytes"] != 1024 * MIB:
+            raise Failed("alpha was not fenced, or kept something")

@@ -1,4 +1,4 @@
-"""The disk below the run directory fails: no moves, and never a word to the applications."""
+"""What the host has below it: a disk that fails means no moves, and never a word to the applications; huge pages."""
 import contextlib
 import os
 import pathlib
@@ -115,3 +115,43 @@ def case_run_directory_read_only():
         client.wait_reply()
         if understudy.app()["epoch"] != 1 or client.gap[0] > 5000:
             raise Failed(f"clients noticed: {understudy.app()}, {client.gap[0]:.0f} ms")
+
+
+@contextlib.contextmanager
+def huge_pages(count):
+    """A mount with so many free huge pages of 2 MiB; how many the host keeps is put back afterwards."""
+    setting = pathlib.Path("/proc/sys/vm/nr_hugepages")
+    before = setting.read_text()
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="understudy-huge-"))
+    try:
+        try:
+            setting.write_text(str(int(before) + count))
+        except OSError as error:
+            raise Skipped(f"huge pages cannot be reserved: {error}") from error
+        if int(setting.read_text()) < int(before) + count:
+            raise Skipped(f"the host has no {count} huge pages to give")
+        with mounted("-t", "hugetlbfs", "-o", "pagesize=2M", "none", at=directory):
+            yield directory
+    finally:
+        with contextlib.suppress(OSError):
+            setting.write_text(before)
+        directory.rmdir()
+
+
+def case_huge_pages():
+    """The areas are made of huge pages: they move as any others, and are all given back."""
+    with huge_pages(560) as directory:
+        config = redis_config(free_port()).replace("[image]", f'backing = "hugetlbfs"\ndirectory = "{directory}"\n[image]', 1)
+        with Understudy(config) as understudy:
+            understudy.up()
+            understudy.wait_protected()
+            understudy.run("fault", "alpha", "--kind", "os-panic")
+            understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
+                                "Redis serving on beta")
+            understudy.wait_protected()
+            understudy.check_table()
+            understudy.down()
+            understudy.check_nothing_left()
+        left = list(directory.iterdir())
+        if left:
+            raise Failed(f"left in the huge pages' mount: {left}")
