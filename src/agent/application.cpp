@@ -161,9 +161,9 @@ void Application::say_serving() {
 
 void Application::fault(Fault fault) {
   if (run_) run_->mute();
-  if (container_->out_of_memory_kills() > out_of_memory_kills_before_) {
-    fault = {FaultKind::out_of_memory,
-             "out of memory (limit " + format_size(memory_limit_bytes_) + "): " + fault.text};
+  if (container_->out_of_memory_kills() > out_of_memory_kills_before_) fault.kind = FaultKind::out_of_memory;
+  if (fault.kind == FaultKind::out_of_memory) {
+    fault.text = "out of memory (limit " + format_size(memory_limit_bytes_) + "): " + fault.text;
   }
   container_->kill_all();
   state_ = Ending{std::move(fault),
@@ -174,8 +174,7 @@ void Application::fault(Fault fault) {
 // As good as killed by the kernel, which would let it crawl like this for minutes.
 void Application::stalled() {
   if (!is<Starting>() && !is<Serving>()) return;
-  fault({FaultKind::out_of_memory, "out of memory (limit " + format_size(memory_limit_bytes_) +
-                                       "): it did little but read in its own program again"});
+  fault({FaultKind::out_of_memory, "it did little but read in its own program again"});
 }
 
 void Application::look() {

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <set>
 #include <utility>
 
@@ -21,10 +20,6 @@ namespace {
 // Told at most once in 10 s, the longest window that the kernel takes: some of it was stalled all the while
 // for half a second (us).
 constexpr char kPressureTrigger[] = "full 500000 10000000";
-constexpr Bytes kNearLimitDivisor = 16;
-constexpr Duration kPressureMemory = std::chrono::seconds(30);
-constexpr std::uint64_t kLeastPages = 64;
-constexpr double kCrawlTimesPerSecond = 4;  // seen crawling: 20 to 40
 
 // A cgroup's name holds what is safe in a path.
 std::string safe_name(std::string name) {
@@ -33,18 +28,6 @@ std::string safe_name(std::string name) {
     if (!safe) c = '_';
   }
   return name;
-}
-
-// The number behind "NAME " in the lines of text.
-std::uint64_t counter(std::string_view text, std::string_view name) {
-  while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-    if (line.starts_with(name) && line.size() > name.size() && line[name.size()] == ' ') {
-      return parse_number(line.substr(name.size() + 1)).value_or(0);
-    }
-  }
-  return 0;
 }
 
 Result<void> make_directory(const std::string& path) {
@@ -98,21 +81,10 @@ void CgroupContainer::watch_pressure(Loop& loop) {
   });
 }
 
-// The share of time that it waits says little, because reading pages in from a compressed disk counts as work
-// (seen: Redis at its limit answers nobody for minutes at 25 %). How often they come back says it: all that
-// it still has of its files, many times a second.
 void CgroupContainer::under_pressure() {
+  const auto limit = read_file(directory_ + "/memory.max");  // no limit: "max"
   const std::string stat = read_file(directory_ + "/memory.stat").value_or("");
-  const auto limit =
-      parse_number(trim(read_file(directory_ + "/memory.max").value_or("")));  // no limit: "max"
-  const Bytes allocated = counter(stat, "anon") + counter(stat, "shmem");
-  if (!limit || allocated < *limit - *limit / kNearLimitDivisor) return last_pressure_.reset();
-  const Pressure now{Loop::now(), counter(stat, "workingset_refault_file")};
-  const auto last = std::exchange(last_pressure_, now);
-  if (!last || now.at - last->at > kPressureMemory) return;
-  const auto pages = static_cast<double>(std::max<std::uint64_t>(counter(stat, "file") / 4_KiB, kLeastPages));
-  const double times = static_cast<double>(now.refaults - last->refaults) / pages;
-  if (times >= kCrawlTimesPerSecond * std::chrono::duration<double>(now.at - last->at).count()) stalled();
+  if (judge_.crawls(parse_memory_stat(stat), parse_number(trim(limit.value_or(""))), Loop::now())) stalled();
 }
 
 CgroupContainer::~CgroupContainer() {
@@ -137,8 +109,7 @@ Result<void> CgroupContainer::limit_memory(Bytes bytes) {
 }
 
 Bytes CgroupContainer::memory_used() const {
-  const std::string stat = read_file(directory_ + "/memory.stat").value_or("");
-  return counter(stat, "anon") + counter(stat, "shmem");  // "unevictable" counts locked ones a second time
+  return parse_memory_stat(read_file(directory_ + "/memory.stat").value_or("")).kept_bytes();
 }
 
 std::uint64_t CgroupContainer::out_of_memory_kills() const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "agent/loop.hpp"
+#include "agent/memory_pressure.hpp"
 #include "base/units.hpp"
 
 #include <sys/types.h>
@@ -8,7 +9,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,8 +45,7 @@ class Container {
   void changed() const {
     if (changed_) changed_();
   }
-  // Called from the loop when it crawls at its limit: what it allocated fills it, the kernel goes on dropping
-  // the last pages of its program and reading them again, and so neither lets it run nor kills it.
+  // Called from the loop when it crawls at its memory limit (memory_pressure.hpp).
   void on_stall(std::function<void()> handler) { stalled_ = std::move(handler); }
   void stalled() const {
     if (stalled_) stalled_();
@@ -91,11 +90,7 @@ class CgroupContainer final : public Container {
   Loop::Watch watch_;
   UniqueFd pressure_;  // memory.pressure with a trigger; EPOLLPRI when it is reached
   Loop::Watch pressure_watch_;
-  struct Pressure {
-    Time at{};
-    std::uint64_t refaults = 0;
-  };
-  std::optional<Pressure> last_pressure_;  // when it was told last, if it was at its limit
+  CrawlJudge judge_;
 };
 
 // A session: for tests, and for systems without cgroup v2. A process that leaves the session escapes; whoever

@@ -13,7 +13,7 @@ enum class FaultKind {
   ended,           // its main process is gone
   unhealthy,       // its health check failed too often in a row
   not_ready,       // started, and was not ready within its limit
-  out_of_memory,   // the kernel killed in its cgroup
+  out_of_memory,   // the kernel killed in its cgroup, or it crawls at its limit
   not_executable,  // it could not even be started
 };
 

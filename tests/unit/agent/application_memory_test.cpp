@@ -128,6 +128,17 @@ TEST_F(ApplicationMemoryTest, CrawlingAtItsLimitIsRunningOutOfMemory) {
   (void)hear<from::Serving>();
 }
 
+TEST_F(ApplicationMemoryTest, AKillOfTheKernelsBesidesIsSaidOnce) {
+  auto definition = script("exec sleep 60");
+  definition.ready = protocol::Ready::notify;
+  application->redefine(definition);
+  application->start({1, 7, 100_MiB, {}});
+  ++container->kills;
+  container->stalled();
+  EXPECT_EQ(hear<from::StartFailed>().why,
+            "out of memory (limit 100 MiB): it did little but read in its own program again");
+}
+
 TEST_F(ApplicationMemoryTest, CrawlingBeforeItEverServedFailsTheStart) {
   auto definition = script("exec sleep 60");
   definition.ready = protocol::Ready::notify;
