@@ -16,6 +16,8 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr std::size_t kWordsColumn = 25;  // of an event's line, behind the time and the severity
+
 std::string text(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
@@ -236,10 +238,6 @@ void print_report(const json::object& report) {
   fmt::print("  {:<8} {:>9.1f} ms\n\n", "total", real(report, "total_ms"));
   fmt::print("  moved {}, zeroed {}, copied {}\n", format_size(number(report, "bytes_moved")),
              format_size(number(report, "bytes_zeroed")), format_size(number(report, "bytes_copied")));
-}
-
-namespace {
-constexpr std::size_t kWordsColumn = 25;  // behind the time and the severity
 }
 
 void print_event(const json::object& event) {

@@ -82,11 +82,9 @@ std::string why_end(const State& state, const Application& twin) {
   return why;
 }
 
-Application* under_way(State& state) {
-  for (Application& app : state.apps) {
-    if (state.is_twin(app.id) && app.moving() != nullptr) return &app;
-  }
-  return nullptr;
+Application* twin_under_way(State& state) {
+  const Application* twin = rehearsal_under_way(state);
+  return twin != nullptr ? &state.app(twin->id) : nullptr;
 }
 
 // It goes no further. What is on its way into the guest cannot be let go of before it is in and confirmed.
@@ -310,7 +308,7 @@ void handle(Step& step, const event::Proven& event) {
 }
 
 void advance_rehearsals(Step& step) {
-  if (Application* twin = under_way(step.state); twin != nullptr && !twin->rehearsal->ending) {
+  if (Application* twin = twin_under_way(step.state); twin != nullptr && !twin->rehearsal->ending) {
     const std::string why = why_end(step.state, *twin);
     if (!why.empty()) end_rehearsal(step, *twin, why);
   }
@@ -342,7 +340,7 @@ bool must_wait_for_rehearsal(const State& state, const Application& app, const G
 }
 
 void take_areas_of_rehearsal(Step& step, Application& app, const Guest& to) {
-  Application* twin = under_way(step.state);
+  Application* twin = twin_under_way(step.state);
   if (twin == nullptr || twin->in_step<Yielding>() == nullptr || twin->place() != to.current()) return;
   for (const AreaId id : step.state.table.in_use_by(twin->id, to.current())) {
     step.state.table.hand_over(id, app.id);
@@ -388,8 +386,7 @@ void rehearsal_over(Step& step, Application& twin) {
   for (const AreaId id : state.table.held_by(twin.id)) state.table.free(id);
   Rehearsal done = twin.rehearsal.value_or(Rehearsal{});
   const Move* move = twin.moving() != nullptr ? &twin.moving()->move : nullptr;
-  if (!done.proven) rehearsal_fails(twin, "it did not come to its end");
-  done.failed = twin.rehearsal ? twin.rehearsal->failed : "it did not come to its end";
+  if (!done.proven && done.failed.empty()) done.failed = "it did not come to its end";
   done.ended = step.now;
   Application& app = state.app(*state.setup.app(twin.id).rehearses);
   if (move != nullptr) {
