@@ -2,7 +2,8 @@
 // lines. The input is that sequence; a line that begins with '>' is a request of the daemon, given to the
 // requests that are unanswered (as far as a daemon would send it), every other line comes from the agent.
 //
-// Guest alpha (0) speaks. It may have "both" (0) and "mine" (2), and never "theirs" (1), which is beta's.
+// Guest alpha (0) speaks. It may have "redis" (0) and "mine" (2), and never "ledger" (1), which is beta's.
+#include "../unit/link/fixtures.hpp"
 #include "link/interpreter.hpp"
 #include "property.hpp"
 #include "protocol/codec.hpp"
@@ -20,29 +21,15 @@ namespace {
 namespace event = core::event;
 namespace to = protocol::to_agent;
 
-constexpr core::GuestRun kAlpha{{0}, 3};
+using test::kAlpha;
 constexpr std::size_t kMostMisdeedBytes = 300;
 
 config::Config set_up() {
-  config::Config config;
-  config.pool.memory_bytes = 4_GiB;
-  for (const char* name : {"alpha", "beta"}) {
-    config::Guest guest;
-    guest.name = name;
-    guest.slots = 32;
-    config.guests.push_back(guest);
-  }
-  const auto add = [&](const char* name, std::vector<core::GuestId> guests) {
-    config::Application app;
-    app.name = name;
-    app.guests = std::move(guests);
-    app.memory_bytes = app.minimum_bytes = app.maximum_bytes = 1_GiB;
-    app.start = {"/bin/app"};
-    config.applications.push_back(std::move(app));
-  };
-  add("both", {{0}, {1}});
-  add("theirs", {{1}});
-  add("mine", {{0}});
+  config::Config config = test::two_guests();
+  config::Application mine = config.applications[0];
+  mine.name = "mine";
+  mine.guests = {{0}};
+  config.applications.push_back(std::move(mine));
   return config;
 }
 

@@ -1,23 +1,16 @@
 // Guests whose QEMUs have users of their own. Only root can give somebody another user, so these tests run
 // for root alone; what everybody else gets is what all other tests run.
-#include "fake_qemu.hpp"
-#include "loop.hpp"
+#include "hypervisor_fixture.hpp"
 #include "qemu/accelerator.hpp"
-#include "qemu/proc.hpp"
-#include "qemu/qemu_hypervisor.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -25,6 +18,7 @@ namespace understudy::qemu {
 namespace {
 
 using namespace core::event;
+using namespace test;
 using core::AreaId;
 using core::GuestRun;
 using std::chrono::milliseconds;
@@ -50,79 +44,37 @@ std::string status_line(pid_t pid, const std::string& key) {
   return "no " + key;
 }
 
-struct UsersTest : testing::Test {
-  TemporaryDirectory directory;
-  Loop loop;
-  std::vector<core::Event> events;
+struct UsersTest : HypervisorTest {
   std::vector<uid_t> owners_when_it_ended;  // of the areas, as the first end of a guest was told
-  std::unique_ptr<pool::AreaPool> pool;
-  std::unique_ptr<QemuHypervisor> hypervisor;
-  QemuHypervisor::Settings settings;
   const uid_t uid_a = first_uid();
   const uid_t uid_b = first_uid() + 1;
-  static constexpr GuestRun kA{{0}, 1};
-  static constexpr GuestRun kB{{1}, 1};
-  static constexpr AreaId kAreas[] = {{0}, {1}, {2}};
 
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "only root can give QEMU another user";
-    ::setenv(kFakeQemuVariable, "ok", 1);
-    make_pool();
-    settings.run_dir = directory.path;
-    settings.qemu.program = kFakeQemu;
+    HypervisorTest::SetUp();
     // Images below a directory that nobody else may enter.
     ASSERT_EQ(::mkdir((directory.path / "home").c_str(), 0700), 0);
     for (const char* file : {"kernel", "initramfs", "disk"})
       std::ofstream(directory.path / "home" / file) << file;
     ASSERT_EQ(::chmod((directory.path / "home" / "disk").c_str(), 0600), 0) << "which is no hindrance";
-    for (const char* name : {"a", "b"}) {
-      GuestPlan plan;
-      plan.name = name;
-      plan.base_bytes = 128_MiB;
-      plan.area_bytes = pool_config().area_bytes;
-      plan.slots = 3;
-      plan.ports = {6379};
+    uid_t uid = uid_a;
+    for (GuestPlan& plan : settings.guests) {
       plan.image = {directory.path / "home" / "kernel", directory.path / "home" / "initramfs",
                     directory.path / "home" / "disk"};
-      const uid_t uid = settings.guests.empty() ? uid_a : uid_b;
       plan.user = HostUser{uid, uid, {}};
-      settings.guests.push_back(plan);
+      uid = uid_b;
     }
     settings.dumps.directory = directory.path / "home" / "dumps";
+    settings.limits = {};
     settings.limits.launch = milliseconds(2000);
     settings.limits.adopt = milliseconds(2000);
     settings.limits.plug = milliseconds(500);
     settings.limits.unplug = milliseconds(500);
     make_hypervisor();
   }
-  void TearDown() override {
-    hypervisor.reset();
-    pool.reset();
-    if (::geteuid() != 0) return;
-    EXPECT_TRUE(end_all(directory.path));
-    EXPECT_TRUE(pool::AreaPool::remove(pool_config(), directory.path));
-    ::unsetenv(kFakeQemuVariable);
-  }
-  static config::Pool pool_config() {
-    config::Pool config;
-    config.area_bytes = 4_MiB;
-    return config;
-  }
-  void make_pool() {
-    auto made = pool::AreaPool::create(pool_config(), directory.path, 3, loop.context, {});
-    ASSERT_TRUE(made) << made.error().message;
-    pool = std::move(*made);
-  }
-  void make_hypervisor() {
-    hypervisor.reset();
-    auto made = QemuHypervisor::create(loop.context, settings, *pool, [this](core::Event event) {
-      const bool end =
-          std::holds_alternative<GuestFenced>(event) || std::holds_alternative<GuestExited>(event);
-      if (end && owners_when_it_ended.empty()) owners_when_it_ended = owners();
-      events.push_back(std::move(event));
-    });
-    ASSERT_TRUE(made) << made.error().message;
-    hypervisor = std::move(*made);
+  void heard(const core::Event& event) override {
+    const bool end = std::holds_alternative<GuestFenced>(event) || std::holds_alternative<GuestExited>(event);
+    if (end && owners_when_it_ended.empty()) owners_when_it_ended = owners();
   }
   // The daemon dies, and the next one opens what it left.
   void next_daemon(bool guests_die_meanwhile = false) {
@@ -141,30 +93,6 @@ struct UsersTest : testing::Test {
     make_hypervisor();
   }
 
-  template <class E>
-  E await(GuestRun run, std::size_t count = 1) {
-    std::vector<E> found;
-    EXPECT_TRUE(loop.until([&] {
-      found.clear();
-      for (const core::Event& event : events) {
-        if (const auto* each = std::get_if<E>(&event); each != nullptr && each->run == run)
-          found.push_back(*each);
-      }
-      return found.size() >= count;
-    })) << "the event did not come";
-    return found.empty() ? E{} : found.back();
-  }
-  void launch(GuestRun run = kA) {
-    hypervisor->launch(run);
-    (void)await<GuestLaunched>(run);
-    ASSERT_FALSE(HasFailure());
-  }
-  void plug(GuestRun run = kA) {
-    events.clear();
-    hypervisor->plug(run, kAreas);
-    (void)await<AreaPlugged>(run, 3);
-    ASSERT_FALSE(HasFailure());
-  }
   [[nodiscard]] std::vector<uid_t> owners() const {
     std::vector<uid_t> all;
     for (const AreaId area : kAreas) {
@@ -175,19 +103,6 @@ struct UsersTest : testing::Test {
     }
     return all;
   }
-  UniqueFd connect(GuestRun run) const {
-    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    hypervisor->agent_socket(run)->native().copy(address.sun_path, sizeof address.sun_path - 1);
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-    return fd;
-  }
-  void order(GuestRun run, const std::string& line) const {
-    const UniqueFd fd = connect(run);
-    ASSERT_EQ(::write(fd.get(), (line + "\n").data(), line.size() + 1),
-              static_cast<ssize_t>(line.size() + 1));
-  }
   // What came of it when the run's QEMU tried to open the file, or to connect to the socket.
   [[nodiscard]] std::string tries_to_open(GuestRun run, const fs::path& path) const {
     const UniqueFd fd = connect(run);
@@ -197,7 +112,6 @@ struct UsersTest : testing::Test {
     for (char c = 0; ::read(fd.get(), &c, 1) == 1 && c != '\n';) answer += c;
     return answer;
   }
-  [[nodiscard]] std::vector<FoundProcess> processes() const { return find_processes(directory.path); }
 };
 
 TEST_F(UsersTest, AQemuIsItsUserAndHasNothingElse) {
@@ -267,12 +181,12 @@ TEST_F(UsersTest, AQemuThatEndsByItselfLeavesThem) {
 }
 
 TEST_F(UsersTest, WhatCouldNotBePluggedIsTakenBack) {
-  ::setenv(kFakeQemuVariable, "refuse=device_add", 1);
+  faults("refuse=device_add");
   launch();
   hypervisor->plug(kA, kAreas);
   (void)await<PlugFailed>(kA, 3);
   EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
-  ::setenv(kFakeQemuVariable, "refuse=object-add", 1);
+  faults("refuse=object-add");
   launch(kB);
   hypervisor->plug(kB, kAreas);
   (void)await<PlugFailed>(kB, 3);
@@ -280,7 +194,7 @@ TEST_F(UsersTest, WhatCouldNotBePluggedIsTakenBack) {
 }
 
 TEST_F(UsersTest, AnAreaThatAGuestDoesNotLetGoOfStaysItsOwn) {
-  ::setenv(kFakeQemuVariable, "deaf", 1);
+  faults("deaf");
   launch();
   plug();
   hypervisor->unplug(kA, kAreas);

@@ -1,21 +1,16 @@
 // Every kind of fault and order in every step of a rehearsal, over the simulated hypervisor.
-#include "sim/simulation.hpp"
+#include "steps.hpp"
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cctype>
 #include <string>
 #include <vector>
 
 namespace understudy::sim {
 namespace {
 
+using namespace test;
 namespace event = core::event;
-
-constexpr core::GuestId kAlpha{0};
-constexpr core::GuestId kBeta{1};
-constexpr core::AppId kDb{0};
 
 // With room to rehearse.
 Shape rehearsed_shape(std::size_t guests, std::size_t apps) {
@@ -52,11 +47,8 @@ struct Case {
 };
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
-  std::string name = info.param.step + "_" + fault_name(info.param.fault) + "_" +
-                     (info.param.guest == kAlpha ? "active" : "standby");
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
-  return name;
+  return as_test_name(info.param.step + "_" + fault_name(info.param.fault) + "_" +
+                      (info.param.guest == kAlpha ? "active" : "standby"));
 }
 
 std::vector<Case> every_case() {
@@ -87,15 +79,8 @@ TEST_P(EveryStepOfARehearsal, IsRecoveredFrom) {
       << (simulation->violation() ? simulation->violation()->what : step_of_twin(*simulation));
   simulation->nemesis.cause(c.fault, c.guest, kDb);
   simulation->run_for(std::chrono::seconds(12));
-  simulation->nemesis.call_off();
-  EXPECT_TRUE(simulation->run_until(
-      [&] { return simulation->daemon_up() && simulation->not_whole().empty(); }, std::chrono::seconds(200)))
-      << (simulation->violation() ? simulation->violation()->what : simulation->not_whole());
+  expect_recovery(*simulation);
   EXPECT_EQ(step_of_twin(*simulation), "none");
-  simulation->command(event::BringDown{});
-  EXPECT_TRUE(
-      simulation->run_until([&] { return simulation->not_down().empty(); }, std::chrono::seconds(100)))
-      << (simulation->violation() ? simulation->violation()->what : simulation->not_down());
 }
 
 INSTANTIATE_TEST_SUITE_P(Fault, EveryStepOfARehearsal, ::testing::ValuesIn(every_case()), name_of);

@@ -1,6 +1,6 @@
 // The shipped engine over the simulated hypervisor: every kind of fault in every step of a takeover and of a
 // switchover, one after the other.
-#include "sim/simulation.hpp"
+#include "steps.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,11 +10,8 @@
 namespace understudy::sim {
 namespace {
 
+using namespace test;
 namespace event = core::event;
-
-constexpr core::GuestId kAlpha{0};
-constexpr core::GuestId kBeta{1};
-constexpr core::AppId kDb{0};
 
 std::string step_of(const Simulation& simulation) {
   if (simulation.state() == nullptr) return "daemon down";
@@ -33,17 +30,6 @@ std::unique_ptr<Simulation> brought_up(std::uint64_t seed) {
   return simulation;
 }
 
-// Whole again: nothing broken, both applications serve, all guests are back.
-void expect_recovery(Simulation& simulation) {
-  simulation.nemesis.call_off();
-  EXPECT_TRUE(simulation.run_until([&] { return simulation.daemon_up() && simulation.not_whole().empty(); },
-                                   std::chrono::seconds(200)))
-      << (simulation.violation() ? simulation.violation()->what : simulation.not_whole());
-  simulation.command(event::BringDown{});
-  EXPECT_TRUE(simulation.run_until([&] { return simulation.not_down().empty(); }, std::chrono::seconds(100)))
-      << (simulation.violation() ? simulation.violation()->what : simulation.not_down());
-}
-
 struct Case {
   std::string way;  // takeover, switchover, app-fault
   std::string step;
@@ -52,11 +38,8 @@ struct Case {
 };
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
-  std::string name = info.param.way + "_" + info.param.step + "_" + fault_name(info.param.fault) + "_" +
-                     (info.param.guest == kAlpha ? "from" : "to");
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
-  return name;
+  return as_test_name(info.param.way + "_" + info.param.step + "_" + fault_name(info.param.fault) + "_" +
+                      (info.param.guest == kAlpha ? "from" : "to"));
 }
 
 std::vector<Case> every_case() {
