@@ -1,8 +1,7 @@
 """The application fails while its OS lives."""
 import contextlib
 
-from harness import MIB, NO_RESTART, Failed, Redis, Understudy, free_port, redis_config
-from os_faults import pair
+from harness import MIB, NO_RESTART, Failed, Redis, Understudy, free_port, pair, redis_config
 
 
 def serving_again(understudy, epoch, guest):

@@ -6,8 +6,8 @@ import signal
 import socket
 import struct
 
-from harness import MIB, Failed, Understudy, free_port, redis_config
-from os_faults import expect_takeover, pair
+from harness import MIB, Failed, Understudy, free_port, pair, redis_config
+from os_faults import expect_takeover
 
 
 def case_maintenance():

@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import tempfile
 
-from harness import Client, Failed, Skipped, Understudy, free_port, redis_config
+from harness import Failed, Skipped, Understudy, free_port, pair, redis_config
 
 
 def mount(*args):
@@ -31,21 +31,8 @@ def small_disk():
     base = pathlib.Path(tempfile.mkdtemp(prefix="understudy-disk-"))
     try:
         with mounted("-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", at=base):
-            port = free_port()
-            with Understudy(redis_config(port), run_dir=base) as understudy:
-                understudy.port = port
-                understudy.up()
-                understudy.wait_protected()
-                client = Client(port)
-                client.start()
-                client.wait_reply()
+            with pair(run_dir=base) as (understudy, client):
                 yield understudy, client
-                client.stop()
-                if client.wrong:
-                    raise Failed("the client read something wrong: " + "; ".join(client.wrong[:3]))
-                understudy.check_table()
-                understudy.down()
-                understudy.check_nothing_left()
     finally:
         base.rmdir()
 
@@ -149,9 +136,7 @@ def case_huge_pages():
             understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
                                 "Redis serving on beta")
             understudy.wait_protected()
-            understudy.check_table()
-            understudy.down()
-            understudy.check_nothing_left()
+            understudy.end()
         left = list(directory.iterdir())
         if left:
             raise Failed(f"left in the huge pages' mount: {left}")

@@ -174,6 +174,16 @@ class Understudy:
         if left:
             raise Failed("left behind: " + ", ".join(left))
 
+    def end(self, *clients):
+        """The end of a case that went well: the clients read nothing wrong, the table adds up, and nothing is left."""
+        for client in clients:
+            client.stop()
+            if client.wrong:
+                raise Failed(f"the client at port {client.port} read something wrong: " + "; ".join(client.wrong[:3]))
+        self.check_table()
+        self.down()
+        self.check_nothing_left()
+
     def close(self):
         """Ends whatever is left, by force if need be, and removes the directory. Never raises."""
         with contextlib.suppress(Exception):
@@ -384,3 +394,18 @@ class Client(threading.Thread):
     def stop(self):
         self.stopping.set()
         self.join(timeout=70)
+
+
+@contextlib.contextmanager
+def pair(run_dir=None, **options):
+    """alpha serving Redis, beta its standby, and a client at work. Afterwards all is checked and ended."""
+    port = free_port()
+    with Understudy(redis_config(port, **options), run_dir=run_dir) as understudy:
+        understudy.up()
+        understudy.wait_protected()
+        client = Client(port)
+        client.start()
+        client.wait_reply()
+        understudy.port = port
+        yield understudy, client
+        understudy.end(client)

@@ -26,13 +26,7 @@ def many(guests, applications, pool):
             client.start()
             client.wait_reply()
         yield understudy, clients
-        for name, client in clients.items():
-            client.stop()
-            if client.wrong:
-                raise Failed(f"the client of {name} read something wrong: " + "; ".join(client.wrong[:3]))
-        understudy.check_table()
-        understudy.down()
-        understudy.check_nothing_left()
+        understudy.end(*clients.values())
 
 
 def serves_on(understudy, guest, *names):

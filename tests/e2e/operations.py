@@ -4,8 +4,7 @@ import pathlib
 import signal
 import socket
 
-from harness import Failed, Understudy, free_port, now_ms, redis_config
-from os_faults import pair
+from harness import Failed, Understudy, free_port, now_ms, pair, redis_config
 
 
 def case_switchover():

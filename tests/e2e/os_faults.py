@@ -1,30 +1,8 @@
 """The guest's OS or its QEMU fails; the application goes on in the other guest."""
-import contextlib
 import os
 import signal
 
-from harness import MIB, Client, Failed, Understudy, free_port, load_keys, now_ms, redis_config
-
-
-@contextlib.contextmanager
-def pair(**options):
-    """alpha serving Redis, beta its standby, and a client at work. Afterwards: the client read nothing wrong,
-    the table adds up, and nothing is left behind."""
-    port = free_port()
-    with Understudy(redis_config(port, **options)) as understudy:
-        understudy.up()
-        understudy.wait_protected()
-        client = Client(port)
-        client.start()
-        client.wait_reply()
-        understudy.port = port
-        yield understudy, client
-        client.stop()
-        if client.wrong:
-            raise Failed("the client read something wrong: " + "; ".join(client.wrong[:3]))
-        understudy.check_table()
-        understudy.down()
-        understudy.check_nothing_left()
+from harness import MIB, Failed, load_keys, now_ms, pair
 
 
 def expect_takeover(understudy, client, strike, source, target):

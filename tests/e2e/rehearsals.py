@@ -153,11 +153,7 @@ def case_rehearse():
         # And back: the guest that has just been rebuilt is rehearsed in its turn.
         expect_passed(understudy, understudy.ask("rehearse", "redis", "--start"), active, True)
         expect_proven(understudy, "start", active)
-        client.stop()
-        if client.wrong:
-            raise Failed("the client read something wrong: " + "; ".join(client.wrong[:3]))
-        understudy.down()
-        understudy.check_nothing_left()
+        understudy.end(client)
 
 
 def case_rehearsal_refused():

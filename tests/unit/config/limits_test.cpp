@@ -169,6 +169,17 @@ TEST(ConfigLimits, OfCommands) {
   EXPECT_THAT(value(kLongestArgument + 1), ElementsAre(HasSubstr("it may have at most 4096")));
 }
 
+TEST(ConfigLimits, OfScratchDirectories) {
+  const auto scratch = [](std::size_t count) {
+    std::string list;
+    for (std::size_t i = 0; i < count; ++i) list += (i == 0 ? "\"/d" : ", \"/d") + number(i) + "\"";
+    return with_application("rehearsal_scratch = [" + list + "]\n");
+  };
+  EXPECT_THAT(scratch(kMostScratch), IsEmpty());
+  EXPECT_THAT(scratch(kMostScratch + 1),
+              ElementsAre(HasSubstr("rehearsal_scratch names 17 directories, it may name at most 16")));
+}
+
 TEST(ConfigLimits, OfSizes) {
   const auto pool_of = [](Bytes bytes) {
     Text text;

@@ -124,6 +124,11 @@ TEST(Limits, OfAnApplicationsCommandAndEnvironment) {
   };
   EXPECT_EQ(variables(kMaxEnvironment), "");
   EXPECT_NE(variables(kMaxEnvironment + 1), "");
+  const auto scratch = [](std::size_t count) {
+    return welcome_refusal([&](Application& app) { app.scratch.assign(count, "/data"); });
+  };
+  EXPECT_EQ(scratch(kMaxScratch), "");
+  EXPECT_NE(scratch(kMaxScratch + 1), "");
 }
 
 // The receiver holds the same limits: `item` so many times in the list that is empty in `line`.
@@ -150,6 +155,9 @@ TEST(Limits, OfListsOnArrival) {
   EXPECT_NE(
       to_agent_error_of(with_items(one, "start", '"' + std::string(kMaxArgumentBytes + 1, 'a') + '"', 1)),
       "");
+
+  EXPECT_EQ(to_agent_error_of(with_items(one, "scratch", "\"/data\"", kMaxScratch)), "");
+  EXPECT_NE(to_agent_error_of(with_items(one, "scratch", "\"/data\"", kMaxScratch + 1)), "");
 
   const std::string none = *encode(ToAgent(to_agent::Welcome{kVersion, "alpha", 1, 20, {}}));
   const std::size_t begin = one.find("[{\"app\"") + 1;

@@ -114,6 +114,11 @@ TEST(QmpCodec, TheTextsOfAnErrorAreFitToBeShown) {
   ASSERT_EQ(messages.size(), 1u);
   const auto& error = std::get<QmpErrorReply>(messages[0]);
   EXPECT_EQ(error.error_class, "?[2J");
+  const auto long_class =
+      messages_of(R"({"error": {"class": ")" + std::string(100, 'x') + "\", \"desc\": \"\"}, \"id\": 1}\n");
+  ASSERT_EQ(long_class.size(), 1u);
+  EXPECT_EQ(std::get<QmpErrorReply>(long_class[0]).error_class,
+            std::string(QmpCodec::kMostErrorClassBytes, 'x') + "...");
   EXPECT_EQ(error.description, "a???" + std::string(QmpCodec::kMostErrorBytes - 4, 'x') + "...");
 }
 
