@@ -6,6 +6,19 @@
 
 namespace understudy::core {
 
+namespace {
+
+// Who is called as much later than the time that it asked for was not let run: it was stopped, or its host
+// was.
+constexpr Duration kLate = std::chrono::milliseconds(250);
+// What has arrived meanwhile comes one after the other. Nobody is late before all of it has been heard; but a
+// daemon that is always late must still find a guest that hangs.
+constexpr Duration kToBeHeard = std::chrono::milliseconds(200);
+constexpr Duration kToBeHeardAgain = std::chrono::seconds(2);
+constexpr Duration kWorthSaying = std::chrono::seconds(1);
+
+}  // namespace
+
 State::State(Setup s) : setup(std::move(s)), table(setup.pool.area_count) {
   for (std::uint32_t i = 0; i < setup.guests.size(); ++i) {
     Guest guest;
@@ -39,16 +52,35 @@ Core::Core(Setup setup) : state_(std::move(setup)) {}
 
 Outputs Core::step(Time now, const Event& event) {
   Outputs out;
+  const Duration lost = lost_time(now);
+  if (lost > Duration{}) postpone_silence(state_, lost);
   // While the journal refuses, what was asked last may not have been asked of anybody: nobody is late.
-  if (!state_.journal_trouble.empty()) postpone_deadlines(state_, now - state_.now);
+  postpone_deadlines(state_, state_.journal_trouble.empty() ? lost : now - state_.now);
   state_.now = now;
   Step step{state_, now, out};
+  if (lost > kWorthSaying) {
+    step.note(Severity::warning, "daemon-late",
+              "the daemon was not let run for " + format_duration(lost) +
+                  " (stopped, or its host was, or too much to do): nobody is held late because of it",
+              std::nullopt);
+  }
   std::visit([&](const auto& e) { handle(step, e); }, event);
   advance_all(step);
   state_.table.check();
   record_changes(out);
   take_back(out, out);  // one event may lead to a request and, in the same step, to the end of its reason
+  due_ = first_deadline();
   return out;
+}
+
+// What the daemon did not see for want of being let run counts against nobody: how much later everything is
+// due.
+Duration Core::lost_time(Time now) {
+  if (!due_ || now - *due_ <= kLate) return {};
+  const Duration late = now - *due_;
+  if (excused_ && now - *excused_ < kToBeHeardAgain) return late;
+  excused_ = now;
+  return late + kToBeHeard;
 }
 
 void Core::advance_all(Step& step) {
@@ -85,7 +117,7 @@ void Core::record_changes(Outputs& out) {
   for (AreaRecord& record : state_.table.take_changes()) out.journal.push_back(std::move(record));
 }
 
-std::optional<Time> Core::next_deadline() const {
+std::optional<Time> Core::first_deadline() const {
   std::optional<Time> first;
   const auto take = [&](std::optional<Time> at) {
     if (at && (!first || *at < *first)) first = at;

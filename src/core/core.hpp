@@ -21,7 +21,7 @@ class Core {
   [[nodiscard]] Result<void> restore(std::span<const Record> records);
   [[nodiscard]] Outputs step(Time now, const Event& event);
   // When a Tick is due at the latest; none: nothing waits for time.
-  [[nodiscard]] std::optional<Time> next_deadline() const;
+  [[nodiscard]] std::optional<Time> next_deadline() const { return due_; }
   // The journal could not be written (or can again, with an empty text): no move begins until it can.
   void set_journal_trouble(std::string why) { state_.journal_trouble = std::move(why); }
 
@@ -30,10 +30,14 @@ class Core {
   [[nodiscard]] bool is_down() const;
 
  private:
+  [[nodiscard]] Duration lost_time(Time now);
+  [[nodiscard]] std::optional<Time> first_deadline() const;
   void advance_all(Step& step);
   void record_changes(Outputs& out);
 
   State state_;
+  std::optional<Time> due_;      // when a step was asked for last
+  std::optional<Time> excused_;  // when everybody was given time to be heard last
 };
 
 }  // namespace understudy::core

@@ -389,6 +389,21 @@ void advance(Step& step, Guest& guest) {
   }
 }
 
+void postpone_silence(State& state, Duration by) {
+  for (Guest& guest : state.guests) {
+    if (guest.state_due) *guest.state_due += by;
+    if (auto* booting = std::get_if<Booting>(&guest.state)) {
+      booting->deadline += by;
+    } else if (auto* ready = std::get_if<Ready>(&guest.state)) {
+      ready->last_beat += by;
+    } else if (auto* suspicion = std::get_if<Suspect>(&guest.state)) {
+      suspicion->last_beat += by;
+      suspicion->kernel_silent_since += by;
+    }
+    for (auto& [app, held] : guest.vcpus) held.due += by;
+  }
+}
+
 std::optional<Time> deadline(const State& state, const Guest& guest) {
   const GuestSetup& setup = state.setup.guest(guest.id);
   if (const auto* off = std::get_if<Off>(&guest.state)) {

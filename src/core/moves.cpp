@@ -541,6 +541,7 @@ void advance(Step& step, Application& app) {
 }
 
 void postpone_deadlines(State& state, Duration by) {
+  if (by <= Duration{}) return;
   const auto postpone = [by](auto& step) {
     if constexpr (requires { step.deadline; }) step.deadline += by;
   };

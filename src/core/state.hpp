@@ -68,6 +68,7 @@ void handle(Step&, const event::AgentMisbehaved&);
 void condemn(Step&, Guest&, const std::string& why, Time since);
 void advance(Step&, Guest&);  // deadlines, suspicion, clearing up, coming back
 [[nodiscard]] std::optional<Time> deadline(const State&, const Guest&);
+void postpone_silence(State&, Duration by);  // as if all that guests were not heard of had begun later
 
 // resume.cpp
 void handle(Step&, const event::Resume&);
@@ -92,8 +93,8 @@ void enter_choosing(Step&, Application&);
 void place(Step&, Application&, const Guest& to);  // the choice is made
 void enter_sizing(Step&, Application&, GuestRun to);
 void enter_starting(Step&, Application&, GuestRun to, Bytes limit_bytes);
-void advance(Step&, Application&);  // choosing, deadlines
-void postpone_deadlines(State&, Duration by);
+void advance(Step&, Application&);             // choosing, deadlines
+void postpone_deadlines(State&, Duration by);  // of what applications wait for
 [[nodiscard]] std::optional<Time> deadline(const State&, const Application&);
 
 // leaving.cpp

@@ -35,7 +35,7 @@ class FileJournal final : public engine::Journal {
 
  private:
   FileJournal(std::filesystem::path file, std::string header, Sync sync);
-  [[nodiscard]] Result<void> replay(std::string_view text);
+  [[nodiscard]] Result<void> take_over(std::string_view text);
   [[nodiscard]] Result<void> write_anew();
   [[nodiscard]] Result<void> write_line(const std::string& line);
   void keep(const core::Record& record);

@@ -219,10 +219,10 @@ void Checkers::check_rehearsals(const core::State& state) {
     waits = waits || (choosing != nullptr && choosing->for_rehearsal);
   }
   // What is stopped for good ends with its guest, and the fence takes what it takes. A journal that refuses
-  // holds up everything.
+  // holds up everything, and so does a daemon that is not let run.
   const bool excused = twin->in_step<core::move_step::Fencing>() != nullptr ||
                        twin->in_step<core::move_step::Resuming>() != nullptr || journal_.refusing ||
-                       !state.journal_trouble.empty();
+                       !state.journal_trouble.empty() || world_.now() <= world_.stalled_until;
   if (!waits || excused) {
     waiting_since_.reset();
   } else if (!waiting_since_) {

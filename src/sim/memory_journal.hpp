@@ -21,15 +21,13 @@ class MemoryJournal final : public engine::Journal {
   }
 
   [[nodiscard]] Result<void> append(std::span<const core::Record> records) override {
+    if (!refusing || keeps_what_it_refuses) keep(records);
     if (refusing) return failure("no space left on the medium");
-    keep(records);
     return {};
   }
 
   void keep(std::span<const core::Record> records) {
-    for (const core::Record& record : records) {
-      std::visit([this](const auto& r) { row(r) = r; }, record);
-    }
+    become(records);
     written_ += records.size();
   }
 
@@ -47,7 +45,15 @@ class MemoryJournal final : public engine::Journal {
     return all;
   }
 
+  // What a former daemon's records amount to.
+  void become(std::span<const core::Record> records) {
+    for (const core::Record& record : records) {
+      std::visit([this](const auto& r) { row(r) = r; }, record);
+    }
+  }
+
   bool refusing = false;
+  bool keeps_what_it_refuses = false;  // as after a sync that failed: the line may be there all the same
 
  private:
   core::GuestRecord& row(const core::GuestRecord& r) { return guests_.at(r.guest.value); }

@@ -15,6 +15,8 @@ constexpr Span kJournalOutage{std::chrono::milliseconds(20), std::chrono::millis
 constexpr Span kPanicSeen{std::chrono::milliseconds(3), std::chrono::milliseconds(8)};
 constexpr Span kFollowUp{std::chrono::milliseconds(0), std::chrono::milliseconds(500)};
 constexpr Span kMaintenance{std::chrono::milliseconds(0), std::chrono::milliseconds(8000)};
+constexpr Span kJump{std::chrono::milliseconds(1), std::chrono::minutes(2)};
+constexpr Span kStall{std::chrono::milliseconds(50), std::chrono::seconds(20)};
 constexpr Span kDownFor{std::chrono::milliseconds(100), std::chrono::milliseconds(4000)};
 
 }  // namespace
@@ -43,6 +45,8 @@ const char* fault_name(FaultName fault) {
     case FaultName::maintenance: return "maintenance";
     case FaultName::daemon_death: return "daemon-death";
     case FaultName::rehearse: return "rehearse";
+    case FaultName::clock_jump: return "clock-jump";
+    case FaultName::daemon_stall: return "daemon-stall";
   }
   return "?";
 }
@@ -117,6 +121,7 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
     case FaultName::lie: done = lie(app, vm); break;
     case FaultName::journal:
       journal_.refusing = true;
+      journal_.keeps_what_it_refuses = world_.random.chance(0.5);
       world_.timeline.after(world_.random.within(kJournalOutage), [this] { journal_.refusing = false; });
       break;
     case FaultName::switchover:
@@ -136,6 +141,8 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
       break;
     case FaultName::daemon_death: hands_.kill_daemon(); break;
     case FaultName::rehearse: hands_.command(event::Rehearse{app, world_.random.chance(0.6)}); break;
+    case FaultName::clock_jump: hands_.jump_clock(world_.random.within(kJump)); break;
+    case FaultName::daemon_stall: hands_.stall_daemon(world_.random.within(kStall)); break;
   }
   if (done) ++caused[static_cast<std::size_t>(fault)];
   return done;

@@ -17,6 +17,8 @@ class Nemesis {
   struct Hands {
     std::function<void()> kill_daemon;
     std::function<void(const core::Event&)> command;  // of the operator
+    std::function<void(Duration)> jump_clock;         // of the daemon, ahead
+    std::function<void(Duration)> stall_daemon;
   };
 
   Nemesis(World& world, MemoryJournal& journal, Hands hands)

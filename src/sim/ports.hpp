@@ -1,6 +1,7 @@
 #pragma once
 
 #include "engine/ports.hpp"
+#include "journal/format.hpp"
 #include "sim/checkers.hpp"
 #include "sim/describe.hpp"
 #include "sim/world.hpp"
@@ -16,12 +17,16 @@ class SimClock final : public engine::Clock {
  public:
   SimClock(World& world, std::function<void()> tick) : world_(world), tick_(std::move(tick)) {}
 
-  [[nodiscard]] Time now() const override { return world_.now(); }
+  [[nodiscard]] Time now() const override { return world_.now() + world_.clock_ahead; }
 
   // Deadlines move with every beat. One entry in the timeline is kept; it looks again when its time has come.
   void wake_at(Time at) override {
     wanted_ = at;
-    if (!scheduled_ || *scheduled_ > at) schedule();
+    jumped();
+  }
+  // What is waited for may be due earlier now.
+  void jumped() {
+    if (wanted_ && (!scheduled_ || *scheduled_ > *wanted_ - world_.clock_ahead)) schedule();
   }
   // The daemon that waited is gone, and what is in the timeline wakes nobody any more.
   void forget() {
@@ -31,13 +36,13 @@ class SimClock final : public engine::Clock {
 
  private:
   void schedule() {
-    const Time at = std::max(*wanted_, world_.now() + std::chrono::microseconds(1));
+    const Time at = std::max(*wanted_ - world_.clock_ahead, world_.now() + std::chrono::microseconds(1));
     scheduled_ = at;
     world_.timeline.at(at, [this, at, life = world_.daemon] {
       if (life != world_.daemon) return;
       if (scheduled_ == at) scheduled_.reset();
       if (!wanted_) return;
-      if (*wanted_ > world_.now()) {
+      if (*wanted_ > now()) {
         if (!scheduled_) schedule();
         return;
       }
@@ -48,17 +53,19 @@ class SimClock final : public engine::Clock {
 
   World& world_;
   std::function<void()> tick_;
-  std::optional<Time> wanted_;
-  std::optional<Time> scheduled_;
+  std::optional<Time> wanted_;     // by the daemon's clock
+  std::optional<Time> scheduled_;  // in the timeline
 };
 
-// The journal on its medium, with the death of the daemon before and after an append.
+// The journal on its medium, with the death of the daemon in the middle of an append and after it.
 class SimJournal final : public engine::Journal {
  public:
-  SimJournal(World& world, MemoryJournal& medium) : world_(world), medium_(medium) {}
+  SimJournal(World& world, Checkers& checkers, MemoryJournal& medium)
+      : world_(world), checkers_(checkers), medium_(medium) {}
 
   [[nodiscard]] Result<void> append(std::span<const core::Record> records) override {
-    world_.kill_point();  // torn: the line is incomplete, so none of it counts
+    if (world_.dies_next()) tear(records);
+    world_.kill_point();
     if (world_.trace) {
       for (const core::Record& record : records) {
         world_.say(std::string("  journal") + (medium_.refusing ? " refuses: " : ": ") +
@@ -71,7 +78,23 @@ class SimJournal final : public engine::Journal {
   }
 
  private:
+  // The file as it is shipped, with some of the line that was being written: what the next daemon reads of
+  // it.
+  void tear(std::span<const core::Record> records) {
+    if (medium_.written() == 0) return;
+    const std::string header = journal::header_line("");
+    const std::string rows = journal::record_line(medium_.records());
+    const std::string line = journal::record_line(records);
+    const auto replayed =
+        journal::replay(header + rows + line.substr(0, world_.random.below(line.size())), header);
+    if (!replayed) return checkers_.violated("a torn journal is refused: " + replayed.error().message);
+    medium_.become(replayed->records);
+    if (journal::record_line(medium_.records()) != rows)
+      checkers_.violated("a torn journal is not what was written before");
+  }
+
   World& world_;
+  Checkers& checkers_;
   MemoryJournal& medium_;
 };
 

@@ -157,6 +157,11 @@ void draw_rehearsals(Random& random, Shape& shape) {
   set_budget(shape.setup);
 }
 
+void draw_clock(Random& random, Shape& shape) {
+  if (random.chance(0.3)) shape.weight(FaultName::clock_jump) = random.fraction(0.2, 2);
+  if (random.chance(0.3)) shape.weight(FaultName::daemon_stall) = random.fraction(0.2, 2);
+}
+
 }  // namespace
 
 Shape plain_shape(std::size_t guests, std::size_t apps) {
@@ -201,6 +206,7 @@ Shape draw_shape(Random& random, std::size_t guests, std::size_t apps) {
   draw_weather(random, shape);
   draw_vcpus(random, shape);
   draw_rehearsals(random, shape);
+  draw_clock(random, shape);
   return shape;
 }
 

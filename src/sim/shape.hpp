@@ -56,7 +56,6 @@ struct Odds {
   double vcpus_silent = 0;   // no answer, and nothing done
   double twice = 0;          // an agent's message arrives a second time, later
   double from_grave = 0;     // what a guest sent before its end arrives after it
-  double torn_append = 0;    // a failing append leaves a part of its records behind
 };
 
 // What may be caused from outside, by weight; 0 never.
@@ -82,9 +81,11 @@ enum class FaultName {
   down_and_up,
   maintenance,
   daemon_death,
-  rehearse,  // by order
+  rehearse,      // by order
+  clock_jump,    // the daemon's clock is ahead all at once, as after a suspended host
+  daemon_stall,  // the daemon is not let run for a while, and then finds everything at once
 };
-inline constexpr std::size_t kFaultNames = 22;
+inline constexpr std::size_t kFaultNames = 24;
 [[nodiscard]] const char* fault_name(FaultName fault);
 
 // One system and the weather it lives in.

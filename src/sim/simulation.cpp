@@ -20,15 +20,17 @@ Simulation::Simulation(Shape shape, std::uint64_t seed, Wrap wrap)
       journal(world.setup()),
       checkers(world, journal),
       observer(world, checkers),
-      nemesis(world, journal,
-              {[this] {
-                 // In the middle of one of the next steps, which is where it hurts.
-                 if (world.die_at <= world.points) world.die_at = world.points + 1 + world.random.below(30);
-               },
-               [this](const core::Event& event) { command(event); }}),
+      nemesis(
+          world, journal,
+          {[this] {
+             // In the middle of one of the next steps, which is where it hurts.
+             if (world.die_at <= world.points) world.die_at = world.points + 1 + world.random.below(30);
+           },
+           [this](const core::Event& event) { command(event); },
+           [this](Duration ahead) { jump_clock(ahead); }, [this](Duration delay) { stall_daemon(delay); }}),
       hypervisor_(world, checkers),
       agents_(world, checkers),
-      journal_port_(world, journal),
+      journal_port_(world, checkers, journal),
       gate_(world, checkers),
       pool_(world, checkers),
       clock_(world, [this] { deliver(event::Tick{}); }),
@@ -69,6 +71,8 @@ void Simulation::kill_daemon() {
   world.daemon_up = false;
   ++world.daemon;
   clock_.forget();
+  held_.clear();
+  world.stalled_until = {};
   // Its connections to clients end with it.
   for (auto& route : world.routes) route.reset();
 }
@@ -77,6 +81,27 @@ void Simulation::restart_daemon_after(Duration delay) {
   world.timeline.after(delay, [this] {
     if (!daemon_) start_daemon();
   });
+}
+
+void Simulation::jump_clock(Duration ahead) {
+  world.clock_ahead += ahead;
+  if (daemon_) clock_.jumped();
+}
+
+void Simulation::stall_daemon(Duration delay) {
+  if (!daemon_ || world.now() < world.stalled_until) return;
+  world.stalled_until = world.now() + delay;
+  world.timeline.at(world.stalled_until, [this, life = world.daemon] {
+    if (life == world.daemon) go_on_after_stall();
+  });
+}
+
+// Its timers and its sockets are ready at once; which of them it looks at first is not to matter.
+void Simulation::go_on_after_stall() {
+  world.say("the daemon goes on");
+  const std::vector<core::Event> held = std::exchange(held_, {});
+  if (world.random.chance(0.5)) deliver(event::Tick{});
+  for (const core::Event& event : held) deliver(event);
 }
 
 void Simulation::command(const core::Event& event) {
@@ -108,6 +133,7 @@ bool Simulation::stale(const core::Event& event) const {
 
 void Simulation::deliver(const core::Event& event) {
   if (!daemon_) return;
+  if (world.now() < world.stalled_until) return held_.push_back(event);
   if (world.trace) world.say(describe(world.setup(), event));
   if (!journal.refusing && stale(event)) {
     // What is due anyway first, so that whatever happens now is the stale message's doing.

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace understudy::sim {
 
@@ -37,6 +38,8 @@ class Simulation {
   void start_daemon();
   void kill_daemon();  // now; it does not start again by itself
   void restart_daemon_after(Duration delay);
+  void stall_daemon(Duration delay);
+  void jump_clock(Duration ahead);
   [[nodiscard]] bool daemon_up() const { return daemon_ != nullptr; }
   // A command of the operator, now. Whether everything is to be up or down is said again to a daemon that is
   // started again.
@@ -75,6 +78,7 @@ class Simulation {
 
   void deliver(const core::Event& event);
   void perform(const core::Event& event);
+  void go_on_after_stall();
   void resume();
   void repeat_order();
   [[nodiscard]] bool stale(const core::Event& event) const;
@@ -96,6 +100,7 @@ class Simulation {
   engine::Ports ports_;
   std::unique_ptr<Daemon> daemon_;
   std::optional<core::Event> order_;  // the last BringUp or BringDown
+  std::vector<core::Event> held_;     // what has arrived while the daemon is not let run
   std::uint64_t steps_ = 0;
   Time tick_second_{};
   std::uint32_t ticks_in_second_ = 0;

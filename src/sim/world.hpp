@@ -127,6 +127,10 @@ class World {
   // The daemon's end of the channel says hello; the agent says who it is and where each application stands.
   void greet(core::GuestRun run);
 
+  // By how much the daemon's clock has jumped ahead. It is a monotonic one: it never goes back.
+  Duration clock_ahead{};
+  // Until then the daemon is not let run (stopped, or its host was): what arrives waits.
+  Time stalled_until{};
   // Counts the lives of the daemon: what was on its way to a former one is lost. None is up in between.
   std::uint32_t daemon = 0;
   bool daemon_up = false;
@@ -134,6 +138,7 @@ class World {
   void kill_point() {
     if (++points == die_at) throw DaemonDied{};
   }
+  [[nodiscard]] bool dies_next() const { return points + 1 == die_at; }
   std::uint64_t points = 0;
   std::uint64_t die_at = 0;
 

@@ -1,8 +1,10 @@
 """What an operator does: planned switchover, down after a crash of the daemon, refusing addresses."""
 import os
 import pathlib
+import select
 import signal
 import socket
+import time
 
 from harness import Failed, Understudy, free_port, now_ms, pair, redis_config
 
@@ -88,6 +90,35 @@ def case_daemon_killed():
         if client.gap[0] > 5000:
             raise Failed(f"clients waited {client.gap[0]:.0f} ms for a daemon that they do not need")
         understudy.run("fault", "alpha", "--kind", "os-panic")
+        understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
+                            "Redis serving on beta")
+        client.wait_reply()
+        understudy.wait_protected()
+
+
+def case_daemon_stopped():
+    """The daemon is not let run for longer than any silence is tolerated. When it goes on, nobody is suspected of what
+    it did not see, and what really failed meanwhile is taken over."""
+    with pair() as (understudy, client):
+        daemon = understudy.daemon_pid()
+        client.reset()
+        os.kill(daemon, signal.SIGSTOP)
+        end = time.monotonic() + 17  # the limit of an agent's silence is 15 s
+        while time.monotonic() < end:
+            client.wait_reply()
+        os.kill(daemon, signal.SIGCONT)
+        understudy.wait_for(lambda _: "daemon-late" in {e["kind"] for e in understudy.events()}, "it being noticed")
+        understudy.wait_protected()
+        wrong = {e["kind"] for e in understudy.events()} & {"guest-suspected", "guest-fencing", "takeover-begun"}
+        if wrong or understudy.app()["epoch"] != 1 or client.gap[0] > 5000:
+            raise Failed(f"somebody had to answer for it: {wrong}, {understudy.app()}, {client.gap[0]:.0f} ms")
+
+        os.kill(daemon, signal.SIGSTOP)
+        alpha = os.pidfd_open(understudy.qemu_pid("alpha"))
+        signal.pidfd_send_signal(alpha, signal.SIGKILL)
+        select.select([alpha], [], [])
+        os.close(alpha)
+        os.kill(daemon, signal.SIGCONT)
         understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
                             "Redis serving on beta")
         client.wait_reply()

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <deque>
 #include <functional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -73,6 +74,7 @@ class Stage {
   Core core;
   Time now{};
   Outputs out;                                                // everything since forget()
+  std::set<std::string> dead_kernels;                         // guests that answer no probe
   std::deque<Request> waiting;                                // not answered yet
   Bytes spare_bytes = 36_MiB;                                 // MemAvailable of every guest
   std::string image = "image 1";                              // what guests boot
@@ -280,7 +282,10 @@ class Stage {
   void answer(const action::Adopt& a) { give(event::GuestExited{a.run, "there is no such process"}); }
   void answer(const action::AskState& a) { give(event::AppsStated{a.run, {}}); }
   void answer(const action::Fence& a) { give(event::GuestFenced{a.run, "its vCPUs are stopped"}); }
-  void answer(const action::Probe& a) { give(event::ProbeAnswer{a.run, true, ""}); }
+  void answer(const action::Probe& a) {
+    const bool dead = dead_kernels.count(setup_.guest(a.run.guest).name) > 0;
+    give(event::ProbeAnswer{a.run, !dead, dead ? "no answer" : ""});
+  }
   void answer(const action::AskStop& a) { give(event::AppStopped{a.run, a.app, a.epoch}); }
   void answer(const action::AskRelease& a) { give(event::AreasReleased{a.run, a.app, a.epoch, a.areas, ""}); }
   void answer(const action::Unplug& a) { give(event::AreaUnplugged{a.run, a.area}); }

@@ -56,7 +56,8 @@ std::vector<Case> every_case() {
       FaultName::panic,       FaultName::panic_unseen, FaultName::hang,         FaultName::vmm_stop_short,
       FaultName::vmm_kill,    FaultName::agent_lost,   FaultName::agent_silent, FaultName::journal,
       FaultName::app_failed,  FaultName::app_exit,     FaultName::app_wants,    FaultName::switchover,
-      FaultName::maintenance, FaultName::down_and_up,  FaultName::daemon_death};
+      FaultName::maintenance, FaultName::down_and_up,  FaultName::daemon_death, FaultName::clock_jump,
+      FaultName::daemon_stall};
   std::vector<Case> cases;
   for (const FaultName fault : faults) {
     for (const std::string step : {"sizing", "attaching", "onlining", "starting", "stopping", "releasing"}) {

@@ -44,10 +44,10 @@ std::string name_of(const ::testing::TestParamInfo<Case>& info) {
 
 std::vector<Case> every_case() {
   const std::vector<FaultName> faults = {
-      FaultName::panic,      FaultName::panic_unseen,       FaultName::hang,     FaultName::hang_short,
-      FaultName::vmm_stop,   FaultName::vmm_stop_short,     FaultName::vmm_kill, FaultName::agent_silent,
-      FaultName::agent_lost, FaultName::agent_silent_short, FaultName::journal,  FaultName::daemon_death,
-      FaultName::switchover, FaultName::down_and_up};
+      FaultName::panic,      FaultName::panic_unseen,       FaultName::hang,       FaultName::hang_short,
+      FaultName::vmm_stop,   FaultName::vmm_stop_short,     FaultName::vmm_kill,   FaultName::agent_silent,
+      FaultName::agent_lost, FaultName::agent_silent_short, FaultName::journal,    FaultName::daemon_death,
+      FaultName::switchover, FaultName::down_and_up,        FaultName::clock_jump, FaultName::daemon_stall};
   std::vector<Case> cases;
   for (const FaultName fault : faults) {
     for (const std::string step : {"fencing", "sizing", "attaching", "onlining", "starting", "routing"}) {
