@@ -38,8 +38,10 @@ const config::Config& configured() {
   return kConfig;
 }
 
+// Its twin for rehearsals is as good as the application.
 bool mine(core::AppId app) {
-  return app.value == 0 || app.value == 2;
+  return app.value == 0 || app.value == 2 || app.value == configured().twin_of(0) ||
+         app.value == configured().twin_of(2);
 }
 
 void check_areas(const std::vector<core::AreaId>& areas) {
