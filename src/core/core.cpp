@@ -70,6 +70,7 @@ Outputs Core::step(Time now, const Event& event) {
   record_changes(out);
   take_back(out, out);  // one event may lead to a request and, in the same step, to the end of its reason
   due_ = first_deadline();
+  if (due_) due_ = std::max(*due_, now);  // nobody could have been called before
   return out;
 }
 
