@@ -57,10 +57,11 @@ void advance_one(Step& step, Guest& guest, const Application& app) {
   }
 }
 
-// The application's vCPUs in this run, if there is anything to be told about them.
+// The application's vCPUs in this run, if there is anything to be told about them. What QEMU lets go of
+// counts also while its guest has been found by a new daemon and has not yet spoken to it.
 AppVcpus* known(Step& step, GuestRun run, AppId app) {
   Guest* guest = step.state.living(run);
-  if (guest == nullptr || !guest->believed_up()) return nullptr;
+  if (guest == nullptr) return nullptr;
   const auto found = guest->vcpus.find(app);
   return found != guest->vcpus.end() ? &found->second : nullptr;
 }
