@@ -2,7 +2,7 @@
 BUILD ?= build
 JOBS ?= $(shell nproc)
 
-.PHONY: all build programs image test unit lint sanitize e2e demo bench model fuzz clean deps
+.PHONY: all build programs image test unit lint sanitize e2e demo bench model fuzz coverage clean deps
 
 all: build
 
@@ -44,6 +44,10 @@ FUZZ_SECONDS ?= 600
 fuzz:
 	@tools/install-deps --fuzz
 	@BUILD=$(BUILD) JOBS=$(JOBS) tests/fuzz/run --seconds $(FUZZ_SECONDS)
+
+# Lines of src/core that its tests run; fails below 95 %.
+coverage: deps
+	@tools/coverage
 
 e2e: image
 	@ctest --test-dir $(BUILD) --output-on-failure -L e2e --no-tests=error
