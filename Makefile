@@ -2,7 +2,7 @@
 BUILD ?= build
 JOBS ?= $(shell nproc)
 
-.PHONY: all build programs image test unit lint sanitize e2e demo bench model fuzz coverage clean deps
+.PHONY: all build programs image test unit simulate lint sanitize e2e demo bench model fuzz coverage clean deps
 
 all: build
 
@@ -20,23 +20,31 @@ image: programs
 
 build: image
 
-# Everything that CI runs: style, unit tests, simulation, the same under sanitizers, and real guests.
-test: build lint unit sanitize e2e
+# Everything that CI runs: style; simulation and model; all unit tests and the simulation again under sanitizers; real
+# guests with the programs as they ship.
+test: build lint simulate sanitize e2e
 
 lint: programs
 	@tools/lint
 
+# All but real guests, without sanitizers: what a developer runs between two changes.
 unit: programs
+	@ninja -C $(BUILD) -j$(JOBS) --quiet unit_tests
 	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS) -LE e2e --no-tests=error
 
-# The protocol as a Spin model; a part of `unit`, too.
+# The simulator at full speed, and the protocol as a Spin model.
+simulate: programs
+	@ninja -C $(BUILD) -j$(JOBS) --quiet sim_tests
+	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS) -R '^(sim|formal)\.' --no-tests=error
+
+# The model alone; a part of `simulate` and `unit`, too.
 model: deps
 	@formal/run
 	@formal/run --mutants
 
 sanitize: deps
 	@cmake -S . -B $(BUILD)/sanitize -G Ninja -DUNDERSTUDY_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >/dev/null
-	@ninja -C $(BUILD)/sanitize -j$(JOBS) --quiet
+	@ninja -C $(BUILD)/sanitize -j$(JOBS) --quiet all unit_tests
 	@ctest --test-dir $(BUILD)/sanitize --output-on-failure -j$(JOBS) -LE e2e --no-tests=error
 
 # Everything that is read from somebody untrusted, under libFuzzer; tests/fuzz/README.md. `unit` replays the corpus.
