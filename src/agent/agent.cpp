@@ -259,6 +259,11 @@ void Agent::handle(const to::GrowRefused& message) {
   if (auto* application = find(message.app)) application->grow_refused(message);
 }
 
+void Agent::handle(const to::Tail& message) {
+  if (const auto* application = find(message.app))
+    send(from::Tail{message.app, std::string(application->output(message.bytes))});
+}
+
 void Agent::handle(const to::Query&) {
   from::State state;
   for (const auto& [name, application] : applications_) state.apps.push_back(application->state());

@@ -60,6 +60,7 @@ class Agent {
   void handle(const protocol::to_agent::Drill& message);
   void handle(const protocol::to_agent::GrowDone& message);
   void handle(const protocol::to_agent::GrowRefused& message);
+  void handle(const protocol::to_agent::Tail& message);
   void handle(const protocol::to_agent::Query&);
 
   // The application by its number; null: logged.

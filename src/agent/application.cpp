@@ -137,7 +137,7 @@ void Application::launch() {
     fault({FaultKind::not_ready, "it was not ready within " + format_duration(limit)});
   })};
   auto launched =
-      Run::launch(host_, definition_, *container_, *checks_,
+      Run::launch(host_, definition_, *container_, *checks_, output_,
                   {[this] { ready(); }, [this](Fault why) { fault(std::move(why)); }, [this] { look(); }});
   if (!launched) return fault(std::move(launched.error()));
   run_ = std::move(*launched);
@@ -261,6 +261,15 @@ void Application::still_there(const std::string& doing) {
 }
 
 // ---- what it is doing ----
+
+std::string_view Application::output(std::size_t most_bytes) const {
+  std::string_view text = output_.text();
+  if (text.size() <= most_bytes) return text;
+  text.remove_prefix(text.size() - most_bytes);
+  const std::size_t end = text.find('\n');  // of a line that is not whole
+  if (end != std::string_view::npos && end + 1 < text.size()) text.remove_prefix(end + 1);
+  return text;
+}
 
 void Application::say_where_it_stands() {
   if (is<Serving>()) return say_serving();

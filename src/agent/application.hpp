@@ -40,6 +40,9 @@ class Application {
   [[nodiscard]] protocol::from_agent::AppState state() const;
   [[nodiscard]] const protocol::Application& definition() const { return definition_; }
 
+  // The last lines that it wrote, in this life or a former one; no more than so many bytes.
+  [[nodiscard]] std::string_view output(std::size_t most_bytes) const;
+
   // Its container may have become empty.
   void look();
 
@@ -113,6 +116,7 @@ class Application {
   bool has_served_ = false;  // in this epoch
   std::optional<FaultPolicy> policy_;
   std::uint64_t out_of_memory_kills_before_ = 0;
+  OutputTail output_{protocol::kMaxTailBytes};
   std::unique_ptr<Run> run_;
   State state_;
 };

@@ -80,7 +80,7 @@ void HealthCheck::check_exec() {
   if (!spawned) return finish(tl::unexpected(spawned.error()));
   check_process_ = spawned->pid;
   output_ = std::move(spawned->output);
-  tail_ = {};
+  tail_ = OutputTail();
   children_.expect(check_process_, [this](int wait_status) { exec_ended(wait_status); });
   watch_ = loop_.watch(output_.get(), EPOLLIN, [this](std::uint32_t) {
     if (!tail_.read_from(output_.get())) watch_.reset();

@@ -25,14 +25,14 @@ std::vector<std::string> environment_of(const protocol::Application& definition,
 
 tl::expected<std::unique_ptr<Run>, Fault> Run::launch(Host& host, const protocol::Application& definition,
                                                       Container& container, Container& checks,
-                                                      Handlers handlers) {
+                                                      OutputTail& output, Handlers handlers) {
   const auto not_executable = [](const Error& error) {
     return tl::unexpected(Fault{FaultKind::not_executable, error.message});
   };
   auto user = find_user(definition.user, read_file(host.passwd_file).value_or(""));
   if (!user) return not_executable(user.error());
 
-  std::unique_ptr<Run> run(new Run(host, definition, std::move(handlers)));
+  std::unique_ptr<Run> run(new Run(host, definition, output, std::move(handlers)));
   auto* self = run.get();
   if (definition.ready == protocol::Ready::notify) {
     auto notify = NotifySocket::create(host.loop, host.run_directory + "/notify-" + definition.name, *user,
@@ -63,7 +63,7 @@ tl::expected<std::unique_ptr<Run>, Fault> Run::launch(Host& host, const protocol
                               }});
   host.children.expect(run->pid_, [self](int wait_status) { self->main_ended(wait_status); });
   run->output_watch_ = host.loop.watch(run->output_.get(), EPOLLIN, [self](std::uint32_t) {
-    if (!self->tail_.read_from(self->output_.get())) self->output_watch_.reset();
+    if (!self->read_output()) self->output_watch_.reset();
   });
   run->exec_watch_ = host.loop.watch(run->exec_error_.get(), EPOLLIN, [self](std::uint32_t) {
     if (auto never_executed = self->executed_or_not()) self->fault(std::move(*never_executed));
@@ -72,6 +72,7 @@ tl::expected<std::unique_ptr<Run>, Fault> Run::launch(Host& host, const protocol
 }
 
 Run::~Run() {
+  if (output_watch_) (void)read_output();
   if (!reaped_) host_.children.forget(pid_);
 }
 
@@ -119,7 +120,7 @@ void Run::fault(Fault fault) {
 }
 
 std::string Run::evidence() {
-  if (output_watch_) (void)tail_.read_from(output_.get());
+  if (output_watch_) (void)read_output();
   return std::string(tail_.text());
 }
 

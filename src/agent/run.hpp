@@ -25,7 +25,7 @@ class Run {
   // The fault (not_executable) is for when there is nothing to run at all.
   [[nodiscard]] static tl::expected<std::unique_ptr<Run>, Fault> launch(
       Host& host, const protocol::Application& definition, Container& container, Container& checks,
-      Handlers handlers);
+      OutputTail& output, Handlers handlers);
   ~Run();
 
   // Nothing is said any more (it is being ended on purpose); its output is still taken.
@@ -36,8 +36,9 @@ class Run {
   [[nodiscard]] std::string evidence();
 
  private:
-  Run(Host& host, const protocol::Application& definition, Handlers handlers)
-      : host_(host), definition_(definition), handlers_(std::move(handlers)) {}
+  Run(Host& host, const protocol::Application& definition, OutputTail& all_output, Handlers handlers)
+      : host_(host), definition_(definition), handlers_(std::move(handlers)), all_output_(all_output) {}
+  bool read_output() { return tail_.read_from(output_.get(), &all_output_); }
   // Reads what became of the exec; the fault, if it failed.
   [[nodiscard]] std::optional<Fault> executed_or_not();
   void main_ended(int wait_status);
@@ -54,6 +55,7 @@ class Run {
   UniqueFd output_;
   UniqueFd exec_error_;
   OutputTail tail_;
+  OutputTail& all_output_;  // of this life and those before
   std::unique_ptr<NotifySocket> notify_;
   std::unique_ptr<HealthMonitor> monitor_;
   Loop::Watch output_watch_;

@@ -96,6 +96,11 @@ bool AgentLinks::drill(core::GuestRun run, core::FaultKind kind, core::AppId app
   return false;
 }
 
+bool AgentLinks::ask_tail(core::GuestRun run, core::AppId app, std::size_t bytes) {
+  Connection* connection = find(run);
+  return connection != nullptr && connection->ask_tail(app.value, bytes);
+}
+
 // ---- the engine's requests ----
 
 // Without a line there is nobody to ask; the core learns of that by its own limits, as of any silence.

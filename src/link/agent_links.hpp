@@ -20,6 +20,8 @@ class Connection;
 // What the core has no use for, for logs and command lines. Called from the loop; any may be empty.
 struct Heard {
   std::function<void(core::GuestRun, const protocol::from_agent::Prepared&)> prepared;
+  // The answer to ask_tail, once for each: the last lines of the application's output.
+  std::function<void(core::GuestRun, const protocol::from_agent::Tail&)> tail;
   // What an agent wants to be logged, and what goes wrong with its line.
   std::function<void(core::GuestRun, const std::string& text)> log;
 };
@@ -56,6 +58,10 @@ class AgentLinks final : public engine::AgentLink {
   // Really causes the fault. False: there is no line to that guest's agent, or it is not the agent who causes
   // this kind (os_hang, vmm_kill). `silence` is how long agent_silence lasts.
   bool drill(core::GuestRun run, core::FaultKind kind, core::AppId app, Duration silence = kDefaultSilence);
+  // Asks for the last lines of an application's output, at most so many bytes (no more than
+  // protocol::kMaxTailBytes are given). False: there is no line to that guest's agent. A guest that does not
+  // answer is not asked again: whoever waits sets the limit.
+  bool ask_tail(core::GuestRun run, core::AppId app, std::size_t bytes = protocol::kMaxTailBytes);
   // Its agent has greeted, and the line stands.
   [[nodiscard]] bool connected(core::GuestRun run) const;
 

@@ -3,6 +3,8 @@
 #include "link/definitions.hpp"
 #include "protocol/codec.hpp"
 
+#include <algorithm>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
@@ -91,6 +93,7 @@ void Connection::connected() {
   reader_.reset();
   first_line_ = true;
   session_.reset();
+  tails_asked_.clear();
   queue_.clear();
   queued_bytes_ = 0;
   writing_ = false;
@@ -174,6 +177,9 @@ void Connection::on_message(const protocol::FromAgent& message) {
   if (const auto* misdeed = std::get_if<Misdeed>(&meaning)) return misbehaved(misdeed->what);
   if (const auto* prepared = std::get_if<from::Prepared>(&message); prepared && heard_->prepared)
     heard_->prepared(run_, *prepared);
+  if (const auto* tail = std::get_if<from::Tail>(&message);
+      tail != nullptr && tails_asked_.erase(tail->app) != 0 && heard_->tail)
+    heard_->tail(run_, *tail);
   if (const auto* said = std::get_if<from::Log>(&message)) log(said->text);
   if (auto* event = std::get_if<core::Event>(&meaning)) post(std::move(*event));
 }
@@ -211,6 +217,13 @@ void Connection::misbehaved(const std::string& what) {
 void Connection::request(const protocol::ToAgent& message) {
   if (!requests_.add(message)) return lost("it leaves too many requests unanswered");
   if (session_) send(message);
+}
+
+bool Connection::ask_tail(protocol::AppNumber app, std::size_t bytes) {
+  const std::uint64_t most = std::clamp<std::uint64_t>(bytes, 1, protocol::kMaxTailBytes);
+  if (!session_ || !send(to::Tail{app, most})) return false;
+  tails_asked_.insert(app);
+  return true;
 }
 
 bool Connection::send(const protocol::ToAgent& message) {

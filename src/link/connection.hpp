@@ -9,6 +9,7 @@
 #include <array>
 #include <deque>
 #include <optional>
+#include <set>
 
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -32,6 +33,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void request(const protocol::ToAgent& message);
   // Sent now or not at all.
   bool send(const protocol::ToAgent& message);
+  // Sent now or not at all; its first answer on this connection is handed on.
+  bool ask_tail(protocol::AppNumber app, std::size_t bytes);
   // From the loop, unless the line is closed by then.
   void post(core::Event event);
   void log(const std::string& text);
@@ -70,6 +73,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   protocol::LineReader reader_;
   bool first_line_ = true;                // it may be the end of one that a former connection began
   std::optional<std::uint64_t> session_;  // of the agent that has greeted on this connection
+  std::set<protocol::AppNumber> tails_asked_;
   TokenBucket messages_;
   TokenBucket bytes_;
   TokenBucket hellos_;

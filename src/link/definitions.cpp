@@ -44,6 +44,7 @@ protocol::Application definition_of(const config::Application& app, std::uint32_
   out.stop_limit_ms = milliseconds(app.stop_limit);
   out.hot_standby = app.hot_standby;
   out.scratch = app.rehearsal_scratch;
+  if (app.address) out.port = app.address->guest_port;
   return out;
 }
 

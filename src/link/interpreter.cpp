@@ -252,6 +252,10 @@ Meaning Interpreter::on(const from::Prepared&, Requests& requests) {
   return {};
 }
 
+Meaning Interpreter::on(const from::Tail&, Requests&) {
+  return {};
+}
+
 Meaning Interpreter::on(const from::Log&, Requests&) {
   return {};
 }

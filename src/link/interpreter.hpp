@@ -47,6 +47,7 @@ class Interpreter {
   [[nodiscard]] Meaning on(const protocol::from_agent::Released& message, Requests& requests);
   [[nodiscard]] Meaning on(const protocol::from_agent::Prepared& message, Requests& requests);
   [[nodiscard]] Meaning on(const protocol::from_agent::State& message, Requests& requests);
+  [[nodiscard]] Meaning on(const protocol::from_agent::Tail& message, Requests& requests);
   [[nodiscard]] Meaning on(const protocol::from_agent::Log& message, Requests& requests);
 
   // Empty: the figures can be true.

@@ -47,6 +47,7 @@ US_MESSAGE_TYPE(to_agent::Prepare, "prepare");
 US_MESSAGE_TYPE(to_agent::Drill, "drill");
 US_MESSAGE_TYPE(to_agent::GrowDone, "grow_done");
 US_MESSAGE_TYPE(to_agent::GrowRefused, "grow_refused");
+US_MESSAGE_TYPE(to_agent::Tail, "tail");
 US_MESSAGE_TYPE(to_agent::Query, "query");
 
 US_MESSAGE_TYPE(from_agent::Hello, "hello");
@@ -64,6 +65,7 @@ US_MESSAGE_TYPE(from_agent::StopFailed, "stop_failed");
 US_MESSAGE_TYPE(from_agent::Released, "released");
 US_MESSAGE_TYPE(from_agent::Prepared, "prepared");
 US_MESSAGE_TYPE(from_agent::State, "state");
+US_MESSAGE_TYPE(from_agent::Tail, "tail");
 US_MESSAGE_TYPE(from_agent::Log, "log");
 
 #undef US_MESSAGE_TYPE
@@ -107,6 +109,7 @@ void fields(Io& io, M& m) {
   io.flag("hot_standby", m.hot_standby);
   io.number("rehearsal", m.rehearsal, kMaxNumber);
   io.exacts("scratch", m.scratch, kMaxScratch, kMaxArgumentBytes);
+  io.number("port", m.port, 65535);
 }
 template <class Io, Is<Area> M>
 void fields(Io& io, M& m) {
@@ -190,6 +193,11 @@ void fields(Io& io, M& m) {
   app_and_epoch(io, m);
   io.text("why", m.why, kMaxWhyBytes);
 }
+template <class Io, Is<to_agent::Tail> M>
+void fields(Io& io, M& m) {
+  io.number("app", m.app, kMaxNumber);
+  io.number("bytes", m.bytes, kMaxTailBytes, 1);
+}
 template <class Io, Is<to_agent::Query> M>
 void fields(Io&, M&) {}
 
@@ -243,6 +251,7 @@ void fields(Io& io, M& m) {
   app_and_epoch(io, m);
   io.text("why", m.why, kMaxWhyBytes);
   io.tail("evidence", m.evidence, kMaxEvidenceBytes);
+  io.flag("configuration", m.configuration);
 }
 template <class Io, Is<from_agent::Restarting> M>
 void fields(Io& io, M& m) {
@@ -262,6 +271,7 @@ void fields(Io& io, M& m) {
   io.text("cause", m.cause, kMaxWhyBytes);
   io.tail("evidence", m.evidence, kMaxEvidenceBytes);
   io.choice("level", m.level, kFaultLevelWords);
+  io.flag("configuration", m.configuration);
 }
 template <class Io, Is<from_agent::Stopped> M>
 void fields(Io& io, M& m) {
@@ -287,6 +297,11 @@ void fields(Io& io, M& m) {
 template <class Io, Is<from_agent::State> M>
 void fields(Io& io, M& m) {
   io.list("apps", m.apps, kMaxStates);
+}
+template <class Io, Is<from_agent::Tail> M>
+void fields(Io& io, M& m) {
+  io.number("app", m.app, kMaxNumber);
+  io.tail("text", m.text, kMaxTailBytes);
 }
 template <class Io, Is<from_agent::Log> M>
 void fields(Io& io, M& m) {

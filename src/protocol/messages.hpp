@@ -73,7 +73,8 @@ struct Application {
   bool hot_standby = false;
   AppNumber rehearsal = 0;           // the number of its twin, which is started in isolation; 0: it has none
   std::vector<std::string> scratch;  // directories that the twin gets empty ones in place of
-  bool isolated = false;             // the agent's own mark of a twin; in no message
+  std::uint16_t port = 0;  // where its clients' connections arrive in the guest; 0: it has no address
+  bool isolated = false;   // the agent's own mark of a twin; in no message
   bool operator==(const Application&) const = default;
 };
 
@@ -159,6 +160,11 @@ struct GrowRefused {
   std::string why;
   bool operator==(const GrowRefused&) const = default;
 };
+struct Tail {  // the last lines of an application's output, whether it runs or not; answered by tail
+  AppNumber app = 0;
+  std::uint64_t bytes = kMaxTailBytes;
+  bool operator==(const Tail&) const = default;
+};
 struct Query {  // answered by state
   bool operator==(const Query&) const = default;
 };
@@ -218,6 +224,7 @@ struct StartFailed {  // nothing of it runs
   Epoch epoch = 0;
   std::string why;
   std::string evidence;
+  bool configuration = false;  // nothing but another configuration helps: it fails like this in every guest
   bool operator==(const StartFailed&) const = default;
 };
 struct Restarting {
@@ -240,6 +247,7 @@ struct Faulted {  // given up; nothing of it runs
   std::string cause;
   std::string evidence;
   FaultLevel level = FaultLevel::unrecoverable;  // of the last fault: recoverable, but the limit is used up
+  bool configuration = false;                    // as of StartFailed
   bool operator==(const Faulted&) const = default;
 };
 struct Stopped {  // no process of it is left
@@ -276,6 +284,11 @@ struct State {
   std::vector<AppState> apps;
   bool operator==(const State&) const = default;
 };
+struct Tail {
+  AppNumber app = 0;
+  std::string text;  // whole lines, the latest last; empty: it has said nothing
+  bool operator==(const Tail&) const = default;
+};
 struct Log {
   std::string text;
   bool operator==(const Log&) const = default;
@@ -288,13 +301,13 @@ namespace understudy::protocol {
 using ToAgent =
     std::variant<to_agent::Greet, to_agent::Welcome, to_agent::Refuse, to_agent::Need, to_agent::Engage,
                  to_agent::Start, to_agent::Stop, to_agent::Release, to_agent::Prepare, to_agent::Drill,
-                 to_agent::GrowDone, to_agent::GrowRefused, to_agent::Query>;
+                 to_agent::GrowDone, to_agent::GrowRefused, to_agent::Tail, to_agent::Query>;
 
 using FromAgent = std::variant<from_agent::Hello, from_agent::Beat, from_agent::Need, from_agent::Engaged,
                                from_agent::EngageFailed, from_agent::Serving, from_agent::StartFailed,
                                from_agent::Restarting, from_agent::WantsMemory, from_agent::Faulted,
                                from_agent::Stopped, from_agent::StopFailed, from_agent::Released,
-                               from_agent::Prepared, from_agent::State, from_agent::Log>;
+                               from_agent::Prepared, from_agent::State, from_agent::Tail, from_agent::Log>;
 
 // "serving", "wanting_memory", ...
 [[nodiscard]] std::string_view phase_name(Phase phase);

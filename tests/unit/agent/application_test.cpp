@@ -305,6 +305,29 @@ TEST_P(ApplicationTest, ItsEnvironmentIsTheConfiguredOne) {
             std::string::npos);
 }
 
+// Asked for at any time: while it runs, and after it has ended, those of a former life included.
+TEST_P(ApplicationTest, TheTailOfItsOutputIsThereOnRequest) {
+  auto pid =
+      start(script("echo I am $$; echo ready > " + harness->files.path() + "/said; exec sleep 60")).pid;
+  ASSERT_TRUE(harness->until([this] { return harness->files.read("said") == "ready\n"; }));
+  harness->send(to::Tail{1, protocol::kMaxTailBytes});
+  const std::string first = "I am " + std::to_string(pid) + "\n";
+  EXPECT_EQ(harness->hear<from::Tail>().text, first);
+  ::kill(static_cast<pid_t>(pid), SIGKILL);
+  (void)harness->hear<from::Restarting>();
+  std::filesystem::remove(harness->files.path() + "/said");
+  const std::string second = "I am " + std::to_string(harness->hear<from::Serving>().pid) + "\n";
+  ASSERT_TRUE(harness->until([this] { return harness->files.read("said") == "ready\n"; }));
+  harness->send(to::Tail{1, protocol::kMaxTailBytes});
+  EXPECT_EQ(harness->hear<from::Tail>().text, first + second);
+  harness->send(to::Tail{1, second.size() + 3});
+  EXPECT_EQ(harness->hear<from::Tail>().text, second);
+  harness->send(to::Stop{1, 7});
+  (void)harness->hear<from::Stopped>();
+  harness->send(to::Tail{1, protocol::kMaxTailBytes});
+  EXPECT_EQ(harness->hear<from::Tail>().text, first + second);
+}
+
 TEST_P(ApplicationTest, PrepareRunsItsCommand) {
   auto app = script("exec sleep 60");
   app.prepare = {"/bin/sh", "-c", "touch " + harness->files.path() + "/prepared"};

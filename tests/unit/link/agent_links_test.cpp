@@ -42,6 +42,7 @@ class LinkTest : public testing::Test {
     EXPECT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     EXPECT_EQ(::listen(listener.get(), 4), 0);
     Heard heard;
+    heard.tail = [this](core::GuestRun, const from::Tail& one) { tails.push_back(one); };
     heard.prepared = [this](core::GuestRun, const from::Prepared& one) { prepared.push_back(one); };
     heard.log = [this](core::GuestRun, const std::string& text) { logs.push_back(text); };
     links = *AgentLinks::create(
@@ -150,6 +151,7 @@ class LinkTest : public testing::Test {
   std::string received;
   std::vector<core::Event> events;
   std::vector<from::Prepared> prepared;
+  std::vector<from::Tail> tails;
   std::vector<std::string> logs;
   std::unique_ptr<AgentLinks> links;
 };
@@ -267,6 +269,21 @@ TEST_F(LinkTest, AReleaseOfAreasThatAFormerDaemonPluggedIn) {
   links->remember_areas(kAlpha, there);
   links->ask_release({kAlpha, kRedis, 7, {{3}}, 1s});
   EXPECT_EQ(hear<to::Release>().areas.at(0), (protocol::Area{3, 5ULL << 32, 128_MiB}));
+}
+
+TEST_F(LinkTest, TheTailOfAnOutputIsHandedOnOnceForEachTimeThatItIsAsked) {
+  EXPECT_FALSE(links->ask_tail(kAlpha, kRedis));
+  greet();
+  say(from::Tail{0, "nobody asked\n"});
+  say(from::Log{"before them"});
+  ASSERT_TRUE(until([this] { return !logs.empty(); }));
+  ASSERT_TRUE(links->ask_tail(kAlpha, kRedis, 1'000'000));
+  EXPECT_EQ(hear<to::Tail>(), (to::Tail{0, protocol::kMaxTailBytes}));
+  say(from::Tail{0, "one\ntwo\n"});
+  say(from::Tail{0, "again\n"});
+  say(from::Log{"after them"});
+  EXPECT_TRUE(until([this] { return logs.back() == "after them"; }));
+  EXPECT_EQ(tails, (std::vector<from::Tail>{{0, "one\ntwo\n"}}));
 }
 
 TEST_F(LinkTest, DrillsGoToTheAgentsThatCanCauseThem) {

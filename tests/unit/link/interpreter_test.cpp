@@ -48,6 +48,7 @@ TEST_F(InterpreterTest, ApplicationsOfOtherGuestsAreNoneOfItsBusiness) {
   EXPECT_EQ(misdeed_of(from::Stopped{1, 7}), foreign);
   EXPECT_EQ(misdeed_of(from::Released{1, 7, {}, ""}), foreign);
   EXPECT_EQ(misdeed_of(from::Prepared{1, 7, ""}), foreign);
+  EXPECT_EQ(misdeed_of(from::Tail{1, ""}), foreign);
   EXPECT_NE(misdeed_of(from::Stopped{4'000'000'000, 7}), "");
   EXPECT_NE(misdeed_of(from::State{{{1, 7, protocol::Phase::serving}}}), "");
 }

@@ -171,7 +171,7 @@ TEST(Codec, EvidenceKeepsItsEnd) {
 // A cause stands in events and tables; only evidence may have lines of its own.
 TEST(Codec, FreeTextIsHeardAsOneLineAndEvidenceIsNot) {
   const auto heard = decode_from_agent(
-      R"({"type":"faulted","app":1,"epoch":7,"cause":"dead\n12:00:00 all is well","evidence":"one\ntwo\n","level":"recoverable"})");
+      R"({"type":"faulted","app":1,"epoch":7,"cause":"dead\n12:00:00 all is well","evidence":"one\ntwo\n","level":"recoverable","configuration":false})");
   ASSERT_TRUE(heard) << heard.error().message;
   EXPECT_EQ(std::get<from_agent::Faulted>(*heard).cause, "dead 12:00:00 all is well");
   EXPECT_EQ(std::get<from_agent::Faulted>(*heard).evidence, "one\ntwo\n");

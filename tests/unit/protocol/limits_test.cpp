@@ -85,11 +85,23 @@ TEST(Limits, OfFreeTextsOnArrival) {
   EXPECT_EQ(log(kMaxWhyBytes), "");
   EXPECT_NE(log(kMaxWhyBytes + 1), "");
   const auto failed = [](std::size_t bytes) {
-    return error_of(R"({"type":"start_failed","app":1,"epoch":7,"why":"","evidence":")" +
-                    std::string(bytes, 'a') + "\"}");
+    return error_of(
+        R"({"type":"start_failed","app":1,"epoch":7,"why":"","configuration":false,"evidence":")" +
+        std::string(bytes, 'a') + "\"}");
   };
   EXPECT_EQ(failed(kMaxEvidenceBytes), "");
   EXPECT_EQ(failed(kMaxEvidenceBytes + 1), "start_failed.evidence is longer than 4096 bytes");
+}
+
+TEST(Limits, OfATail) {
+  const auto tail = [](std::size_t bytes) {
+    return error_of(R"({"type":"tail","app":1,"text":")" + std::string(bytes, 'a') + "\"}");
+  };
+  EXPECT_EQ(tail(kMaxTailBytes), "");
+  EXPECT_NE(tail(kMaxTailBytes + 1), "");
+  EXPECT_EQ(refusal_of(FromAgent(from_agent::Tail{1, std::string(kMaxTailBytes, '"')})), "");
+  EXPECT_EQ(refusal_of(ToAgent(to_agent::Tail{1, kMaxTailBytes})), "");
+  EXPECT_NE(refusal_of(ToAgent(to_agent::Tail{1, kMaxTailBytes + 1})), "");
 }
 
 TEST(Limits, OfNames) {
