@@ -2,6 +2,11 @@
 BUILD ?= build
 JOBS ?= $(shell nproc)
 
+# Minutes of silence look like a hang: every step that takes long says what it does and how far it is.
+export NINJA_STATUS = [%f of %t, %es]$(space)
+empty :=
+space := $(empty) $(empty)
+
 .PHONY: all build programs image test unit simulate lint sanitize e2e demo bench model fuzz coverage clean deps
 
 all: build
@@ -10,10 +15,12 @@ deps:
 	@tools/install-deps
 
 $(BUILD)/build.ninja: | deps
+	@echo "configuring the build in $(BUILD)"
 	@cmake -S . -B $(BUILD) -G Ninja >/dev/null
 
 programs: $(BUILD)/build.ninja
-	@ninja -C $(BUILD) -j$(JOBS) --quiet
+	@echo "building the programs"
+	@ninja -C $(BUILD) -j$(JOBS)
 
 image: programs
 	@guest/build-image --agent $(BUILD)/bin/understudy-agent --out $(BUILD)/guest
@@ -29,12 +36,12 @@ lint: programs
 
 # All but real guests, without sanitizers: what a developer runs between two changes.
 unit: programs
-	@ninja -C $(BUILD) -j$(JOBS) --quiet unit_tests
+	@ninja -C $(BUILD) -j$(JOBS) unit_tests
 	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS) -LE e2e --no-tests=error
 
 # The simulator at full speed, and the protocol as a Spin model.
 simulate: programs
-	@ninja -C $(BUILD) -j$(JOBS) --quiet sim_tests
+	@ninja -C $(BUILD) -j$(JOBS) sim_tests
 	@ctest --test-dir $(BUILD) --output-on-failure -j$(JOBS) -R '^(sim|formal)\.' --no-tests=error
 
 # The model alone; a part of `simulate` and `unit`, too.
@@ -44,7 +51,8 @@ model: deps
 
 sanitize: deps
 	@cmake -S . -B $(BUILD)/sanitize -G Ninja -DUNDERSTUDY_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug >/dev/null
-	@ninja -C $(BUILD)/sanitize -j$(JOBS) --quiet all unit_tests
+	@echo "building the programs and their tests again, with sanitizers"
+	@ninja -C $(BUILD)/sanitize -j$(JOBS) all unit_tests
 	@ctest --test-dir $(BUILD)/sanitize --output-on-failure -j$(JOBS) -LE e2e --no-tests=error
 
 # Everything that is read from somebody untrusted, under libFuzzer; tests/fuzz/README.md. `unit` replays the corpus.

@@ -1,5 +1,7 @@
 #include "agent/fault_policy.hpp"
 
+#include "base/counted.hpp"
+
 #include <algorithm>
 
 namespace understudy::agent {
@@ -38,9 +40,9 @@ FaultPolicy::Decision FaultPolicy::restart_or_give_up(const std::string& text, T
   const Duration window = milliseconds(restart_.window_ms);
   while (!attempts_.empty() && attempts_.front() + window <= now) attempts_.pop_front();
   if (attempts_.size() >= restart_.attempts) {
-    return GiveUp{text + ", " + std::to_string(restart_.attempts) + " restarts in " +
-                      format_duration(window) + " used up",
-                  protocol::FaultLevel::recoverable};
+    return GiveUp{
+        text + ", " + counted(restart_.attempts, "restart") + " in " + format_duration(window) + " used up",
+        protocol::FaultLevel::recoverable};
   }
   const std::size_t before = attempts_.size();
   attempts_.push_back(now);

@@ -36,8 +36,9 @@ void HealthMonitor::checked(Result<void> result) {
   failures_ = result ? 0 : failures_ + 1;
   if (failures_ >= health_.failures) {
     const auto failed = handlers_.failed;  // destroys us
-    return failed("its health check failed " + std::to_string(failures_) +
-                  " times in a row: " + result.error().message);
+    return failed("its health check failed " +
+                  (failures_ == 1 ? "once: " : std::to_string(failures_) + " times in a row: ") +
+                  result.error().message);
   }
   next_ = loop_.at(checked_at_ + interval, [this] { check(); });
   if (!std::exchange(passed_, true)) {

@@ -2,6 +2,7 @@
 #include "agent/early_init.hpp"
 #include "agent/os.hpp"
 #include "agent/standing.hpp"
+#include "base/version.hpp"
 #include "protocol/limits.hpp"
 
 #include <signal.h>
@@ -53,7 +54,7 @@ Arguments parse(int argc, char** argv) {
       usage(stdout, 0);
     } else if (argument == "--version") {
       if (may_exit) {
-        std::printf("understudy-agent, protocol version %u\n", protocol::kVersion);
+        std::printf("understudy-agent %s, protocol version %u\n", version(), protocol::kVersion);
         std::exit(0);
       }
     } else if (value == nullptr || i + 1 == argc) {

@@ -1,6 +1,7 @@
 #include "agent/releaser.hpp"
 
 #include "agent/os.hpp"
+#include "base/counted.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -129,8 +130,8 @@ void Releaser::finish(std::list<Pending>::iterator pending) {
   }
   const std::size_t left = request.areas.size() - answer.areas.size();
   if (left > 0) {
-    answer.why_not_all = std::to_string(left) + " of " + std::to_string(request.areas.size()) +
-                         " areas are still in use by the guest's OS";
+    answer.why_not_all = std::to_string(left) + " of " + counted(request.areas.size(), "area") +
+                         (left == 1 ? " is" : " are") + " still in use by the guest's OS";
     if (!forked)
       answer.why_not_all = "the guest could not start the release (out of processes or descriptors)";
     if (cut_short) answer.why_not_all += " after " + std::to_string(request.limit_ms) + " ms";

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "config/config.hpp"
+#include "control/client.hpp"
 #include "control/command.hpp"
 #include "control/run_dir.hpp"
 
@@ -19,6 +21,9 @@ inline constexpr int kWrongUsage = 2;
 struct Options {
   std::string run_dir;
   bool json = false;
+  Duration answer_limit = control::kAnswerLimit;
+
+  [[nodiscard]] control::Waiting waiting() const { return {answer_limit, -1}; }
 };
 
 // "understudy: TEXT" on standard error; returns kCouldNot.
@@ -48,8 +53,8 @@ void print_event(const boost::json::object& event);
 [[nodiscard]] Result<std::filesystem::path> find_daemon();
 // Starts understudyd, detached, its output into the run directory's log. Returns when it says that it
 // listens; what it says instead is the error.
-[[nodiscard]] Result<void> start_daemon(const std::filesystem::path& config,
-                                        const std::filesystem::path& run_dir, const std::string& accelerator);
+[[nodiscard]] Result<void> start_daemon(const config::Source& config, const std::filesystem::path& run_dir,
+                                        const std::string& accelerator);
 // Removes what a daemon that died left in the run directory; returns understudyd's exit status.
 [[nodiscard]] Result<int> clean_up(const std::filesystem::path& run_dir);
 

@@ -1,3 +1,5 @@
+#include "base/units.hpp"
+#include "base/version.hpp"
 #include "cli/cli.hpp"
 
 #include <CLI/CLI.hpp>
@@ -22,6 +24,9 @@ constexpr const char* kFooter =
     "  understudy down\n"
     "Exit status: 0 done, 1 could not, 2 wrong usage.";
 
+constexpr Duration kShortestTimeout = std::chrono::milliseconds(100);
+constexpr Duration kLongestTimeout = std::chrono::hours(24);
+
 struct Arguments {
   cli::Options options;
   std::string file = "understudy.toml";
@@ -31,6 +36,7 @@ struct Arguments {
   std::string target;
   std::string kind;
   std::string lasts;
+  std::string timeout;
   bool ends = false;
   bool starts = false;
   bool detach = false;
@@ -98,6 +104,9 @@ int main(int argc, char** argv) {
                  "where the daemon keeps its sockets and journal (default: $UNDERSTUDY_RUN_DIR, "
                  "/run/understudy as root, "
                  "else $XDG_RUNTIME_DIR/understudy)");
+  app.add_option("--timeout", a.timeout,
+                 "how long to wait for understudyd to answer, such as 30s (default: 10 s)");
+  app.set_version_flag("--version,-V", std::string("understudy ") + version());
   app.fallthrough();
 
   auto* up = app.add_subcommand("up", "start the guests and the applications, and show how it goes");
@@ -153,6 +162,16 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? cli::kDone : cli::kWrongUsage;
+  }
+  if (!a.timeout.empty()) {
+    const auto limit = parse_duration(a.timeout);
+    if (!limit || *limit < kShortestTimeout || *limit > kLongestTimeout) {
+      cli::complain("--timeout: " + (limit ? "write a duration from " + format_duration(kShortestTimeout) +
+                                                 " to " + format_duration(kLongestTimeout)
+                                           : limit.error().message));
+      return cli::kWrongUsage;
+    }
+    a.options.answer_limit = *limit;
   }
   if (up->parsed()) return cli::up(a.file, a.detach, a.accelerator, a.options);
   if (down->parsed()) return cli::down(a.options);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,7 +24,8 @@ struct Spawned {
   UniqueFd ready;  // readable end
 };
 
-Result<Spawned> spawn(std::vector<std::string> args, const std::filesystem::path& log) {
+// The child's standard input is `input`, or nothing.
+Result<Spawned> spawn(std::vector<std::string> args, const std::filesystem::path& log, int input = -1) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0)
     return failure(std::string("cannot make a pipe: ") + std::strerror(errno));
@@ -32,7 +34,11 @@ Result<Spawned> spawn(std::vector<std::string> args, const std::filesystem::path
 
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  if (input >= 0) {
+    posix_spawn_file_actions_adddup2(&actions, input, 0);
+  } else {
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  }
   if (!log.empty()) {
     posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
@@ -64,6 +70,19 @@ std::string read_to_end(int fd) {
   }
 }
 
+UniqueFd text_in_memory(const std::string& text) {
+  UniqueFd fd(::memfd_create("understudy.toml", MFD_CLOEXEC));
+  std::size_t done = 0;
+  while (fd && done < text.size()) {
+    const ssize_t put = ::write(fd.get(), text.data() + done, text.size() - done);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return UniqueFd();
+    done += static_cast<std::size_t>(put);
+  }
+  if (fd) ::lseek(fd.get(), 0, SEEK_SET);
+  return fd;
+}
+
 }  // namespace
 
 Result<std::filesystem::path> find_daemon() {
@@ -74,15 +93,22 @@ Result<std::filesystem::path> find_daemon() {
   return failure("understudyd is not beside " + self.string() + "; build or install it again");
 }
 
-Result<void> start_daemon(const std::filesystem::path& config, const std::filesystem::path& run_dir,
+Result<void> start_daemon(const config::Source& config, const std::filesystem::path& run_dir,
                           const std::string& accelerator) {
   const auto daemon = find_daemon();
   if (!daemon) return tl::unexpected(daemon.error());
   const control::RunFiles files{run_dir};
+  // What was read from a pipe is handed on as it was read.
+  const auto text = config.regular ? UniqueFd() : text_in_memory(config.text);
+  if (!config.regular && !text)
+    return failure(std::string("no memory for the configuration: ") + std::strerror(errno));
+  std::error_code error;
+  const std::string file =
+      config.regular ? std::filesystem::absolute(config.file, error).string() : "/dev/stdin";
   auto spawned =
-      spawn({daemon->string(), "-f", std::filesystem::absolute(config).string(), "--run-dir",
+      spawn({daemon->string(), "-f", file, "--config-dir", config.directory.string(), "--run-dir",
              run_dir.string(), "--accelerator", accelerator, "--ready-fd", std::to_string(kReadyFd)},
-            files.daemon_log());
+            files.daemon_log(), text.get());
   if (!spawned) return tl::unexpected(spawned.error());
   const std::string said = read_to_end(spawned->ready.get());
   if (said == "ready\n") return {};

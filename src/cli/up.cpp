@@ -1,22 +1,25 @@
+#include "base/counted.hpp"
+#include "cli/bring_up.hpp"
 #include "cli/cli.hpp"
+#include "cli/interrupt.hpp"
 #include "config/config.hpp"
 #include "config/guest_users.hpp"
 #include "control/client.hpp"
+#include "control/event_log.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <csignal>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 
 namespace understudy::cli {
 
 namespace {
 
 namespace json = boost::json;
-
-volatile std::sig_atomic_t interrupted = 0;
 
 int print_errors(const config::Errors& errors) {
   for (const std::string& error : errors) fmt::print(stderr, "{}\n", error);
@@ -32,52 +35,90 @@ std::string who_qemu_runs_as(const config::Config& config, const std::filesystem
                           : "the guests' QEMUs run as this user";
 }
 
-enum class Progress { going_on, all_up, failed };
+// What the daemon writes of what is happening, from when this command was given.
+class Follower {
+ public:
+  Follower(const std::filesystem::path& socket, const config::Config& config, bool stay,
+           control::Waiting waiting)
+      : socket_(socket), bring_up_(config), stay_(stay), waiting_(waiting) {}
 
-// All up: every application serves, and every hot standby job is protected, but for those in maintenance.
-Progress progress_of(const json::object& status) {
-  for (const json::value& value : status.at("applications").as_array()) {
-    const json::object& app = value.as_object();
-    const json::string& state = app.at("state").as_string();
-    if (state == "failed") return Progress::failed;
-    if (app.at("maintenance").as_bool()) continue;
-    const bool is_protected = app.at("protected").as_bool() || !app.at("hot_standby").as_bool();
-    if (state != "serving" || !is_protected) return Progress::going_on;
+  // Until it is known how it ends; with `stay` until the daemon ends, or whoever waits has had enough of it.
+  Result<control::Client::End> follow(const std::string& since) {
+    auto events = control::Client::connect(socket_, waiting_);
+    if (!events) return tl::unexpected(events.error());
+    const auto end = events->events(
+        true,
+        [&](const json::object& event) {
+          return std::string_view(event.at("time").as_string()) < since || heard(event);
+        },
+        [&] { return silence(); });
+    if (!trouble_.empty()) return failure(trouble_);
+    return end;
   }
-  for (const json::value& value : status.at("guests").as_array()) {
-    if (value.as_object().at("state").as_string() != "ready") return Progress::going_on;
-  }
-  return Progress::all_up;
-}
+  [[nodiscard]] BringUp::Outcome outcome() const { return outcome_; }
+  [[nodiscard]] const std::vector<std::string>& missing() const { return missing_; }
 
-// Shows events until everything is up (or, with `stay`, until the daemon ends or Ctrl-C).
-Result<Progress> follow(const std::filesystem::path& socket, bool stay) {
-  auto events = control::Client::connect(socket);
-  if (!events) return tl::unexpected(events.error());
-  Progress progress = Progress::going_on;
-  std::string trouble;
-  const Result<void> done = events->events(true, [&](const json::object& event) {
+ private:
+  bool heard(const json::object& event) {
     print_event(event);
-    if (interrupted != 0) return false;
-    if (progress != Progress::going_on) return stay;
-    auto asking = control::Client::connect(socket);
-    const auto status = asking ? asking->ask(control::command::Status{}) : tl::unexpected(asking.error());
-    if (!status) {
-      trouble = status.error().message;
+    bring_up_.event(event);
+    return judge([&](const json::object& status) { return bring_up_.status(status, now()); });
+  }
+
+  bool silence() {
+    return judge([&](const json::object& status) { return bring_up_.silence(status); });
+  }
+
+  template <class Judge>
+  bool judge(Judge&& outcome_of) {
+    if (outcome_ == BringUp::Outcome::all_up) return true;
+    const auto status = ask_status();
+    if (!status) return lost(status.error());
+    const auto before = std::exchange(outcome_, outcome_of(status->as_object()));
+    if (outcome_ == BringUp::Outcome::going_on || outcome_ == before) return true;
+    missing_ = bring_up_.troubles(status->as_object());
+    std::puts("");
+    print_status(status->as_object());
+    std::puts("");
+    if (stay_ && outcome_ == BringUp::Outcome::not_all) say_what_is_missing();
+    std::fflush(stdout);
+    return stay_;
+  }
+
+  // A daemon that does not answer for a while may do so again: who stays is told of it once, and stays.
+  bool lost(const Error& error) {
+    if (!stay_) {
+      trouble_ = error.message;
       return false;
     }
-    progress = progress_of(status->as_object());
-    if (progress == Progress::all_up) {
-      std::puts("");
-      print_status(status->as_object());
-      std::puts("");
-    }
-    return progress == Progress::going_on || (progress == Progress::all_up && stay);
-  });
-  if (!done) return tl::unexpected(done.error());
-  if (!trouble.empty()) return failure(trouble);
-  return progress;
-}
+    if (!std::exchange(told_, true)) complain(error.message);
+    return true;
+  }
+
+  void say_what_is_missing() const {
+    for (const std::string& each : missing_) complain(each);
+  }
+
+  Result<json::value> ask_status() {
+    auto client = control::Client::connect(socket_, waiting_);
+    auto status = client ? client->ask(control::command::Status{}) : tl::unexpected(client.error());
+    if (status) told_ = false;
+    return status;
+  }
+
+  static Time now() {
+    return Time(std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now().time_since_epoch()));
+  }
+
+  std::filesystem::path socket_;
+  BringUp bring_up_;
+  bool stay_;
+  control::Waiting waiting_;
+  BringUp::Outcome outcome_ = BringUp::Outcome::going_on;
+  std::vector<std::string> missing_;
+  std::string trouble_;
+  bool told_ = false;
+};
 
 }  // namespace
 
@@ -98,21 +139,59 @@ int check(const std::string& file, const Options& options) {
     return errors.empty() ? kDone : kCouldNot;
   }
   if (!errors.empty()) return print_errors(errors);
-  fmt::print("{}: {} guests and {} applications; it can be brought up here\n", file, config->guests.size(),
-             config->applications.size());
+  fmt::print("{}: {} and {}; it can be brought up here\n", file, counted(config->guests.size(), "guest"),
+             counted(config->applications.size(), "application"));
   fmt::print("{}\n", who_qemu_runs_as(*config, dir));
   return kDone;
 }
+
+namespace {
+
+int not_all_up(const std::vector<std::string>& missing) {
+  for (const std::string& each : missing) complain(each);
+  return complain(
+      "not everything is up, see above; what is up serves, and understudyd goes on trying the rest. Correct "
+      "the "
+      "configuration, then `understudy down` and up again");
+}
+
+// What follows the daemon's start: until all is up, or, in the foreground, until it ends.
+int watch(const config::Config& config, const control::RunFiles& files, bool detach, const std::string& since,
+          Interrupt& interrupt, const Options& options) {
+  control::Waiting waiting = options.waiting();
+  waiting.wake_fd = interrupt.fd();
+  Follower follower(files.control_socket(), config, !detach, waiting);
+  const auto end = follower.follow(since);
+  if (interrupt.came() && detach) {
+    return complain(
+        "interrupted; understudyd goes on bringing it up. See `understudy status`, or end it with "
+        "`understudy down`");
+  }
+  if (interrupt.came()) {
+    fmt::print("\n  going down; once more to leave that to understudyd alone\n");
+    std::fflush(stdout);
+    interrupt.taken();
+    return down(options);
+  }
+  if (!end) return complain(end.error().message + "; see " + files.daemon_log().string());
+  if (*end == control::Client::End::daemon_ended)
+    return complain("understudyd ended; see " + files.daemon_log().string());
+  return follower.outcome() == BringUp::Outcome::all_up ? kDone : not_all_up(follower.missing());
+}
+
+}  // namespace
 
 int up(const std::string& file, bool detach, const std::string& accelerator, const Options& options) {
   const auto dir = control::run_dir(options.run_dir);
   if (!dir) return complain(dir.error().message);
   const control::RunFiles files{*dir};
-  if (control::Client::connect(files.control_socket())) {
+  Interrupt interrupt;
+  if (control::Client::listens(files.control_socket())) {
     return complain("understudyd is already running in " + dir->string() +
                     "; see `understudy status`, end it with `understudy down`, or choose another --run-dir");
   }
-  const auto config = config::load(file);
+  const auto source = config::read_source(file);
+  const auto config = source ? config::load(*source) : tl::unexpected(source.error());
   if (!config) return print_errors(config.error());
   std::error_code error;
   const bool resumes = std::filesystem::exists(files.journal(), error);
@@ -124,19 +203,13 @@ int up(const std::string& file, bool detach, const std::string& accelerator, con
   if (!error) std::filesystem::permissions(*dir, std::filesystem::perms::owner_all, error);
   if (error) return complain("cannot use the run directory " + dir->string() + ": " + error.message());
 
-  std::signal(SIGINT, [](int) { interrupted = 1; });
   fmt::print("  bringing up {} in {}{}\n", file, dir->string(),
              resumes ? ", resuming what a former daemon left" : "");
   std::fflush(stdout);
-  const Result<void> started = start_daemon(file, *dir, accelerator);
+  const std::string since = control::wall_clock();
+  const Result<void> started = start_daemon(*source, *dir, accelerator);
   if (!started) return complain(started.error().message);
-  const auto progress = follow(files.control_socket(), !detach);
-  if (!detach && interrupted != 0) return down(options);
-  if (!progress) return complain(progress.error().message + "; see " + files.daemon_log().string());
-  if (*progress == Progress::failed)
-    return complain("an application could not be started; see the events above");
-  return *progress == Progress::all_up ? kDone
-                                       : complain("understudyd ended; see " + files.daemon_log().string());
+  return watch(*config, files, detach, since, interrupt, options);
 }
 
 }  // namespace understudy::cli

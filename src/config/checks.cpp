@@ -1,3 +1,4 @@
+#include "base/counted.hpp"
 #include "config/draft.hpp"
 #include "config/limits.hpp"
 #include "config/listen_address.hpp"
@@ -125,9 +126,10 @@ void check_vcpus(const Draft& draft, Report& report) {
       vcpus += application.vcpus;
       if (vcpus <= kMostVcpus || application.vcpus == 0) continue;
       report.add(each.vcpus_at,
-                 fmt::format("guest {} would have {} vCPUs with those of all applications that it may serve, "
+                 fmt::format("guest {} would have {} with those of all applications that it may serve, "
                              "up to and with {}; the most is {}: write fewer here or there",
-                             in_quotes(guest.name), vcpus, in_quotes(application.name), kMostVcpus));
+                             in_quotes(guest.name), counted(vcpus, "vCPU"), in_quotes(application.name),
+                             kMostVcpus));
       break;
     }
   }

@@ -1,3 +1,4 @@
+#include "base/counted.hpp"
 #include "config/draft.hpp"
 #include "config/limits.hpp"
 
@@ -62,13 +63,12 @@ bool check_budget(const Draft& draft, Report& report) {
   if (total <= pool.memory_bytes) return true;
   report.add(
       pool.memory_at,
-      fmt::format(
-          "the budget does not hold: {} guests' base memory {} + their QEMUs' overhead {} + {} areas of {} "
-          "for applications ({}) = {}, but memory is {}; write memory = \"{}\" or more, or let an "
-          "application or guest have less",
-          draft.guests.size(), format_size(sum.base), format_size(sum.overhead), sum.areas,
-          format_size(pool.area_bytes), of_applications, mib(total), format_size(pool.memory_bytes),
-          mib(total)));
+      fmt::format("the budget does not hold: base memory of {} {} + overhead of the QEMUs {} + {} of {} "
+                  "for applications ({}) = {}, but memory is {}; write memory = \"{}\" or more, or let an "
+                  "application or guest have less",
+                  counted(draft.guests.size(), "guest"), format_size(sum.base), format_size(sum.overhead),
+                  counted(sum.areas, "area"), format_size(pool.area_bytes), of_applications, mib(total),
+                  format_size(pool.memory_bytes), mib(total)));
   return false;
 }
 
@@ -98,10 +98,9 @@ bool check_slots(const ApplicationDraft& each, const Draft& draft, Report& repor
   const bool memory = areas_for(application.memory_bytes, draft.pool.area_bytes) > kMostSlots;
   report.add(
       memory ? each.memory_at : each.maximum_at,
-      fmt::format(
-          "application {} would need {} areas in one guest, which has at most {} slots; write area_size = "
-          "\"{}\" or more in [pool]",
-          in_quotes(application.name), most, kMostSlots, format_size(larger)));
+      fmt::format("application {} would need {} in one guest, which has at most {} slots; write area_size = "
+                  "\"{}\" or more in [pool]",
+                  in_quotes(application.name), counted(most, "area"), kMostSlots, format_size(larger)));
   return false;
 }
 
@@ -144,10 +143,10 @@ void check_guest(GuestDraft& each, const Demand& demand, std::uint64_t areas, co
         static_cast<std::uint32_t>(std::clamp<std::uint64_t>(std::min(demand.areas, areas), 1, kMostSlots));
   } else if (guest.slots < demand.largest) {
     report.add(each.slots_at,
-               fmt::format("guest {} has {} slots, but application {} needs {} areas; write slots = {}, or "
+               fmt::format("guest {} has {}, but application {} needs {}; write slots = {}, or "
                            "leave the key out",
-                           in_quotes(guest.name), guest.slots, in_quotes(demand.largest_name), demand.largest,
-                           demand.largest));
+                           in_quotes(guest.name), counted(guest.slots, "slot"),
+                           in_quotes(demand.largest_name), counted(demand.largest, "area"), demand.largest));
   }
   const Bytes area = draft.pool.area_bytes;
   const Bytes attach = std::min<std::uint64_t>({demand.areas, areas, guest.slots}) * area;

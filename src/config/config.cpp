@@ -43,10 +43,8 @@ Config finished(Draft draft, const std::filesystem::path& name) {
 enum class Images { looked_for, taken_as_given };
 
 tl::expected<Config, Errors> parse_text(std::string_view text, const std::filesystem::path& name,
-                                        Images images) {
+                                        const std::filesystem::path& directory, Images images) {
   Report report;
-  std::error_code error;
-  const std::filesystem::path directory = std::filesystem::absolute(name, error).parent_path();
   const Document document = read_document(text, report);
   Draft draft = read_draft(document, directory, report);
   check_relations(draft, report);
@@ -70,21 +68,42 @@ std::string Address::listen_text() const {
   return fmt::format("{}{}{}:{}", brackets ? "[" : "", listen_host, brackets ? "]" : "", listen_port);
 }
 
-tl::expected<Config, Errors> load(const std::filesystem::path& file) {
+tl::expected<Source, Errors> read_source(const std::filesystem::path& name,
+                                         const std::filesystem::path& directory) {
+  const std::filesystem::path file = name == "-" ? "/dev/stdin" : name;
   std::error_code error;
   if (std::filesystem::is_directory(file, error)) return cannot_read(file, "it is a directory");
   errno = 0;
   std::ifstream in(file, std::ios::binary);
   if (!in) return cannot_read(file, std::strerror(errno));
-  std::string text(kLargestFileBytes + 1, '\0');  // one byte more than allowed, so that more is noticed
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  Source source{file, directory, std::string(kLargestFileBytes + 1, '\0'),
+                false};  // one byte too many is noticed
+  in.read(source.text.data(), static_cast<std::streamsize>(source.text.size()));
   if (in.bad()) return cannot_read(file, std::strerror(errno));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  return parse_text(text, file, Images::looked_for);
+  source.text.resize(static_cast<std::size_t>(in.gcount()));
+  source.regular = std::filesystem::is_regular_file(file, error) && !file.native().starts_with("/dev/") &&
+                   !file.native().starts_with("/proc/");
+  if (source.directory.empty()) {
+    source.directory = source.regular ? std::filesystem::absolute(file, error).parent_path()
+                                      : std::filesystem::current_path(error);
+  }
+  return source;
+}
+
+tl::expected<Config, Errors> load(const Source& source) {
+  return parse_text(source.text, source.file, source.directory, Images::looked_for);
+}
+
+tl::expected<Config, Errors> load(const std::filesystem::path& file) {
+  const auto source = read_source(file);
+  if (!source) return tl::unexpected(source.error());
+  return load(*source);
 }
 
 tl::expected<Config, Errors> parse(std::string_view text, const std::filesystem::path& name) {
-  return parse_text(text, name, Images::taken_as_given);
+  std::error_code error;
+  const std::filesystem::path directory = std::filesystem::absolute(name, error).parent_path();
+  return parse_text(text, name, directory, Images::taken_as_given);
 }
 
 std::uint32_t Config::area_count() const {

@@ -189,8 +189,20 @@ struct Config {
 // Every error found, in file order, each "FILE:LINE:COLUMN: what is wrong, and what to do".
 using Errors = std::vector<std::string>;
 
+// A file as it was read once: a pipe or standard input can be read no second time.
+struct Source {
+  std::filesystem::path file;       // for messages
+  std::filesystem::path directory;  // where relative paths in it are taken from
+  std::string text;
+  bool regular = false;  // a file of its own, which somebody else can read again
+};
+// `directory` empty: the file's own; of what is no regular file (a pipe, /dev/stdin), the current one.
+[[nodiscard]] tl::expected<Source, Errors> read_source(const std::filesystem::path& file,
+                                                       const std::filesystem::path& directory = {});
+
 // Reads and checks form, names, sizes and whether it can work at all: the budget holds, every standby's base
 // memory can carry what would be attached. Looks at nothing outside the file but the existence of the images.
+[[nodiscard]] tl::expected<Config, Errors> load(const Source& source);
 [[nodiscard]] tl::expected<Config, Errors> load(const std::filesystem::path& file);
 // The same for a text, `name` standing for the file's name in messages (tests, fuzzing). Images are not
 // looked for.

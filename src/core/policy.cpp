@@ -1,4 +1,5 @@
 // Restraint: what could be done and is not, or only for somebody more important.
+#include "base/counted.hpp"
 #include "core/state.hpp"
 
 #include <algorithm>
@@ -79,7 +80,7 @@ void count_takeover(Step& step, Application& app) {
   app.takeovers.push_back(step.now);
   if (app.takeovers.size() <= setup.flap_takeovers) return;
   app.takeovers.clear();
-  app.moving()->move.give_up = "more than " + std::to_string(setup.flap_takeovers) + " takeovers within " +
+  app.moving()->move.give_up = "more than " + counted(setup.flap_takeovers, "takeover") + " within " +
                                format_duration(setup.flap_window) +
                                "; find the reason, then `understudy start " + setup.name + "`";
 }

@@ -39,7 +39,8 @@ Daemon::Daemon(Options options, config::Config config)
 Daemon::~Daemon() = default;
 
 Result<std::unique_ptr<Daemon>> Daemon::create(const Options& options) {
-  auto config = config::load(options.config);
+  const auto source = config::read_source(options.config, options.config_dir);
+  auto config = source ? config::load(*source) : tl::unexpected(source.error());
   if (!config) return failure(joined(config.error()));
   std::unique_ptr<Daemon> daemon(new Daemon(options, std::move(*config)));
   auto lock = lock_run_dir(options.run_dir);
@@ -78,7 +79,7 @@ Result<void> Daemon::prepare() {
                                         [this](const control::Command& command) { return handle(command); });
   if (!server) return tl::unexpected(server.error());
   server_ = std::move(*server);
-  std::ofstream(options_.run_dir / "understudyd.pid") << ::getpid() << '\n';
+  std::ofstream(files_.daemon_pid()) << ::getpid() << '\n';
   return {};
 }
 

@@ -25,6 +25,7 @@ namespace understudy::daemon {
 
 struct Options {
   std::filesystem::path config;
+  std::filesystem::path config_dir;  // of relative paths in it; empty: its own directory
   std::filesystem::path run_dir;
   std::string accelerator = "auto";  // "auto" leaves it to the configuration
 };

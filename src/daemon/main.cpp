@@ -1,3 +1,4 @@
+#include "base/version.hpp"
 #include "daemon/clean_up.hpp"
 #include "daemon/daemon.hpp"
 #include "gateway/gateway.hpp"
@@ -58,6 +59,8 @@ int main(int argc, char** argv) {
       "`understudy up` with the same configuration resumes.",
       "understudyd"};
   app.add_option("-f,--file", options.config, "the configuration");
+  app.add_option("--config-dir", options.config_dir,
+                 "where relative paths in the configuration are taken from (default: its own directory)");
   app.add_option("--run-dir", run_dir, "where its sockets, its journal and its areas are");
   app.add_option("--accelerator", options.accelerator, "kvm, tcg, or auto: as the configuration says")
       ->check(CLI::IsMember({"auto", "kvm", "tcg"}));
@@ -65,6 +68,7 @@ int main(int argc, char** argv) {
   app.add_flag("--clean-up", cleans_up, "end and remove what a daemon that died left in the run directory");
   app.add_option("--gateway", gateway_socket,
                  "be the gateway that holds the addresses; started by the daemon");
+  app.set_version_flag("--version,-V", std::string("understudyd ") + version());
   CLI11_PARSE(app, argc, argv);
 
   std::signal(SIGPIPE, SIG_IGN);

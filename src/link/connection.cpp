@@ -1,5 +1,6 @@
 #include "link/connection.hpp"
 
+#include "base/counted.hpp"
 #include "link/definitions.hpp"
 #include "protocol/codec.hpp"
 
@@ -209,7 +210,7 @@ void Connection::misbehaved(const std::string& what) {
   std::uint64_t held_back = 0;
   if (!tell_misbehaved_.now(now(), held_back)) return;
   post(core::event::AgentMisbehaved{
-      run_, held_back == 0 ? what : what + " (and " + std::to_string(held_back) + " times more before)"});
+      run_, held_back == 0 ? what : what + " (and " + counted(held_back, "time") + " more before)"});
 }
 
 // ---- writing ----

@@ -1,6 +1,7 @@
 #include "pool/area_pool.hpp"
 
 #include "base/check.hpp"
+#include "base/counted.hpp"
 #include "pool/host_memory.hpp"
 
 #include <fcntl.h>
@@ -184,7 +185,7 @@ Result<void> AreaPool::open_files(std::uint32_t area_count) {
       "; the [pool] of the running configuration differs from the one the pool was made with: restore it, or "
       "`understudy down` and `understudy up`";
   if (names->size() != area_count)
-    return failure(place_.path.string() + " has " + std::to_string(names->size()) + " areas, not " +
+    return failure(place_.path.string() + " has " + counted(names->size(), "area") + ", not " +
                    std::to_string(area_count) + remedy);
   for (std::uint32_t i = 0; i < area_count; ++i) {
     const fs::path file = place_.path / area_file_name({i});

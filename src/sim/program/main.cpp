@@ -1,4 +1,5 @@
 // understudy-sim: runs seeds until a limit, prints what happened, exits 1 when a promise was broken.
+#include "base/version.hpp"
 #include "sim/simulation.hpp"
 
 #include <unistd.h>
@@ -148,6 +149,7 @@ int main(int argc, char** argv) {
   app.add_option("--weather", options.weather_s, "virtual seconds of faults in every run");
   app.add_flag("--trace", options.trace, "print everything that happens");
   app.add_flag("--keep-going", keep_going, "go on after a violation");
+  app.set_version_flag("--version,-V", std::string("understudy-sim ") + understudy::version());
   CLI11_PARSE(app, argc, argv);
   if (seed != 0) options.first = options.last = seed;
   if (!seeds.empty()) {
