@@ -99,6 +99,11 @@ struct GuestAdopted {  // answer to Adopt: the process of this run lives (GuestE
   std::vector<PluggedArea> areas;
   std::vector<PluggedVcpus> vcpus{};  // of applications, beyond the guest's base
 };
+struct StopDelayed {  // its process was killed (for a fence, a discard or another reason) and still exists;
+                      // said again now and then, until the answer comes
+  GuestRun run;
+  std::string evidence;  // "process 12 ...: thread 13 (CPU 0/KVM) is in state D, ..."
+};
 struct GuestGone {  // answer to Discard: its process and its files are gone
   GuestRun run;
 };
@@ -273,11 +278,11 @@ using Event = std::variant<
     event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover, event::Maintenance,
     event::Rehearse, event::Proven, event::DrillStarted, event::GuestLaunched, event::LaunchFailed,
     event::GuestPanicked, event::GuestExited, event::GuestFenced, event::GuestAdopted, event::DumpDone,
-    event::GuestGone, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed, event::AreaUnplugged,
-    event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged, event::AreaScrubbed, event::ScrubFailed,
-    event::AddressRouted, event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
-    event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing, event::AppStartFailed,
-    event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated, event::AppStopped,
-    event::StopFailed, event::AreasReleased, event::Tick>;
+    event::GuestGone, event::StopDelayed, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,
+    event::AreaUnplugged, event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged,
+    event::AreaScrubbed, event::ScrubFailed, event::AddressRouted, event::AgentGreeted, event::AgentBeat,
+    event::AgentLost, event::AgentMisbehaved, event::NeedStated, event::AreasEngaged, event::EngageFailed,
+    event::AppServing, event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted,
+    event::AppsStated, event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

@@ -47,9 +47,12 @@ struct Suspect {
   Time next_probe{};             // while no probe is on its way
   bool probing = false;
 };
-// It must be stopped before anything that it holds may move.
+// It must be stopped before anything that it holds may move. That has no limit: unknown is not stopped. What
+// lasts is said (guests.cpp, say_delay).
 struct Fencing {
   std::string why;
+  Time since{};
+  Time say_at{};
 };
 // Verified stopped: no instruction of this run executes any more. Its process may be kept for a while.
 struct Fenced {
@@ -58,7 +61,10 @@ struct Fenced {
   bool process_left = true;
   enum class Dump { wanted, under_way, done } dump = Dump::done;
 };
-struct Discarding {};
+struct Discarding {  // no limit either: it is not launched beside its former process
+  Time since{};
+  Time say_at{};
+};
 
 }  // namespace guest_state
 
@@ -88,12 +94,13 @@ struct Guest {
   std::uint32_t run = 0;
   GuestState state = guest_state::Off{};
   bool wanted = false;
-  std::uint32_t bad_starts = 0;           // launches in a row that never became ready
-  std::string image;                      // what this run booted; empty: not known
-  bool adopted = false;                   // this run: its agent has to be asked which applications it has
-  std::optional<Time> state_due;          // while adopted: until when its agent has to say it
-  std::map<AppId, AppVcpus> vcpus;        // of this run, beyond its base (vcpus.cpp)
-  std::vector<Time> misdeeds;             // of this run's agent, lately
+  std::uint32_t bad_starts = 0;     // launches in a row that never became ready
+  std::string image;                // what this run booted; empty: not known
+  std::string stop_evidence;        // why this run has not ended yet although it was killed; empty: none
+  bool adopted = false;             // this run: its agent has to be asked which applications it has
+  std::optional<Time> state_due;    // while adopted: until when its agent has to say it
+  std::map<AppId, AppVcpus> vcpus;  // of this run, beyond its base (vcpus.cpp)
+  std::vector<Time> misdeeds;       // of this run's agent, lately
   std::optional<Time> maintenance_until;  // its failures move nothing until then
   std::optional<Drill> drill;             // a fault being caused on purpose, not yet seen
   std::optional<Time>

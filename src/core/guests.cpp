@@ -19,6 +19,10 @@ constexpr Duration kLongestBackoff = std::chrono::seconds(60);
 // Clearing up after a failed guest and booting it again wait for the takeover that it caused, but not longer.
 constexpr Duration kClearingDelayLimit = std::chrono::seconds(10);
 
+// A process that was killed ends within milliseconds, one with much memory within seconds.
+constexpr Duration kStopWorthSaying = std::chrono::seconds(5);
+constexpr Duration kStopSaidAgain = std::chrono::seconds(60);
+
 // An agent that misbehaves as often as this within the window is compromised or broken: its guest is fenced.
 // The link reports one kind of misdeed at most once a second.
 constexpr std::size_t kMostMisdeeds = 20;
@@ -50,6 +54,7 @@ void launch(Step& step, Guest& guest) {
   guest.adopted = false;
   guest.state_due.reset();
   guest.misdeeds.clear();
+  guest.stop_evidence.clear();
   guest.state = Launching{};
   step.out.launch.push_back({guest.current()});
   step.note(Severity::info, "guest-launching", step.state.name(guest.id) + " is being launched", guest.id);
@@ -110,6 +115,25 @@ void advance_suspect(Step& step, Guest& guest, Suspect& suspicion) {
   }
 }
 
+std::string after_evidence(const Guest& guest) {
+  return (guest.stop_evidence.empty() ? "nothing is known of why" : guest.stop_evidence) +
+         "; if it waits in the kernel, mend what it waits for (a disk or network file system that does not "
+         "answer, a frozen cgroup): it goes on by itself then; only the end of the process or a restart of "
+         "the "
+         "host gives its memory free";
+}
+
+// Nothing ends these two waits but the guest's end: they are said, again and again.
+template <class State>
+void say_delay(Step& step, const Guest& guest, State& waiting, Severity severity, const std::string& what) {
+  if (step.now < waiting.say_at) return;
+  waiting.say_at = step.now + kStopSaidAgain;
+  step.note(severity, "stop-delayed",
+            step.state.name(guest.id) + what + format_duration(step.now - waiting.since) + " (" +
+                after_evidence(guest) + ")",
+            guest.id);
+}
+
 }  // namespace
 
 const char* guest_state_name(const GuestState& state) {
@@ -153,7 +177,7 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
   const GuestRun run = guest.current();
   step.note(guest.wanted ? Severity::error : Severity::info, "guest-fencing",
             step.state.name(guest.id) + " is being fenced: " + why, guest.id);
-  guest.state = Fencing{why};
+  guest.state = Fencing{why, step.now, step.now + kStopWorthSaying};
   step.out.fence.push_back({run});
   for (Application& app : step.state.apps) {
     if (app.place() != run) continue;
@@ -240,6 +264,17 @@ void handle(Step& step, const event::GuestGone& event) {
   if (guest == nullptr || !std::holds_alternative<Discarding>(guest->state)) return;
   guest->state = Off{step.now + backoff(guest->bad_starts)};
   guest->relaunched_at = step.now;
+}
+
+void handle(Step& step, const event::StopDelayed& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr) return;
+  guest->stop_evidence = event.evidence;
+  if (!std::holds_alternative<Launching>(guest->state)) return;  // said when it is time to
+  step.note(Severity::error, "stop-delayed",
+            step.state.name(guest->id) + " could not be launched, and its process does not end (" +
+                after_evidence(*guest) + ")",
+            guest->id);
 }
 
 void handle(Step& step, const event::DumpDone& event) {
@@ -375,6 +410,15 @@ void advance(Step& step, Guest& guest) {
     }
   } else if (auto* suspicion = std::get_if<Suspect>(&guest.state)) {
     advance_suspect(step, guest, *suspicion);
+  } else if (auto* fencing = std::get_if<Fencing>(&guest.state)) {
+    say_delay(
+        step, guest, *fencing, Severity::error,
+        " is not verified stopped: what it holds stays where it is, and whoever needs it has waited for ");
+  } else if (auto* discarding = std::get_if<Discarding>(&guest.state)) {
+    say_delay(
+        step, guest, *discarding, Severity::warning,
+        " is stopped and its process killed, but that does not end, and it cannot come back as a standby; "
+        "since then: ");
   } else if (auto* fenced = std::get_if<Fenced>(&guest.state)) {
     if (takeover_under_way(step.state) && step.now - fenced->since < kClearingDelayLimit) return;
     if (fenced->dump == Fenced::Dump::wanted && fenced->process_left) {
@@ -384,7 +428,7 @@ void advance(Step& step, Guest& guest) {
     // A guest that is going down does not wait for a file about its past.
     if (fenced->dump == Fenced::Dump::under_way && guest.wanted) return;
     // Also when the process has ended: its sockets and files are still there.
-    guest.state = Discarding{};
+    guest.state = Discarding{step.now, step.now + kStopWorthSaying};
     step.out.discard.push_back({guest.current()});
   }
 }
@@ -422,6 +466,10 @@ std::optional<Time> deadline(const State& state, const Guest& guest) {
       at = at ? std::min(*at, limit) : limit;
     }
     return at;
+  } else if (const auto* fencing = std::get_if<Fencing>(&guest.state)) {
+    return fencing->say_at;
+  } else if (const auto* discarding = std::get_if<Discarding>(&guest.state)) {
+    return discarding->say_at;
   } else if (const auto* fenced = std::get_if<Fenced>(&guest.state)) {
     if (fenced->dump != Fenced::Dump::under_way) return fenced->since + kClearingDelayLimit;
   }

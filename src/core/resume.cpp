@@ -206,7 +206,15 @@ void handle(Step& step, const event::Resume&) {
   const bool going_down = std::none_of(step.state.guests.begin(), step.state.guests.end(),
                                        [](const Guest& g) { return g.wanted; });
   for (Guest& guest : step.state.guests) {
-    if (std::holds_alternative<Adopting>(guest.state)) step.out.adopt.push_back({guest.current()});
+    const auto* adopting = std::get_if<Adopting>(&guest.state);
+    if (adopting == nullptr) continue;
+    if (adopting->was == GuestDurable::fenced) {
+      // Nothing is to be found out: it is verified stopped, its process as well, and is only to be discarded.
+      guest.adopted = false;
+      guest.state = guest_state::Fenced{adopting->why, step.now, true, guest_state::Fenced::Dump::done};
+    } else {
+      step.out.adopt.push_back({guest.current()});
+    }
   }
   for (Application& app : step.state.apps) {
     if (going_down) app.wanted = false;
@@ -242,10 +250,6 @@ void handle(Step& step, const event::GuestAdopted& event) {
   }
   const Adopting was = *adopting;
   const std::string& name = step.state.name(guest->id);
-  if (was.was == GuestDurable::fenced) {
-    guest->state = guest_state::Fenced{was.why, step.now, true, guest_state::Fenced::Dump::done};
-    return;
-  }
   guest->state = guest_state::Booting{step.now + step.state.setup.guest(guest->id).boot_limit};
   found_vcpus(step, *guest, event.vcpus);
   // What a monitor says of a guest that does not execute is not waited for: its areas stay with it until it

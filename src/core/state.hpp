@@ -57,6 +57,7 @@ void handle(Step&, const event::GuestPanicked&);
 void handle(Step&, const event::GuestExited&);
 void handle(Step&, const event::GuestFenced&);
 void handle(Step&, const event::GuestGone&);
+void handle(Step&, const event::StopDelayed&);
 void handle(Step&, const event::DumpDone&);
 void handle(Step&, const event::ProbeAnswer&);
 void handle(Step&, const event::AgentGreeted&);

@@ -85,7 +85,15 @@ Result<void> QemuRun::start_process() {
                                     [this](const std::string& how) { on_process_end(how); });
   if (!process) return failure(process.error().message);
   process_ = std::move(*process);
+  watch_process();
   return files_.write_pid(process_->pid());
+}
+
+void QemuRun::watch_process() {
+  const Limits& limits = context_.limits;
+  process_->tell_of_delay(limits.kill_said, limits.kill_said_again, [this](const std::string& evidence) {
+    emit(StopDelayed{run_, evidence});
+  });
 }
 
 void QemuRun::open_monitor(Duration limit) {
@@ -180,6 +188,15 @@ void QemuRun::fail_start(const std::string& why) {
 // 2. the monitor as at a launch, with what is plugged
 // 3. GuestAdopted; or, if there is no process, or a limit passes and it had to be ended, GuestExited
 void QemuRun::adopt() {
+  if (!find_process()) return stopped("its process ended while no daemon watched it");
+  open_monitor(context_.limits.adopt);
+}
+
+void QemuRun::adopt_stopped() {
+  (void)find_process();
+}
+
+bool QemuRun::find_process() {
   std::vector<pid_t> candidates;
   if (const auto pid = files_.read_pid()) candidates.push_back(*pid);
   for (const FoundProcess& found : find_processes(marker_.run_dir)) {
@@ -193,17 +210,28 @@ void QemuRun::adopt() {
     // As it was started, which another configuration may have said.
     const auto ids = ids_of(pid);
     user_ = ids && ids->uid != ::geteuid() ? std::optional(HostUser{ids->uid, ids->gid, {}}) : std::nullopt;
-    return open_monitor(context_.limits.adopt);
+    may_suspend_ = offers_suspend(arguments_of(pid));
+    watch_process();
+    return true;
   }
-  stopped("its process ended while no daemon watched it");
+  return false;
 }
 
 // ---- what QEMU says by itself ----
 void QemuRun::on_event(const QmpEvent& event) {
   if (event.name == "DUMP_COMPLETED") return on_dump_completed(event);
   if (phase_ == Phase::starting) early_event_ = true;  // looked into when the monitor is open
+  const bool wakes = event.name == "RESUME" || event.name == "WAKEUP" || event.name == "SUSPEND" ||
+                     event.name == "SUSPEND_DISK" || event.name == "RESET";
+  if (wakes && (fence_asked_ || phase_ == Phase::stopped)) return woke(event.name);
   if (phase_ != Phase::running) return;
-  if (event.name == "GUEST_PANICKED") {
+  if (event.name == "SUSPEND" || event.name == "SUSPEND_DISK") {
+    end_by_ourselves("its OS suspended itself, which no guest of ours is offered");
+  } else if (event.name == "WAKEUP") {
+    end_by_ourselves("its OS woke from a suspension, which no guest of ours is offered");
+  } else if (event.name == "POWERDOWN") {
+    // Its power button was pressed, by nobody of us. What its OS makes of that is a SHUTDOWN, or nothing.
+  } else if (event.name == "GUEST_PANICKED") {
     if (!std::exchange(panicked_, true)) emit(GuestPanicked{run_});
   } else if (event.name == "SHUTDOWN" || event.name == "RESET") {
     on_shutdown(event);
@@ -237,7 +265,8 @@ void QemuRun::check_unasked_stop() {
   monitor_->execute("query-status", {}, context_.limits.plug, [this](const QmpReply& reply) {
     if (!reply || fence_asked_ || discard_asked_ || panicked_ || phase_ != Phase::running) return;
     const auto status = read_status(*reply);
-    if (!status || status->running) return;
+    if (!status) return end_by_ourselves(status.error().message);
+    if (status->running) return;
     panicked_ = true;
     if (status->name == "guest-panicked") return emit(GuestPanicked{run_});
     end_by_ourselves("QEMU stopped it by itself (" + status->name + ")");

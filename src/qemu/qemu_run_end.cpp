@@ -43,10 +43,11 @@ void QemuRun::unplug_vcpus(core::AppId app) {
 
 // ---- fence: stop, and know it ----
 // 1. stopped already: said again
-// 2. no monitor yet, or a QEMU that does not run itself (state T): 4
+// 2. no monitor yet, a QEMU that does not run itself (state T), or one whose guest may suspend itself: 5
 // 3. by the monitor, which keeps the guest for a look at it: query-status if it said it panicked, else
-//    stop + query-status, both sent at once; "not running" within the limit: fenced
-// 4. SIGKILL through its pidfd, until no thread of it can run any more: fenced
+//    stop + query-status, both sent at once; a state that only we can end within the limit: 4, else 5
+// 4. SIGSTOP; every thread of it is seen to be stopped within the limit: fenced, else 5
+// 5. SIGKILL through its pidfd, until no thread of it can run any more: fenced
 void QemuRun::fence() {
   if (phase_ == Phase::stopped || phase_ == Phase::gone) return emit(GuestFenced{run_, stopped_how_});
   if (std::exchange(fence_asked_, true)) return;
@@ -59,6 +60,8 @@ void QemuRun::fence() {
   const auto state = process_stat(process_->pid());
   if (state && (state->state == 'T' || state->state == 't'))
     return fence_by_kill("QEMU itself is stopped (state T)");
+  if (may_suspend_)
+    return fence_by_kill("it was launched by an earlier version, with a guest that may suspend");
   fence_by_monitor();
 }
 
@@ -70,10 +73,19 @@ void QemuRun::fence_by_monitor() {
     if (!reply) return fence_by_kill(reply.error().message);
     const auto status = read_status(*reply);
     if (!status) return fence_by_kill(status.error().message);
-    if (!status->running) return stopped("its vCPUs are stopped (QEMU says \"" + status->name + "\")");
+    if (status->only_a_command_ends_it()) return fence_by_signal(status->name);
+    if (!status->running) return fence_by_kill("QEMU says \"" + status->name + "\", which is no stop");
     if (asked_to_stop) return fence_by_kill("QEMU was asked to stop it, but it still runs");
     panicked_ = false;  // it is not what its event said: stop it after all
     fence_by_monitor();
+  });
+}
+
+void QemuRun::fence_by_signal(const std::string& state) {
+  process_->stop(context_.limits.fence_signal, [this, state](const Result<void>& held) {
+    if (phase_ != Phase::running || !own_reason_.empty()) return;
+    if (!held) return fence_by_kill(held.error().message);
+    stopped("its vCPUs are stopped (QEMU says \"" + state + "\"), and every thread of QEMU, too");
   });
 }
 
@@ -82,6 +94,14 @@ void QemuRun::fence_by_kill(const std::string& because) {
   process_->kill([this, because](const std::string& how) {
     if (phase_ == Phase::starting || phase_ == Phase::running) stopped(how + " (" + because + ")");
   });
+}
+
+// What was to be stopped, or was, says that it moves.
+void QemuRun::woke(const std::string& event) {
+  const std::string why = "QEMU said " + event + " of a guest that is to be stopped";
+  end_dump(why);
+  if (phase_ == Phase::running) return fence_by_kill(why);
+  if (phase_ == Phase::stopped && has_process()) process_->kill([](const std::string&) {});
 }
 
 // The guest cannot be managed, or its OS went away: kept alive it could only do harm.
@@ -103,6 +123,8 @@ void QemuRun::stopped(const std::string& how) {
   stopped_how_ = how;
   start_limit_.cancel();
   lost_limit_.cancel();
+  if (plugger_) plugger_->end();
+  if (vcpus_) vcpus_->end();
   if (std::exchange(available_, false)) context_.gone(run_);
   // Before anybody hears of it: what hears of it gives them to the next guest.
   if (user_) context_.pool.take_back_all(user_->uid);

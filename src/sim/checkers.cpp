@@ -194,6 +194,7 @@ void Checkers::reported(const core::TakeoverReport& report) {
 }
 
 void Checkers::check(const core::State& state) {
+  check_stopped();
   check_areas(state);
   check_vcpus(state);
   check_apps();
@@ -239,6 +240,13 @@ void Checkers::check_areas(const core::State& state) {
     const AreaTruth& truth = world_.area(area.id);
     if (!truth.in || area.in == truth.in || !world_.may_execute(*truth.in)) continue;
     violated(name(area.id) + " is in " + name(*truth.in) + ", which the table does not know");
+  }
+}
+
+// "Stopped" is no oracle: what was said to be stopped is looked at for as long as its process exists.
+void Checkers::check_stopped() {
+  for (const Vm& vm : world_.vms) {
+    if (vm.fenced && vm.executes()) violated(name(vm.run) + " executes although it was said to be stopped");
   }
 }
 

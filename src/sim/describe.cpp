@@ -69,6 +69,9 @@ struct EventText {
   std::string operator()(const core::event::DumpDone& e) const {
     return "the memory of " + n(e.run) + (e.file.empty() ? " was not written: " + e.why_not : " was written");
   }
+  std::string operator()(const core::event::StopDelayed& e) const {
+    return n(e.run) + " was killed and does not end: " + e.evidence;
+  }
   std::string operator()(const core::event::GuestGone& e) const { return n(e.run) + " is cleared up"; }
   std::string operator()(const core::event::ProbeAnswer& e) const {
     return "the kernel of " + n(e.run) + (e.kernel_answers ? " answers" : " does not answer");

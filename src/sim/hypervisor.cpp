@@ -95,12 +95,19 @@ void SimHypervisor::fence(core::GuestRun run) {
       world_.post(Duration{}, core::event::GuestFenced{run, "there is no such process"});
       return;
     }
-    if (vm->process) {
-      vm->fenced = true;
-      world_.stopped_for_good(*vm);
-    }
+    if (vm->process && !vm->fenced) stop(*vm);
     world_.from_monitor(run, core::event::GuestFenced{run, "every thread of its process is stopped"});
   });
+}
+
+// Held by two things, each of which may fail later: a state of QEMU that nothing but its monitor ends, and
+// SIGSTOP. What is in any other state, or does not answer, is ended.
+void SimHypervisor::stop(Vm& vm) {
+  if (vm.suspended || vm.vmm_stopped) return world_.end_process(vm);
+  vm.paused = true;
+  vm.vmm_stopped = true;
+  vm.fenced = true;
+  world_.stopped_for_good(vm);
 }
 
 void SimHypervisor::probe(core::GuestRun run) {
@@ -174,6 +181,18 @@ void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
 void SimHypervisor::dump(core::GuestRun run) {
   world_.kill_point();
   const bool works = run.run % 2 == 1;
+  // QEMU has to go on for it, and its own state holds the guest alone meanwhile: it is looked at first.
+  if (Vm* vm = world_.living(run); vm != nullptr && vm->process && vm->fenced) {
+    if (!vm->paused) {
+      world_.end_process(*vm);
+      world_.post({}, core::event::DumpDone{run, "", "it was not in the state that it was fenced in"});
+      return;
+    }
+    vm->vmm_stopped = false;
+    world_.timeline.after(kDumpTime, [this, run] {
+      if (Vm* dumped = world_.living(run); dumped != nullptr && dumped->fenced) dumped->vmm_stopped = true;
+    });
+  }
   world_.post(kDumpTime, core::event::DumpDone{run, works ? "dump" : "", works ? "" : "no space left"});
 }
 
@@ -228,13 +247,7 @@ void SimHypervisor::discard(core::GuestRun run) {
   world_.kill_point();
   checkers_.discarding(run);
   world_.timeline.after(world_.takes(world_.shape.timing.discard), [this, run, life = world_.daemon] {
-    if (Vm* vm = world_.living(run)) {
-      vm->process = false;
-      world_.stopped_for_good(*vm);
-      for (AreaTruth& area : world_.areas) {
-        if (area.in == run) area = AreaTruth{{}, false, false, area.contents, 0};
-      }
-    }
+    if (Vm* vm = world_.living(run)) world_.end_process(*vm);
     // A daemon is answered what it asked itself, not what a former one did.
     if (life == world_.daemon) world_.post(Duration{}, core::event::GuestGone{run});
   });

@@ -160,6 +160,9 @@ void draw_rehearsals(Random& random, Shape& shape) {
 void draw_clock(Random& random, Shape& shape) {
   if (random.chance(0.3)) shape.weight(FaultName::clock_jump) = random.fraction(0.2, 2);
   if (random.chance(0.3)) shape.weight(FaultName::daemon_stall) = random.fraction(0.2, 2);
+  if (random.chance(0.4)) shape.weight(FaultName::suspend) = random.fraction(0.2, 2);
+  if (random.chance(0.4)) shape.weight(FaultName::signal_cont) = random.fraction(1, 5);
+  if (random.chance(0.4)) shape.weight(FaultName::monitor_cont) = random.fraction(1, 5);
 }
 
 }  // namespace

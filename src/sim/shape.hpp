@@ -84,8 +84,11 @@ enum class FaultName {
   rehearse,      // by order
   clock_jump,    // the daemon's clock is ahead all at once, as after a suspended host
   daemon_stall,  // the daemon is not let run for a while, and then finds everything at once
+  suspend,       // a guest's OS suspends itself, and an alarm of its clock wakes it
+  signal_cont,   // of what holds a fenced guest: somebody sends its QEMU SIGCONT,
+  monitor_cont,  // or somebody else lets it go on by its monitor
 };
-inline constexpr std::size_t kFaultNames = 24;
+inline constexpr std::size_t kFaultNames = 27;
 [[nodiscard]] const char* fault_name(FaultName fault);
 
 // One system and the weather it lives in.

@@ -33,11 +33,14 @@ struct Vm {
   core::GuestRun run;
   bool process = false;   // QEMU exists
   bool launched = false;  // the launch was answered
-  bool fenced = false;    // stopped for good by the hypervisor
+  bool fenced = false;    // the hypervisor says that it is stopped for good; what holds it is below
   bool booted = false;    // its agent has greeted
   bool panicked = false;
-  bool hung = false;          // vCPUs stuck
-  bool vmm_stopped = false;   // SIGSTOP of QEMU
+  bool hung = false;         // vCPUs stuck
+  bool vmm_stopped = false;  // SIGSTOP of QEMU
+  bool paused = false;       // QEMU's own state: only a command of its monitor ends that
+  bool suspended =
+      false;  // its OS suspended itself; an alarm of its clock wakes it, whatever QEMU calls that
   bool agent_silent = false;  // the agent's loop is stuck; the kernel and applications go on
   std::uint32_t linked = 0;   // the life of the daemon that its agent talks to
   std::vector<AppInside> apps;
@@ -52,8 +55,9 @@ struct Vm {
 
   // Whatever is in it might execute, now or later: only a fence or the end of the process rules that out.
   [[nodiscard]] bool may_execute() const { return process && !fenced; }
-  [[nodiscard]] bool vmm_runs() const { return may_execute() && !vmm_stopped; }
-  [[nodiscard]] bool executes() const { return vmm_runs() && !panicked && !hung; }
+  [[nodiscard]] bool vmm_runs() const { return process && !vmm_stopped; }
+  // It really does, whatever anybody said of it.
+  [[nodiscard]] bool executes() const { return vmm_runs() && !paused && !suspended && !panicked && !hung; }
   [[nodiscard]] bool agent_runs() const { return executes() && booted && !agent_silent; }
 };
 
@@ -122,7 +126,9 @@ class World {
   void boot(core::GuestRun run);
   void stopped_for_good(Vm& vm);  // fenced or dead: nothing waits for it to go on
   void kill_vmm(core::GuestId id, const std::string& how);
-  void go_on(Vm& vm);  // whatever was stuck and is not any more
+  void end_process(Vm& vm);                          // and say nothing of it
+  void suspend(core::GuestRun run, Duration alarm);  // by its own OS
+  void go_on(Vm& vm);                                // whatever was stuck and is not any more
   void start_beating(core::GuestRun run);
   // The daemon's end of the channel says hello; the agent says who it is and where each application stands.
   void greet(core::GuestRun run);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -100,6 +101,88 @@ TEST_F(Planted, AFenceThatIsOnlyClaimed) {
   take_over(FaultName::hang);
   // The first thing that happens to it: its areas are in two guests that may both execute.
   expect_violation("which the table does not know");
+}
+
+// Fences that stop the guest for now. Each accepts one thing that does hold it, but not for good; the world
+// undoes each of them.
+struct WeakFence : PassHypervisor {
+  WeakFence(engine::Hypervisor& hypervisor, World& w) : PassHypervisor(hypervisor), world(w) {}
+  void fence(core::GuestRun run) override {
+    Vm& vm = world.vm(run.guest);
+    if (vm.run != run || !vm.process || !accept(vm)) return next.fence(run);
+    vm.fenced = true;
+    world.stopped_for_good(vm);
+    world.post({}, event::GuestFenced{run, "it does not run"});
+  }
+  virtual bool accept(Vm& vm) = 0;
+  World& world;
+};
+
+// In QEMU's words: "running": false.
+struct AcceptsSuspension : WeakFence {
+  using WeakFence::WeakFence;
+  bool accept(Vm& vm) override { return vm.suspended; }
+};
+struct AcceptsASignal : WeakFence {
+  using WeakFence::WeakFence;
+  bool accept(Vm& vm) override { return vm.vmm_stopped = true; }
+};
+struct AcceptsAState : WeakFence {
+  using WeakFence::WeakFence;
+  bool accept(Vm& vm) override { return vm.paused = true; }
+};
+
+TEST_F(Planted, AFenceThatAcceptsAStopWhichWakes) {
+  make(plain_shape(2, 1), [&](World& simulated, engine::Ports ports) {
+    hypervisor_ = std::make_unique<AcceptsSuspension>(ports.hypervisor, simulated);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over(FaultName::suspend);
+  expect_violation("alpha (run 1) executes although it was said to be stopped");
+}
+
+TEST_F(Planted, AFenceThatAcceptsOneOfTwoThingsAndThatFails) {
+  struct Case {
+    const char* what;
+    FaultName undo;
+    std::function<std::unique_ptr<engine::Hypervisor>(engine::Hypervisor&, World&)> fence;
+  };
+  const Case cases[] = {
+      {"SIGSTOP, and somebody sends SIGCONT", FaultName::signal_cont,
+       [](auto& hypervisor, auto& world) { return std::make_unique<AcceptsASignal>(hypervisor, world); }},
+      {"QEMU's state, and something ends that", FaultName::monitor_cont,
+       [](auto& hypervisor, auto& world) { return std::make_unique<AcceptsAState>(hypervisor, world); }},
+      {"both, and one fails", FaultName::signal_cont, {}},
+      {"both, and the other fails", FaultName::monitor_cont, {}},
+  };
+  for (const Case& each : cases) {
+    SCOPED_TRACE(each.what);
+    make(plain_shape(2, 1), [&](World& simulated, engine::Ports ports) {
+      if (!each.fence) return ports;
+      hypervisor_ = each.fence(ports.hypervisor, simulated);
+      return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                           ports.agents, ports.pool,    ports.observer};
+    });
+    simulation_->start_daemon();
+    simulation_->command(event::BringUp{});
+    ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                       std::chrono::seconds(60)));
+    simulation_->nemesis.cause(FaultName::hang, core::GuestId{0}, core::AppId{0});
+    ASSERT_TRUE(simulation_->run_until([&] { return world().vm(core::GuestId{0}).fenced; },
+                                       std::chrono::seconds(10)));
+    // A hang ends by itself; whatever holds the guest is all that keeps it from running.
+    world().vm(core::GuestId{0}).hung = false;
+    Vm& vm = world().vm(core::GuestId{0});
+    (each.undo == FaultName::signal_cont ? vm.vmm_stopped : vm.paused) = false;
+    simulation_->run_for(std::chrono::seconds(30));
+    if (each.fence) {
+      expect_violation("alpha (run 1) executes although it was said to be stopped");
+    } else {
+      EXPECT_FALSE(simulation_->violation()) << violation();
+      EXPECT_EQ(simulation_->observer.takeovers, 1U);
+    }
+  }
 }
 
 TEST_F(Planted, AFenceThatIsSkippedForAnotherGuestsAreas) {
