@@ -7,18 +7,20 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 56> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 58> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
                                                                "app-faulted",
                                                                "app-grows",
                                                                "app-placing",
+                                                               "app-reachable",
                                                                "app-restarted",
                                                                "app-restarting",
                                                                "app-resumed",
                                                                "app-serving",
                                                                "app-start-failed",
+                                                               "app-unreachable",
                                                                "area-scrubbed",
                                                                "daemon-late",
                                                                "daemon-leaves",
