@@ -1,3 +1,4 @@
+#include "base/inherited_state.hpp"
 #include "base/units.hpp"
 #include "base/version.hpp"
 #include "cli/cli.hpp"
@@ -96,6 +97,8 @@ CLI::App* add_rehearse(CLI::App& app, Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (const auto state = enter_known_state(ProgramKind::command); !state)
+    return cli::complain(state.error().message);
   Arguments a;
   CLI::App app{kAbout, "understudy"};
   app.footer(kFooter);

@@ -116,6 +116,8 @@ struct Serving {
   std::optional<Time> growing;   // areas are being added to it where it is, and have to be confirmed by then
   std::optional<Bytes> wants;    // more memory, asked for while the daemon was finding out where it stands
   std::string trouble;           // a recoverable fault being handled in the guest; empty: none
+  bool withdrawn = false;        // its clients wait (or are refused) until that fault is over
+  std::string unreachable;       // why no client can be led to it although it serves; empty: none is known
 };
 struct Failed {  // given up until the operator starts it again; no area is its own
   std::string why;

@@ -2,6 +2,7 @@
 #include "core/state.hpp"
 
 #include <string>
+#include <utility>
 
 namespace understudy::core {
 
@@ -92,11 +93,20 @@ void handle(Step& step, const event::Switchover& event) {
   enter_stopping(step, app, from);
 }
 
+void enter_trouble(Step& step, Application& app, std::string trouble) {
+  auto* serving = app.serving();
+  serving->trouble = std::move(trouble);
+  serving->unreachable.clear();  // looked at anew when it serves again
+  if (serving->withdrawn || !step.state.setup.app(app.id).has_address) return;
+  serving->withdrawn = true;
+  step.out.withdraw.push_back({app.id});
+}
+
 void handle(Step& step, const event::AppRestarting& event) {
   Application& app = step.state.app(event.app);
   auto* serving = app.serving();
   if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch) return;
-  serving->trouble = event.cause;
+  enter_trouble(step, app, event.cause);
   step.note(Severity::warning, "app-restarting",
             step.state.name(app.id) + " failed on " + step.state.name(event.run.guest) + ": " + event.cause +
                 "; restarted in place, attempt " + std::to_string(event.attempt),

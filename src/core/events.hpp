@@ -160,6 +160,14 @@ struct AddressRouted {  // clients reach the application on this run from now on
   GuestRun run;
 };
 
+struct AddressUnreachable {  // it serves, says its guest, but no client could be served on this run: they are
+                             // not led there; tried again by the gate, which says AddressRouted when it can
+                             // be
+  AppId app;
+  GuestRun run;
+  std::string why;
+};
+
 // ---- agents; untrusted, and already checked for form by the agent link ----
 struct MemoryReport {
   Bytes total_bytes = 0;      // MemTotal
@@ -274,15 +282,17 @@ namespace understudy::core {
 
 using event::MemoryReport;
 
-using Event = std::variant<
-    event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover, event::Maintenance,
-    event::Rehearse, event::Proven, event::DrillStarted, event::GuestLaunched, event::LaunchFailed,
-    event::GuestPanicked, event::GuestExited, event::GuestFenced, event::GuestAdopted, event::DumpDone,
-    event::GuestGone, event::StopDelayed, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,
-    event::AreaUnplugged, event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged,
-    event::AreaScrubbed, event::ScrubFailed, event::AddressRouted, event::AgentGreeted, event::AgentBeat,
-    event::AgentLost, event::AgentMisbehaved, event::NeedStated, event::AreasEngaged, event::EngageFailed,
-    event::AppServing, event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted,
-    event::AppsStated, event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
+using Event =
+    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover,
+                 event::Maintenance, event::Rehearse, event::Proven, event::DrillStarted,
+                 event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
+                 event::GuestFenced, event::GuestAdopted, event::DumpDone, event::GuestGone,
+                 event::StopDelayed, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,
+                 event::AreaUnplugged, event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged,
+                 event::AreaScrubbed, event::ScrubFailed, event::AddressRouted, event::AddressUnreachable,
+                 event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
+                 event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
+                 event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted,
+                 event::AppsStated, event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

@@ -23,13 +23,13 @@ void handle(Step& step, const event::AppWantsMemory& event) {
   Application& app = step.state.app(event.app);
   auto* serving = app.serving();
   if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch || serving->growing) return;
+  enter_trouble(step, app, "out of memory");
   if (serving->unconfirmed || rehearsal_under_way(step.state) != nullptr) {
     serving->wants = event.more_bytes;
     return;
   }
   serving->wants.reset();
   const AppSetup& setup = step.state.setup.app(app.id);
-  serving->trouble = "out of memory";
   if (serving->limit_bytes >= setup.maximum_bytes) {
     refuse(step, app, "it has its maximum of " + format_size(setup.maximum_bytes));
     return;

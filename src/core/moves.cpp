@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace understudy::core {
 
@@ -439,6 +440,7 @@ void handle(Step& step, const event::AppServing& event) {
       serving != nullptr && serving->on == event.run && known.epoch == event.epoch) {
     if (serving->trouble.empty()) return;  // said twice
     serving->trouble.clear();
+    if (std::exchange(serving->withdrawn, false)) step.out.route.push_back({known.id, serving->on});
     step.note(Severity::info, "app-restarted", step.state.name(known.id) + " serves again where it was",
               event.run.guest, known.id);
     return;
@@ -469,7 +471,9 @@ void handle(Step& step, const event::AppServing& event) {
       .unrouted = {},
       .growing = {},
       .wants = {},
-      .trouble = {}};
+      .trouble = {},
+      .withdrawn = false,
+      .unreachable = {}};
   if (setup.has_address) {
     step.out.route.push_back({app->id, event.run});
     serving.unrouted = std::move(move);
@@ -482,9 +486,28 @@ void handle(Step& step, const event::AppServing& event) {
 void handle(Step& step, const event::AddressRouted& event) {
   Application& app = step.state.app(event.app);
   auto* serving = app.serving();
-  if (serving == nullptr || serving->on != event.run || !serving->unrouted) return;
+  if (serving == nullptr || serving->on != event.run) return;
+  if (!std::exchange(serving->unreachable, {}).empty()) {
+    step.note(Severity::info, "app-reachable",
+              "clients reach " + step.state.name(app.id) + " on " + step.state.name(event.run.guest),
+              event.run.guest, app.id);
+  }
+  if (!serving->unrouted) return;
   finish(step, app, *serving->unrouted);
   serving->unrouted.reset();
+}
+
+// It stays where it is: another guest boots the same image and would start it with the same command. The gate
+// goes on trying, so whatever mends it inside the guest ends this.
+void handle(Step& step, const event::AddressUnreachable& event) {
+  Application& app = step.state.app(event.app);
+  auto* serving = app.serving();
+  if (serving == nullptr || serving->on != event.run || serving->withdrawn) return;
+  if (std::exchange(serving->unreachable, event.why) == event.why) return;  // said already
+  step.note(Severity::error, "app-unreachable",
+            step.state.name(app.id) + " runs on " + step.state.name(event.run.guest) +
+                ", and no client can be led to it: " + event.why,
+            event.run.guest, app.id);
 }
 
 void handle(Step& step, const event::AppStartFailed& event) {

@@ -148,10 +148,11 @@ void resume_serving(Step& step, Application& app, const event::AppStated& stated
     handle(step, event::AppFaulted{serving->on, app.id, app.epoch, cause, ""});
     return;
   }
-  if (stated.restarting) serving->trouble = "being restarted in place";
+  if (stated.restarting) enter_trouble(step, app, "being restarted in place");
   step.note(Severity::info, "app-resumed", step.state.name(app.id) + " has served on", serving->on.guest,
             app.id);
-  if (step.state.setup.app(app.id).has_address) step.out.route.push_back({app.id, serving->on});
+  if (step.state.setup.app(app.id).has_address && !serving->withdrawn)
+    step.out.route.push_back({app.id, serving->on});
   // Of a growth of which nothing had reached the guest.
   for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
   // Areas that a growth left half way: they are its own already, and go on from where they are.

@@ -87,12 +87,16 @@ void handle(Step&, const event::EngageFailed&);
 void handle(Step&, const event::AppServing&);
 void handle(Step&, const event::AppStartFailed&);
 void handle(Step&, const event::AddressRouted&);
+void handle(Step&, const event::AddressUnreachable&);
 // Begins the way of an application; the caller sets the first step.
 Move& begin_move(Step&, Application&, const std::string& cause, std::optional<GuestId> from, Time since,
                  MoveStep first);
 void enter_choosing(Step&, Application&);
 void place(Step&, Application&, const Guest& to);  // the choice is made
 void enter_sizing(Step&, Application&, GuestRun to);
+// A serving application does not serve for the moment: no client is led to it until it says that it does
+// again.
+void enter_trouble(Step& step, Application& app, std::string trouble);
 void enter_starting(Step&, Application&, GuestRun to, Bytes limit_bytes);
 void advance(Step&, Application&);             // choosing, deadlines
 void postpone_deadlines(State&, Duration by);  // of what applications wait for

@@ -200,6 +200,49 @@ void Checkers::check(const core::State& state) {
   check_apps();
   check_budget();
   check_rehearsals(state);
+  check_clients();
+}
+
+void Checkers::is_down(core::AppId app, core::GuestRun run, core::Epoch epoch, bool down) {
+  // What is late, or made up by a guest where it does not run, tells nothing.
+  if (!serves(app, run, epoch)) return;
+  if (down) {
+    down_[app] = {run, epoch};
+  } else {
+    down_.erase(app);
+  }
+}
+
+bool Checkers::serves(core::AppId app, core::GuestRun run, core::Epoch epoch) const {
+  const core::AppRecord& record = journal_.app(app);
+  return record.state == AppDurable::serving && record.in == run && record.epoch == epoch;
+}
+
+void Checkers::hears(const core::Event& event) {
+  if (const auto* said = std::get_if<core::event::AppRestarting>(&event)) {
+    is_down(said->app, said->run, said->epoch, true);
+  } else if (const auto* wants = std::get_if<core::event::AppWantsMemory>(&event)) {
+    is_down(wants->app, wants->run, wants->epoch, true);
+  } else if (const auto* serves = std::get_if<core::event::AppServing>(&event)) {
+    is_down(serves->app, serves->run, serves->epoch, false);
+  } else if (const auto* stated = std::get_if<core::event::AppsStated>(&event)) {
+    for (const core::event::AppStated& app : stated->apps) {
+      if (app.restarting) is_down(app.app, stated->run, app.epoch, true);
+    }
+  }
+}
+
+void Checkers::daemon_died() {
+  down_.clear();
+}
+
+// Clients wait, or are refused, while an application is restarted in place: led there they would be reset.
+void Checkers::check_clients() {
+  for (const auto& [app, down] : down_) {
+    if (world_.routes[app.value] != down.run || !serves(app, down.run, down.epoch)) continue;
+    violated("clients of " + name(app) + " are led to " + name(down.run) +
+             " while it is being restarted there");
+  }
 }
 
 // A rehearsal goes no further once an application is on its way, and that one waits for its end alone, which

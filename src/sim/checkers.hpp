@@ -5,6 +5,7 @@
 #include "sim/memory_journal.hpp"
 #include "sim/world.hpp"
 
+#include <map>
 #include <optional>
 #include <string>
 
@@ -44,6 +45,8 @@ class Checkers {
   void app_started(core::AppId app, core::GuestRun run);
   void area_mapped(core::AreaId area, core::GuestRun run);  // called before the truth changes
   void reported(const core::TakeoverReport& report);
+  void hears(const core::Event& event);  // the daemon, in a moment
+  void daemon_died();                    // the next one has heard nothing yet
 
   // After every event.
   void check(const core::State& state);
@@ -55,6 +58,9 @@ class Checkers {
   void check_budget();
   void check_stopped();
   void check_rehearsals(const core::State& state);
+  void check_clients();
+  void is_down(core::AppId app, core::GuestRun run, core::Epoch epoch, bool down);
+  [[nodiscard]] bool serves(core::AppId app, core::GuestRun run, core::Epoch epoch) const;
   [[nodiscard]] bool journalled_up(core::GuestRun run) const;
   [[nodiscard]] std::string name(core::GuestRun run) const;
   [[nodiscard]] std::string name(core::AreaId area) const { return "area " + std::to_string(area.value); }
@@ -64,6 +70,12 @@ class Checkers {
   const MemoryJournal& journal_;
   std::optional<Violation> violation_;
   std::optional<Time> waiting_since_;  // for a rehearsal to end
+  // Where each application does not serve for the moment, as its agent has told this daemon.
+  struct Down {
+    core::GuestRun run;
+    core::Epoch epoch = 0;
+  };
+  std::map<core::AppId, Down> down_;
 };
 
 }  // namespace understudy::sim

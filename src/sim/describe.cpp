@@ -100,6 +100,9 @@ struct EventText {
   std::string operator()(const core::event::ScrubFailed& e) const {
     return n(e.area) + " could not be zeroed: " + e.why;
   }
+  std::string operator()(const core::event::AddressUnreachable& e) const {
+    return "clients of " + n(e.app) + " cannot be led to " + n(e.run) + ": " + e.why;
+  }
   std::string operator()(const core::event::AddressRouted& e) const {
     return "the address of " + n(e.app) + " leads to " + n(e.run);
   }

@@ -225,7 +225,7 @@ bool Nemesis::loosen(FaultName fault) {
 bool Nemesis::cause_in_app(FaultName fault, core::AppId app) {
   const auto found = std::find_if(world_.vms.begin(), world_.vms.end(), [&](const Vm& vm) {
     return vm.agent_runs() && vm.apps[app.value].exists && vm.apps[app.value].serving &&
-           !vm.apps[app.value].wants_memory;
+           !vm.apps[app.value].wants_memory && !vm.apps[app.value].restarting;
   });
   if (found == world_.vms.end()) return false;
   const core::GuestRun run = found->run;
@@ -239,10 +239,12 @@ bool Nemesis::cause_in_app(FaultName fault, core::AppId app) {
     return true;
   }
   if (fault == FaultName::app_exit && ++inside.restarts <= world_.shape.most_restarts) {
+    inside.restarting = true;
     world_.from_agent(run, event::AppRestarting{run, app, epoch, "exit status 1", inside.restarts});
     world_.in_agent(run, world_.takes(world_.shape.timing.start), [this, run, app, epoch] {
-      const AppInside& now = world_.vm(run.guest).apps[app.value];
+      AppInside& now = world_.vm(run.guest).apps[app.value];
       if (!now.exists || now.ending || now.wants_memory || now.epoch != epoch) return;
+      now.restarting = false;
       world_.from_agent(run, event::AppServing{run, app, epoch, 4_MiB, now.areas});
     });
     return true;

@@ -210,6 +210,7 @@ Shape draw_shape(Random& random, std::size_t guests, std::size_t apps) {
   draw_vcpus(random, shape);
   draw_rehearsals(random, shape);
   draw_clock(random, shape);
+  if (random.chance(0.3)) shape.odds.unreachable = random.fraction(0, 0.2);
   return shape;
 }
 

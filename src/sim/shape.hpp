@@ -56,6 +56,7 @@ struct Odds {
   double vcpus_silent = 0;   // no answer, and nothing done
   double twice = 0;          // an agent's message arrives a second time, later
   double from_grave = 0;     // what a guest sent before its end arrives after it
+  double unreachable = 0;    // it serves, and its clients cannot be led to it for a while
 };
 
 // What may be caused from outside, by weight; 0 never.

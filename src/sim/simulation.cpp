@@ -67,14 +67,14 @@ void Simulation::repeat_order() {
 
 void Simulation::kill_daemon() {
   world.say("the daemon dies");
+  checkers.daemon_died();
   daemon_.reset();
   world.daemon_up = false;
   ++world.daemon;
   clock_.forget();
   held_.clear();
   world.stalled_until = {};
-  // Its connections to clients end with it.
-  for (auto& route : world.routes) route.reset();
+  // The gateway is a process of its own: clients are led on to where they were.
 }
 
 void Simulation::restart_daemon_after(Duration delay) {
@@ -158,6 +158,7 @@ void Simulation::deliver(const core::Event& event) {
 
 void Simulation::perform(const core::Event& event) {
   ++steps_;
+  checkers.hears(event);
   try {
     daemon_->engine.deliver(event);
   } catch (const DaemonDied&) {

@@ -138,6 +138,8 @@ void World::greet(core::GuestRun run) {
       const core::AppId id{i};
       if (app.exists && app.wants_memory) {
         from_agent(run, core::event::AppWantsMemory{run, id, app.epoch, setup().pool.area_bytes});
+      } else if (app.exists && app.restarting) {
+        from_agent(run, core::event::AppRestarting{run, id, app.epoch, "exit status 1", app.restarts});
       } else if (app.exists && app.serving) {
         from_agent(run, core::event::AppServing{run, id, app.epoch, 4_MiB, app.areas});
       } else if (app.start_failed) {

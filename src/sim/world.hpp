@@ -18,6 +18,7 @@ struct AppInside {
   bool exists = false;  // processes of it are there, or its agent is about to start them again
   bool serving = false;
   bool wants_memory = false;  // killed for lack of memory, waiting for an answer
+  bool restarting = false;    // ended by a recoverable fault, and not ready again yet
   bool ending = false;        // asked to end; processes of it are still there
   bool start_failed = false;  // the first start of this epoch; said again to whoever asks for it again
   core::Epoch epoch = 0;      // newest that its agent has seen

@@ -1,3 +1,4 @@
+#include "core/view.hpp"
 #include "stage.hpp"
 
 #include <functional>
@@ -61,6 +62,97 @@ TEST(AppFault, ARestartInPlaceIsTroubleUntilItServesAgain) {
   stage.give(event::AppServing{stage.run("alpha"), stage.app("db"), 1, 4_MiB, {}});
   EXPECT_EQ(stage.core.state().app(stage.app("db")).serving()->trouble, "");
   EXPECT_EQ(stage.where("db"), "serving on alpha");
+}
+
+// While an application is restarted in place its clients wait, as while it moves: led on, they would be reset
+// by its guest for as long as that takes.
+TEST(AppFault, ARestartInPlaceLeadsNobodyThereUntilItServesAgain) {
+  Stage stage;
+  stage.up();
+  const auto db = stage.app("db");
+  stage.give(event::AppRestarting{stage.run("alpha"), db, 1, "exit status 1", 1});
+  EXPECT_EQ(stage.asked<action::Withdraw>().size(), 1U);
+  stage.give(event::AppRestarting{stage.run("alpha"), db, 1, "exit status 1", 2});
+  EXPECT_EQ(stage.asked<action::Withdraw>().size(), 1U) << "it leads nowhere already";
+  EXPECT_TRUE(stage.asked<action::Route>().empty());
+  stage.give(event::AppServing{stage.run("alpha"), db, 1, 4_MiB, {}});
+  ASSERT_EQ(stage.asked<action::Route>().size(), 1U);
+  EXPECT_EQ(stage.asked<action::Route>()[0].run, stage.run("alpha"));
+  stage.give(event::AppServing{stage.run("alpha"), db, 1, 4_MiB, {}});
+  EXPECT_EQ(stage.asked<action::Route>().size(), 1U) << "said twice";
+}
+
+TEST(AppFault, ARestartInPlaceBeforeTheAddressLedThereEndsTheTimelineLater) {
+  Stage stage;
+  stage.hold<action::Route>();
+  stage.give(event::BringUp{});
+  stage.settle();
+  const auto db = stage.app("db");
+  stage.give(event::AppRestarting{stage.run("alpha"), db, 1, "exit status 1", 1});
+  (void)stage.take_request<action::Route>();  // dropped by the gateway with the withdrawal
+  EXPECT_FALSE(stage.noted("app-serving"));
+  stage.hold_nothing();
+  stage.give(event::AppServing{stage.run("alpha"), db, 1, 4_MiB, {}});
+  stage.settle();
+  EXPECT_TRUE(stage.noted("app-serving"));
+}
+
+// Seen with a server on the guest's loopback alone: "serving, protected", and no client was ever served.
+TEST(Reach, AnApplicationThatNoClientCanBeLedToIsNotCalledServingNorProtected) {
+  Stage stage;
+  stage.hold<action::Route>();
+  stage.give(event::BringUp{});
+  stage.settle();
+  const auto request = stage.take_request<action::Route>();
+  const auto word = [&] { return app_state_word(stage.core.state().app(request.app)); };
+  const auto protection_now = [&] {
+    return protection(stage.core.state(), stage.core.state().app(request.app));
+  };
+  EXPECT_EQ(word(), "starting") << "not before a client could be served";
+  stage.give(event::AddressUnreachable{request.app, request.run, "nothing listens there"});
+  EXPECT_EQ(word(), "unreachable");
+  EXPECT_FALSE(protection_now().is_protected);
+  EXPECT_EQ(protection_now().why, "no client can be led to it: nothing listens there");
+  EXPECT_TRUE(stage.noted("app-unreachable"));
+  EXPECT_FALSE(stage.noted("app-serving"));
+  stage.forget();
+  stage.give(event::AddressUnreachable{request.app, request.run, "nothing listens there"});
+  EXPECT_TRUE(stage.out.notices.empty()) << "said once";
+  EXPECT_EQ(stage.where("db"), "serving on alpha") << "another guest would start the same program";
+  stage.give(event::AddressRouted{request.app, request.run});
+  EXPECT_EQ(word(), "serving");
+  EXPECT_TRUE(protection_now().is_protected);
+  EXPECT_TRUE(stage.noted("app-reachable"));
+  EXPECT_TRUE(stage.noted("app-serving"));
+}
+
+TEST(Reach, AnUnreachableApplicationIsTakenOverLikeAnyOther) {
+  Stage stage;
+  stage.up();
+  stage.give(event::AddressUnreachable{stage.app("db"), stage.run("alpha"), "it turns strangers away"});
+  stage.give(event::GuestPanicked{stage.run("alpha")});
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "serving on beta");
+  stage.forget();
+  stage.give(event::AddressUnreachable{stage.app("db"), stage.run("alpha"), "late"});
+  EXPECT_TRUE(stage.out.notices.empty());
+}
+
+TEST(AppFault, AnApplicationThatWaitsForMemoryHasNoClientsUntilItServesAgain) {
+  core::Setup setup = plain_setup();
+  setup.apps[0].maximum_bytes = 600_MiB;
+  setup.pool.area_count = 5;
+  Stage stage(setup);
+  stage.up();
+  const auto db = stage.app("db");
+  stage.hold<action::AnswerGrowth>();
+  stage.give(event::AppWantsMemory{stage.run("alpha"), db, 1, 64_MiB});
+  stage.settle();
+  EXPECT_EQ(stage.asked<action::Withdraw>().size(), 1U);
+  EXPECT_TRUE(stage.asked<action::Route>().empty());
+  stage.hold_nothing();
+  stage.settle();
+  EXPECT_EQ(stage.asked<action::Route>().size(), 1U);
 }
 
 TEST(AppFault, ReleaseThatFailsInPartFencesTheGuest) {

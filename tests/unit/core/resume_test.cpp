@@ -131,6 +131,18 @@ TEST_F(ResumeTest, AFaultThatOvertakesTheRepeatedStartFailsIt) {
   EXPECT_EQ(stage.where("db"), "releasing on alpha");
 }
 
+TEST_F(ResumeTest, WhatIsBeingRestartedInPlaceIsNotLedToBeforeItServes) {
+  former().up();
+  Stage& stage = restarted();
+  found("alpha");
+  states("alpha", {{AppId{0}, 1, true, true, ""}});
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  EXPECT_EQ(stage.asked<action::Withdraw>().size(), 1U) << "the gateway has outlived the daemon";
+  EXPECT_TRUE(stage.asked<action::Route>().empty());
+  stage.give(event::AppServing{stage.run("alpha"), AppId{0}, 1, 4_MiB, {}});
+  EXPECT_EQ(stage.asked<action::Route>().size(), 1U);
+}
+
 // `understudy up` after a `down` that the daemon did not survive: one application is down, its guest is not.
 TEST_F(ResumeTest, BroughtUpInTheMiddleOfGoingDown) {
   former(plain_setup(2, 2)).up();

@@ -45,6 +45,18 @@ struct PassAgents : engine::AgentLink {
   engine::AgentLink& next;
 };
 
+struct PassGate : engine::AddressGate {
+  explicit PassGate(engine::AddressGate& gate) : next(gate) {}
+  void withdraw(core::AppId app) override { next.withdraw(app); }
+  void route(core::AppId app, core::GuestRun run) override { next.route(app, run); }
+  engine::AddressGate& next;
+};
+
+struct GateThatSkipsWithdrawals : PassGate {
+  using PassGate::PassGate;
+  void withdraw(core::AppId) override {}
+};
+
 // A simulation whose ports are wrapped, and the world that the wrappers meddle with.
 class Planted : public ::testing::Test {
  protected:
@@ -371,14 +383,8 @@ TEST_F(Planted, ARouteToTheWrongGuest) {
 }
 
 TEST_F(Planted, AWithdrawalThatIsSkipped) {
-  struct Bug : engine::AddressGate {
-    explicit Bug(engine::AddressGate& gate) : next(gate) {}
-    void withdraw(core::AppId) override {}
-    void route(core::AppId app, core::GuestRun run) override { next.route(app, run); }
-    engine::AddressGate& next;
-  };
   make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
-    gate_ = std::make_unique<Bug>(ports.gate);
+    gate_ = std::make_unique<GateThatSkipsWithdrawals>(ports.gate);
     return engine::Ports{ports.clock,  ports.journal, *gate_,        ports.hypervisor,
                          ports.agents, ports.pool,    ports.observer};
   });
@@ -479,6 +485,27 @@ Shape shape_with_vcpus() {
   Shape shape = plain_shape(2, 1);
   shape.setup.apps[0].vcpus = 2;
   return shape;
+}
+
+TEST_F(Planted, ClientsThatAreLedToAnApplicationBeingRestartedInPlace) {
+  for (const FaultName fault : {FaultName::app_exit, FaultName::app_wants}) {
+    make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
+      gate_ = std::make_unique<GateThatSkipsWithdrawals>(ports.gate);
+      return engine::Ports{ports.clock,  ports.journal, *gate_,        ports.hypervisor,
+                           ports.agents, ports.pool,    ports.observer};
+    });
+    take_over(fault);
+    expect_violation("while it is being restarted there");
+  }
+}
+
+TEST_F(Planted, AnApplicationRestartedInPlaceHasItsClientsAgain) {
+  for (const FaultName fault : {FaultName::app_exit, FaultName::app_wants}) {
+    make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
+    take_over(fault);
+    EXPECT_FALSE(simulation_->violation()) << violation();
+    EXPECT_EQ(simulation_->not_whole(), "");
+  }
 }
 
 TEST_F(Planted, VcpusThatFollowAreWell) {
