@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 56> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 58> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -19,6 +19,7 @@ inline constexpr std::array<std::string_view, 56> kNoticeKinds{"agent-misbehaved
                                                                "app-resumed",
                                                                "app-serving",
                                                                "app-start-failed",
+                                                               "area-lost",
                                                                "area-scrubbed",
                                                                "daemon-late",
                                                                "daemon-leaves",
@@ -56,6 +57,7 @@ inline constexpr std::array<std::string_view, 56> kNoticeKinds{"agent-misbehaved
                                                                "rehearsal-passed",
                                                                "released-in-part",
                                                                "scrub-failed",
+                                                               "switchover-given-up",
                                                                "takeover-begun",
                                                                "takeover-done",
                                                                "takeover-waits",

@@ -72,7 +72,7 @@ class AreaPlugger final {
 
   void begin_leaving(core::AreaId area);
   void device_gone(core::AreaId area);
-  void fail_leaving(core::AreaId area, const std::string& why);
+  void fail_leaving(core::AreaId area, const std::string& why, bool tried_in_guest = true);
   void remove_backend(core::AreaId area);
 
   boost::asio::io_context& loop_;
@@ -85,6 +85,7 @@ class AreaPlugger final {
   Broken broken_;
   std::map<core::AreaId, std::uint64_t> plugged_;  // with their addresses
   std::set<core::AreaId> stray_backends_;          // mapped without a device
+  std::set<core::AreaId> unasked_;                 // the guest let go of them, and nobody waits for that
   std::map<core::AreaId, Leaving> leaving_;
   std::size_t plugging_ = 0;  // batches under way
 };

@@ -98,6 +98,7 @@ class QemuRun final {
   void ask_for_state();
   void opened(const Opening& opening);
   void fail_start(const std::string& why);
+  void not_answering();  // it lives, and that is all that is known
 
   // what QEMU says by itself
   void on_event(const QmpEvent& event);
@@ -107,6 +108,7 @@ class QemuRun final {
   void on_process_end(const std::string& how);
 
   // ends
+  [[nodiscard]] bool qemu_is_stopped() const;
   void fence_by_monitor();
   void fence_by_kill(const std::string& because);
   void end_by_ourselves(const std::string& why);

@@ -39,6 +39,12 @@ class Checkers {
   void releasing(const core::action::AskRelease& request);
   void routing(core::AppId app, core::GuestRun run);
   void discarding(core::GuestRun run);
+  void fencing(core::GuestRun run);
+  // The daemon is told of this now, and acts on it until done() is said.
+  void telling(const core::Event& event, const core::State& state);
+  void done() { no_fence_.clear(); }
+  // Of the host's failures alone: nothing is wrong with the guest.
+  [[nodiscard]] static bool of_the_host(const core::Event& event);
 
   // ---- something became true ----
   void app_started(core::AppId app, core::GuestRun run);
@@ -54,6 +60,7 @@ class Checkers {
   void check_apps();
   void check_budget();
   void check_rehearsals(const core::State& state);
+  void check_serving(const core::State& state);
   [[nodiscard]] bool journalled_up(core::GuestRun run) const;
   [[nodiscard]] std::string name(core::GuestRun run) const;
   [[nodiscard]] std::string name(core::AreaId area) const { return "area " + std::to_string(area.value); }
@@ -61,8 +68,12 @@ class Checkers {
 
   World& world_;
   const MemoryJournal& journal_;
+  [[nodiscard]] std::string spared_for(const core::State& state, core::AppId app, core::GuestRun run) const;
+
   std::optional<Violation> violation_;
-  std::optional<Time> waiting_since_;  // for a rehearsal to end
+  std::string no_fence_;  // why nobody may be fenced for what the daemon is being told; empty: that may be
+  std::optional<Time> waiting_since_;                 // for a rehearsal to end
+  std::vector<std::optional<Time>> pretends_since_;  // that it serves, by application
 };
 
 }  // namespace understudy::sim

@@ -456,5 +456,22 @@ TEST_F(Planted, VcpusForWhoeverDoesNotServe) {
   expect_violation("where it does not serve");
 }
 
+// The word that an application does not end is ignored, as it was once outside of a planned stop.
+TEST_F(Planted, AnApplicationThatDoesNotServeIsShownAsServing) {
+  make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
+  world().deliver = [inner = world().deliver](const core::Event& event) {
+    if (!std::holds_alternative<event::StopFailed>(event)) inner(event);
+  };
+  take_over(FaultName::app_undying);
+  expect_violation("db is shown as serving on alpha (run 1) for 20 s, and does not serve");
+}
+
+TEST_F(Planted, AnApplicationThatDoesNotEndIsTakenOver) {
+  make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
+  take_over(FaultName::app_undying);
+  EXPECT_FALSE(simulation_->violation()) << violation();
+  EXPECT_EQ(simulation_->observer.takeovers, 1U);
+}
+
 }  // namespace
 }  // namespace understudy::sim
