@@ -133,7 +133,9 @@ void state_overdue(Step& step, Guest& guest) {
                          "silent_agent_limit would end " + name + ", where others serve",
                      guest.id);
   }
-  condemn(step, guest, name + "'s agent does not say which applications it runs since the daemon's restart",
+  condemn(step, guest,
+          name + "'s agent does not say which applications it runs since " +
+              (guest.adopted ? "the daemon's restart" : "it greeted anew"),
           step.now);
 }
 

@@ -284,6 +284,7 @@ void handle(Step& step, const event::GuestAdopted& event) {
   const Adopting was = *adopting;
   const std::string& name = step.state.name(guest->id);
   if (was.was == GuestDurable::fenced) {
+    guest->down_since = step.now;
     guest->state = guest_state::Fenced{was.why, step.now, true, guest_state::Fenced::Dump::done};
     return;
   }

@@ -165,5 +165,56 @@ TEST(PlannedMove, WhoeverIsToMakeRoomAndCannotStaysAndIsNotAskedAgainAtOnce) {
   EXPECT_EQ(stage.where("queue"), "serving on alpha");
 }
 
+// A rehearsal, too: its standby serves others.
+TEST(PlannedMove, ARehearsalWhoseMemoryIsNotLetGoOfFencesNobodyAndGetsItBackLater) {
+  core::Setup setup = plain_setup(2, 2);
+  setup.pool.area_count = 12;
+  Stage stage(with_rehearsals(setup));
+  stage.up();
+  stage.give(event::Switchover{stage.app("web"), stage.guest("beta")});
+  stage.settle();
+  ASSERT_EQ(stage.where("web"), "serving on beta");
+  stage.forget();
+  stage.hold<action::AskRelease>();
+  stage.give(event::Rehearse{stage.app("db"), false});
+  stage.settle();
+  ASSERT_EQ(stage.areas_in("beta"), 8U);
+  keeps_all_but_one(stage);
+  stage.settle();
+  EXPECT_TRUE(stage.noted("rehearsal-failed"));
+  EXPECT_TRUE(stage.asked<action::Fence>().empty());
+  EXPECT_EQ(stage.areas_in("beta"), 7U);
+  stage.hold_nothing();
+  stage.pass(std::chrono::seconds(31));
+  EXPECT_EQ(stage.areas_in("beta"), 4U);
+  EXPECT_EQ(stage.areas(AreaState::unused), 4U);
+}
+
+// What a guest has kept of an application that went on without it comes back without a restart of the guest.
+TEST(PlannedMove, WhatAGuestHasKeptIsAskedForAgain) {
+  core::Setup setup = plain_setup(2, 2);
+  setup.pool.area_count = 16;
+  setup.apps[0].on_release_limit = OnReleaseLimit::take_part;
+  Stage stage(setup);
+  stage.up();
+  stage.hold<action::AskRelease>();
+  stage.give(event::Switchover{stage.app("db"), {}});
+  stage.settle();
+  keeps_all_but_one(stage);
+  stage.spare_bytes = 36_MiB;
+  stage.settle();
+  ASSERT_EQ(stage.where("db"), "serving on beta");
+  ASSERT_EQ(stage.areas_in("alpha"), 7U);
+  stage.forget();
+  stage.pass(std::chrono::seconds(31));
+  ASSERT_EQ(stage.asked<action::AskRelease>().size(), 1U);
+  EXPECT_EQ(why_not(stage.core.state(), stage.core.state().app(stage.app("db")),
+                    stage.core.state().guest(stage.guest("alpha"))),
+            "alpha is letting go of what it had kept of db");
+  stage.hold_nothing();
+  stage.settle();
+  EXPECT_EQ(stage.areas_in("alpha"), 4U);
+}
+
 }  // namespace
 }  // namespace understudy::core
