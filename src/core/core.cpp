@@ -97,6 +97,7 @@ void Core::advance_all(Step& step) {
     if (going_down && apps_done) condemn(step, guest, "going down", step.now);
     advance(step, guest);
     advance_vcpus(step, guest);
+    advance_leftovers(step, guest);
   }
   // A guest that was given up just now has put its applications on their way.
   advance_rehearsals(step);
@@ -126,6 +127,7 @@ std::optional<Time> Core::first_deadline() const {
   for (const Guest& guest : state_.guests) {
     take(deadline(state_, guest));
     take(vcpus_deadline(state_, guest));
+    take(leftovers_deadline(guest));
   }
   for (const Application& app : state_.apps) take(deadline(state_, app));
   take(maintenance_end(state_));

@@ -35,6 +35,9 @@ struct StartApp {     // start an application that was given up or stopped
 struct Switchover {  // planned: stop cleanly and start on the other guest
   AppId app;
   std::optional<GuestId> to;  // none: the best standby
+  // Its guest may be ended for it, although others serve there. Else the order is given up instead, and the
+  // application started again where it was.
+  bool may_fence = false;
 };
 struct Maintenance {  // hands off a guest or an application for a while; it always ends by itself
   std::optional<GuestId> guest;
@@ -95,9 +98,10 @@ struct PluggedVcpus {
 };
 struct GuestAdopted {  // answer to Adopt: the process of this run lives (GuestExited: it does not)
   GuestRun run;
-  bool executing = false;  // its vCPUs run; false: panicked, paused or shut down
+  bool executing = false;  // its vCPUs run, says its monitor; false: they are paused, or it does not say
   std::vector<PluggedArea> areas;
   std::vector<PluggedVcpus> vcpus{};  // of applications, beyond the guest's base
+  bool answers = true;  // its monitor does. false: nothing above is known; said again when it answers
 };
 struct StopDelayed {  // its process was killed (for a fence, a discard or another reason) and still exists;
                       // said again now and then, until the answer comes
@@ -121,15 +125,19 @@ struct PlugFailed {  // nothing of the area is in the guest
   GuestRun run;
   AreaId area;
   std::string why;
+  // Whether its kernel may have seen the device. Else the host could not do its part (no descriptor, no right,
+  // no slot, refused by the hypervisor), and the guest is as well as before.
+  bool tried_in_guest = false;
 };
 struct AreaUnplugged {  // DEVICE_DELETED was seen and the backing is unmapped
   GuestRun run;
   AreaId area;
 };
-struct UnplugFailed {
+struct UnplugFailed {  // it is in the guest as before
   GuestRun run;
   AreaId area;
   std::string why;
+  bool tried_in_guest = true;  // false: the host refused before the guest was asked
 };
 
 struct VcpusPlugged {  // answer to PlugVcpus, always
@@ -226,6 +234,7 @@ struct AppRestarting {  // a recoverable fault, being handled in the guest
   Epoch epoch = 0;
   std::string cause;
   std::uint32_t attempt = 0;
+  Duration delay{};  // until its next start
 };
 struct AppWantsMemory {  // ended for lack of memory; asks for more before it is restarted in place
   GuestRun run;
@@ -259,7 +268,7 @@ struct AppStopped {  // answer to AskStop: no process of it is left
   AppId app;
   Epoch epoch = 0;
 };
-struct StopFailed {
+struct StopFailed {  // processes of it do not end, although killed: asked to end, or given up by its guest
   GuestRun run;
   AppId app;
   Epoch epoch = 0;

@@ -76,6 +76,8 @@ void AreaPlugger::adopt(const std::vector<PluggedArea>& devices, const std::vect
 //   object-add refused                 PlugFailed
 //   device_add refused                 object-del, then PlugFailed
 //   any of them unanswered             broken
+// No PlugFailed of these says that it was tried in the guest: QEMU refuses a device before it tells the guest
+// of it (pc_memory_pre_plug; what comes after that cannot fail).
 void AreaPlugger::plug(std::span<const core::AreaId> areas) {
   const auto batch = std::make_shared<Batch>();
   for (const core::AreaId area : areas) {
@@ -210,7 +212,8 @@ void AreaPlugger::is_out(core::AreaId area, std::uint32_t given) {
 
 // ---- out of the guest ----
 // device_del only asks the guest; DEVICE_DELETED says that it let go; object-del unmaps the file:
-//   device_del refused                              UnplugFailed (not there any more: go on with object-del)
+//   device_del refused                              UnplugFailed, by the host (not there any more: go on with
+//                                                   object-del; refused, that is the host's failure, too)
 //   the guest refuses (event), or its limit passes  UnplugFailed; it may still let go later, see device_gone
 //   DEVICE_DELETED, object-del done                 AreaUnplugged
 //   device_del or object-del unanswered             broken
@@ -236,7 +239,7 @@ void AreaPlugger::begin_leaving(core::AreaId area) {
     if (error.kind == QmpError::Kind::late) return broken_(error.message);
     if (error.error_class == "DeviceNotFound") return device_gone(area);
     if (error.message.find("already in the process of unplug") != std::string::npos) return;
-    fail_leaving(area, error.message);
+    fail_leaving(area, error.message, false);
   });
 }
 
@@ -261,16 +264,18 @@ void AreaPlugger::on_event(const QmpEvent& event) {
   }
 }
 
-void AreaPlugger::fail_leaving(core::AreaId area, const std::string& why) {
+void AreaPlugger::fail_leaving(core::AreaId area, const std::string& why, bool tried_in_guest) {
   const auto found = leaving_.find(area);
   if (found == leaving_.end() || !found->second.limit) return;  // nobody asked, or it is out already
   leaving_.erase(found);
-  emit_(UnplugFailed{run_, area, why});
+  emit_(UnplugFailed{run_, area, why, tried_in_guest});
 }
 
-// Also for an area that nobody waits for any more: a guest that lets go late must not keep the file mapped.
+// Also for an area that nobody waits for any more: a guest that lets go late, or unasked, must not keep the
+// file mapped.
 void AreaPlugger::device_gone(core::AreaId area) {
-  plugged_.erase(area);
+  const bool was_in = plugged_.erase(area) != 0;
+  if (was_in && leaving_.count(area) == 0) unasked_.insert(area);
   stray_backends_.insert(area);
   if (const auto found = leaving_.find(area); found != leaving_.end()) found->second.limit.reset();
   remove_backend(area);
@@ -284,14 +289,15 @@ void AreaPlugger::remove_backend(core::AreaId area) {
         removing_.erase(area);
         if (!reply && reply.error().kind == QmpError::Kind::lost) return;
         if (!reply && reply.error().kind == QmpError::Kind::late) return broken_(reply.error().message);
+        const bool unasked = unasked_.erase(area) != 0;
         const bool asked = leaving_.erase(area) != 0;
         const bool absent = !reply && reply.error().message.find("not found") != std::string::npos;
         if (reply || absent) {
           stray_backends_.erase(area);
           is_out(area, given);
-          if (asked) emit_(AreaUnplugged{run_, area});
+          if (asked || unasked) emit_(AreaUnplugged{run_, area});
         } else if (asked) {
-          emit_(UnplugFailed{run_, area, reply.error().message});
+          emit_(UnplugFailed{run_, area, reply.error().message, false});
         }
       });
 }

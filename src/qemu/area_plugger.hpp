@@ -78,7 +78,7 @@ class AreaPlugger final {
 
   void begin_leaving(core::AreaId area);
   void device_gone(core::AreaId area);
-  void fail_leaving(core::AreaId area, const std::string& why);
+  void fail_leaving(core::AreaId area, const std::string& why, bool tried_in_guest = true);
   void remove_backend(core::AreaId area);
 
   boost::asio::io_context& loop_;
@@ -91,6 +91,7 @@ class AreaPlugger final {
   Broken broken_;
   std::map<core::AreaId, std::uint64_t> plugged_;  // with their addresses
   std::set<core::AreaId> stray_backends_;          // mapped without a device
+  std::set<core::AreaId> unasked_;                 // the guest let go of them, and nobody waits for that
   std::map<core::AreaId, Leaving> leaving_;
   std::set<core::AreaId> coming_;                // of the batches under way
   std::set<core::AreaId> removing_;              // their object-del is not answered yet

@@ -101,6 +101,7 @@ void QemuRun::open_monitor(Duration limit) {
   start_limit_.async_wait([weak = std::weak_ptr(self_), limit](auto error) {
     const auto self = weak.lock();
     if (error || !self || (*self)->phase_ != Phase::starting) return;
+    if (!(*self)->launched_here_) return (*self)->not_answering();
     (*self)->fail_start("QEMU's monitor did not answer within " + format_duration(limit));
   });
   QmpClient::Handlers handlers;
@@ -115,7 +116,9 @@ void QemuRun::open_monitor(Duration limit) {
 void QemuRun::ask_for_state() {
   // Pipelined; the last answer has all the others before it. An unanswered one is the start limit's business.
   const auto opening = std::make_shared<Opening>();
-  const Duration limit = context_.limits.adopt + context_.limits.launch;
+  // Whoever lives already is waited for as long as the core waits.
+  const Duration limit =
+      launched_here_ ? context_.limits.adopt + context_.limits.launch : Duration(std::chrono::hours(24 * 365));
   monitor_->execute("query-status", {}, limit, [opening](const QmpReply& reply) {
     if (reply) opening->status = read_status(*reply);
   });
@@ -163,8 +166,8 @@ void QemuRun::opened(const Opening& opening) {
                                            if (phase_ == Phase::running) emit(std::move(event));
                                          });
   vcpus_->adopt(opening.vcpus);
-  available_ = true;
-  context_.available(run_);
+  if (!std::exchange(available_, true)) context_.available(run_);
+  if (fence_asked_) return fence_by_monitor();
   if (launched_here_) {
     emit(GuestLaunched{run_, image_});
   } else {
@@ -174,8 +177,10 @@ void QemuRun::opened(const Opening& opening) {
     adopted.vcpus = vcpus_->plugged();
     emit(std::move(adopted));
   }
-  // It may have stopped by itself before anybody listened; an adopted one says so in its event.
-  if (early_event_ || (launched_here_ && !opening.status->running)) check_unasked_stop();
+  // It may have stopped by itself before anybody listened. That an adopted one is merely paused is for the core
+  // to judge: its operator may have done that.
+  const bool paused = !launched_here_ && opening.status->name == "paused";
+  if (early_event_ || (!opening.status->running && !paused)) check_unasked_stop();
 }
 
 void QemuRun::fail_start(const std::string& why) {
@@ -186,10 +191,20 @@ void QemuRun::fail_start(const std::string& why) {
 // ---- adoption ----
 // 1. the process: by the pid file, else by a look at every process; proved by its marker, run included
 // 2. the monitor as at a launch, with what is plugged
-// 3. GuestAdopted; or, if there is no process, or a limit passes and it had to be ended, GuestExited
+// 3. GuestAdopted; or GuestExited if there is no process
+// A monitor that does not answer within its limit is no reason to end anybody (its QEMU may have been stopped
+// by its operator): GuestAdopted says that it does not answer, its agent may be heard of meanwhile, and
+// GuestAdopted comes again when the monitor answers.
+void QemuRun::not_answering() {
+  if (fence_asked_) return fence_by_kill("its monitor does not answer");
+  emit(GuestAdopted{run_, false, {}, {}, false});
+  if (!std::exchange(available_, true)) context_.available(run_);
+}
+
 void QemuRun::adopt() {
   if (!find_process()) return stopped("its process ended while no daemon watched it");
-  open_monitor(context_.limits.adopt);
+  // One that is stopped itself will not answer.
+  open_monitor(qemu_is_stopped() ? Duration{} : context_.limits.adopt);
 }
 
 void QemuRun::adopt_stopped() {

@@ -104,6 +104,7 @@ class QemuRun final {
   void ask_for_state();
   void opened(const Opening& opening);
   void fail_start(const std::string& why);
+  void not_answering();  // it lives, and that is all that is known
 
   // what QEMU says by itself
   void on_event(const QmpEvent& event);
@@ -113,6 +114,7 @@ class QemuRun final {
   void on_process_end(const std::string& how);
 
   // ends
+  [[nodiscard]] bool qemu_is_stopped() const;
   void fence_by_monitor();
   void fence_by_signal(const std::string& state);
   void fence_by_kill(const std::string& because);

@@ -55,14 +55,25 @@ void QemuRun::fence() {
     if (!leftover_) stopped("it was not started");
     return;
   }
+  if (qemu_is_stopped()) return fence_by_kill("QEMU itself is stopped (state T)");
+  if (phase_ == Phase::starting && !launched_here_ && monitor_ && own_reason_.empty()) {
+    // Found a moment ago: the monitor, which keeps the guest for a look at it, has the time of a fence to open.
+    start_limit_.expires_after(context_.limits.fence_monitor);
+    return start_limit_.async_wait([weak = std::weak_ptr(self_)](auto error) {
+      const auto self = weak.lock();
+      if (!error && self && (*self)->phase_ == Phase::starting) (*self)->not_answering();
+    });
+  }
   if (phase_ != Phase::running || !monitor_->ready() || !own_reason_.empty())
     return fence_by_kill("its monitor does not answer");
-  const auto state = process_stat(process_->pid());
-  if (state && (state->state == 'T' || state->state == 't'))
-    return fence_by_kill("QEMU itself is stopped (state T)");
   if (may_suspend_)
     return fence_by_kill("it was launched by an earlier version, with a guest that may suspend");
   fence_by_monitor();
+}
+
+bool QemuRun::qemu_is_stopped() const {
+  const auto state = process_ ? process_stat(process_->pid()) : std::nullopt;
+  return state && (state->state == 'T' || state->state == 't');
 }
 
 void QemuRun::fence_by_monitor() {
@@ -161,6 +172,8 @@ void QemuRun::finish_discard() {
 // whatever else is known by then is the evidence.
 void QemuRun::probe() {
   if (phase_ != Phase::running || !has_process()) {
+    if (phase_ == Phase::starting && !launched_here_ && has_process())
+      return answer_probe(false, "its monitor does not answer, which knows the way to its kernel", "");
     const char* text =
         phase_ == Phase::starting ? "the guest is still being launched" : "the guest is stopped";
     return emit(ProbeAnswer{run_, false, text});

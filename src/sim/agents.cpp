@@ -27,8 +27,8 @@ core::event::AppsStated stated_by(const Vm& vm) {
   event::AppsStated answer{vm.run, {}};
   for (std::uint32_t i = 0; i < vm.apps.size(); ++i) {
     const AppInside& app = vm.apps[i];
-    if (!app.exists && app.fault.empty()) continue;
-    const bool restarting = app.exists && (app.wants_memory || app.restarting);
+    if ((!app.exists && app.fault.empty()) || app.stray) continue;
+    const bool restarting = app.exists && (app.wants_memory || app.restarting || app.undying);
     answer.apps.push_back({core::AppId{i}, app.epoch, app.exists, restarting, app.fault, app.ending});
   }
   return answer;
@@ -79,6 +79,7 @@ void SimAgents::ask_start(const core::action::AskStart& request) {
 void SimAgents::start(const core::action::AskStart& request) {
   const core::GuestRun run = request.run;
   AppInside& app = inside(run, request.app);
+  if (app.stray && !app.undying) app = AppInside{};  // killed before a start
   const bool again = request.epoch == app.epoch && request.epoch > app.ended;
   if (again && app.exists && app.serving && !app.restarting) return started(run, request.app, request.epoch);
   if (again && app.exists) return;  // it is being started: the answer comes
@@ -130,14 +131,14 @@ void SimAgents::ask_stop(const core::action::AskStop& request) {
       asked.epoch = asked.ended = request.epoch;
     }
     if (world_.random.chance(world_.shape.odds.stop_hangs)) return;
-    if (world_.random.chance(world_.shape.odds.stop_fails)) {
+    if (asked.undying || world_.random.chance(world_.shape.odds.stop_fails)) {
       world_.from_agent(run, event::StopFailed{run, request.app, request.epoch, "a process does not end"});
       return;
     }
     world_.in_agent(run, world_.takes(world_.shape.timing.stop), [this, request, run] {
       AppInside& app = inside(run, request.app);
       if (app.epoch > request.epoch) return;
-      app.exists = app.ending = app.start_failed = false;
+      app.exists = app.ending = app.start_failed = app.stray = false;
       app.fault.clear();
       world_.from_agent(run, event::AppStopped{run, request.app, request.epoch});
     });
@@ -196,7 +197,7 @@ void SimAgents::answer_growth(const core::action::AnswerGrowth& answer) {
 void SimAgents::restart(core::GuestRun run, core::AppId app, core::Epoch epoch) {
   world_.in_agent(run, world_.takes(world_.shape.timing.start), [this, run, app, epoch] {
     AppInside& now = inside(run, app);
-    if (now.exists && !now.ending && now.epoch == epoch) started(run, app, epoch);
+    if (now.exists && !now.ending && !now.undying && now.epoch == epoch) started(run, app, epoch);
   });
 }
 

@@ -40,6 +40,12 @@ class Checkers {
   void releasing(const core::action::AskRelease& request);
   void routing(core::AppId app, core::GuestRun run);
   void discarding(core::GuestRun run);
+  void fencing(core::GuestRun run);
+  // The daemon is told of this now, and acts on it until done() is said.
+  void telling(const core::Event& event, const core::State& state);
+  void done() { no_fence_.clear(); }
+  // Of the host's failures alone: nothing is wrong with the guest.
+  [[nodiscard]] static bool of_the_host(const core::Event& event);
 
   // ---- something became true ----
   void app_started(core::AppId app, core::GuestRun run);
@@ -61,6 +67,7 @@ class Checkers {
   void check_clients();
   void is_down(core::AppId app, core::GuestRun run, core::Epoch epoch, bool down);
   [[nodiscard]] bool serves(core::AppId app, core::GuestRun run, core::Epoch epoch) const;
+  void check_serving(const core::State& state);
   [[nodiscard]] bool journalled_up(core::GuestRun run) const;
   [[nodiscard]] std::string name(core::GuestRun run) const;
   [[nodiscard]] std::string name(core::AreaId area) const { return "area " + std::to_string(area.value); }
@@ -68,6 +75,8 @@ class Checkers {
 
   World& world_;
   const MemoryJournal& journal_;
+  [[nodiscard]] std::string spared_for(const core::State& state, core::AppId app, core::GuestRun run) const;
+
   std::optional<Violation> violation_;
   std::optional<Time> waiting_since_;  // for a rehearsal to end
   // Where each application does not serve for the moment, as its agent has told this daemon.
@@ -76,6 +85,8 @@ class Checkers {
     core::Epoch epoch = 0;
   };
   std::map<core::AppId, Down> down_;
+  std::string no_fence_;  // why nobody may be fenced for what the daemon is being told; empty: that may be
+  std::vector<std::optional<Time>> pretends_since_;  // that it serves, by application
 };
 
 }  // namespace understudy::sim

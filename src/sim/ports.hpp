@@ -145,7 +145,7 @@ class SimPool final : public engine::Pool {
     checkers_.scrubbing(area);
     world_.timeline.after(world_.takes(world_.shape.timing.scrub), [this, area, life = world_.daemon] {
       if (life != world_.daemon) return;
-      if (world_.random.chance(world_.shape.odds.scrub_fails)) {
+      if (world_.host_refuses() || world_.random.chance(world_.shape.odds.scrub_fails)) {
         world_.post({}, core::event::ScrubFailed{area, "input/output error"});
         return;
       }

@@ -165,6 +165,17 @@ void draw_clock(Random& random, Shape& shape) {
   if (random.chance(0.4)) shape.weight(FaultName::monitor_cont) = random.fraction(1, 5);
 }
 
+void draw_undying(Random& random, Shape& shape) {
+  if (random.chance(0.3)) shape.weight(FaultName::app_undying) = random.fraction(0.2, 2);
+}
+
+void draw_host(Random& random, Shape& shape) {
+  if (random.chance(0.3)) shape.weight(FaultName::host_refuses) = random.fraction(0.2, 2);
+  if (random.chance(0.3)) shape.weight(FaultName::agent_restart) = random.fraction(0.2, 2);
+  if (random.chance(0.3)) shape.odds.plug_refused = random.fraction(0, 0.1);
+  if (random.chance(0.3)) shape.odds.unplug_refused = random.fraction(0, 0.1);
+}
+
 }  // namespace
 
 Shape plain_shape(std::size_t guests, std::size_t apps) {
@@ -211,6 +222,8 @@ Shape draw_shape(Random& random, std::size_t guests, std::size_t apps) {
   draw_rehearsals(random, shape);
   draw_clock(random, shape);
   if (random.chance(0.3)) shape.odds.unreachable = random.fraction(0, 0.2);
+  draw_undying(random, shape);
+  draw_host(random, shape);
   return shape;
 }
 

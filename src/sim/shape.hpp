@@ -37,9 +37,11 @@ struct Odds {
   double launch_fails = 0;
   double boot_hangs = 0;
   double fence_slow = 0;  // takes seconds
-  double plug_fails = 0;
+  double plug_fails = 0;    // tried in the guest
+  double plug_refused = 0;  // by the host: the guest never sees it
   double plug_silent = 0;
   double unplug_fails = 0;
+  double unplug_refused = 0;  // by the host
   double need_silent = 0;
   double engage_fails = 0;
   double engage_silent = 0;
@@ -88,8 +90,11 @@ enum class FaultName {
   suspend,       // a guest's OS suspends itself, and an alarm of its clock wakes it
   signal_cont,   // of what holds a fenced guest: somebody sends its QEMU SIGCONT,
   monitor_cont,  // or somebody else lets it go on by its monitor
+  app_undying,   // given up by its agent, and its processes do not end
+  host_refuses,  // out of descriptors, say: for a while nothing is plugged, zeroed or launched
+  agent_restart,  // started anew in its guest; what it had started may still run
 };
-inline constexpr std::size_t kFaultNames = 27;
+inline constexpr std::size_t kFaultNames = 30;
 [[nodiscard]] const char* fault_name(FaultName fault);
 
 // One system and the weather it lives in.

@@ -153,15 +153,20 @@ void Simulation::deliver(const core::Event& event) {
     if (++ticks_in_second_ > kMostTicksPerSecond)
       checkers.violated("the core waits for a time that has passed");
   }
-  perform(event);
+  // What is due anyway first, here too.
+  if (Checkers::of_the_host(event)) perform(event::Tick{});
+  if (daemon_) perform(event);
 }
 
 void Simulation::perform(const core::Event& event) {
   ++steps_;
   checkers.hears(event);
+  checkers.telling(event, daemon_->core.state());
   try {
     daemon_->engine.deliver(event);
+    checkers.done();
   } catch (const DaemonDied&) {
+    checkers.done();
     kill_daemon();
     restart_daemon_after(world.takes(kDaemonAway));
   }

@@ -20,8 +20,11 @@ struct AppInside {
   bool wants_memory = false;  // killed for lack of memory, waiting for an answer
   bool restarting = false;    // ended by a recoverable fault, and not ready again yet
   bool ending = false;        // asked to end; processes of it are still there
+  bool undying = false;       // killed; processes of it stay there until their guest ends
+  bool stray = false;         // a former agent started it, and this one knows nothing of it
   bool start_failed = false;  // the first start of this epoch; said again to whoever asks for it again
   core::Epoch epoch = 0;      // newest that its agent has seen
+  core::Epoch forgotten = 0;  // newest that a former agent had seen
   core::Epoch ended = 0;      // newest that it was asked to end: that one starts no more
   Bytes limit_bytes = 0;
   std::uint32_t restarts = 0;
@@ -37,6 +40,7 @@ struct Vm {
   bool fenced = false;    // the hypervisor says that it is stopped for good; what holds it is below
   bool booted = false;    // its agent has greeted
   bool panicked = false;
+  bool panic_told = false;   // by pvpanic: QEMU has paused it and says why
   bool hung = false;         // vCPUs stuck
   bool vmm_stopped = false;  // SIGSTOP of QEMU
   bool paused = false;       // QEMU's own state: only a command of its monitor ends that
@@ -138,6 +142,9 @@ class World {
   Duration clock_ahead{};
   // Until then the daemon is not let run (stopped, or its host was): what arrives waits.
   Time stalled_until{};
+  // Until then the host refuses whatever takes a descriptor.
+  Time host_refuses_until{};
+  [[nodiscard]] bool host_refuses() const { return now() < host_refuses_until; }
   // Counts the lives of the daemon: what was on its way to a former one is lost. None is up in between.
   std::uint32_t daemon = 0;
   bool daemon_up = false;

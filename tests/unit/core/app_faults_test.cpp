@@ -338,10 +338,105 @@ TEST(AppFault, APlugThatFailsCondemnsTheGuest) {
   const auto request = stage.take_request<action::Plug>();
   stage.waiting.clear();
   stage.hold_nothing();
-  stage.give(event::PlugFailed{request.run, request.area, "no free slot"});
+  stage.give(event::PlugFailed{request.run, request.area, "its kernel did not take it", true});
   EXPECT_EQ(stage.is("beta"), "fencing");
   stage.settle();
   EXPECT_EQ(stage.where("db"), "serving on gamma");
+}
+
+// A fault that does not end is still a fault.
+event::StopFailed does_not_end(const Stage& stage, const std::string& guest, const std::string& app) {
+  return {stage.run(guest), stage.app(app), stage.epoch(app), "process 7 (db, state D) is still there"};
+}
+
+TEST(AppFault, AnApplicationThatDoesNotEndLeavesItsAddressAndItsGuestIsFenced) {
+  Stage stage;
+  stage.up();
+  stage.hold<action::Fence>();
+  stage.give(does_not_end(stage, "alpha", "db"));
+  EXPECT_EQ(stage.asked<action::Withdraw>().size(), 1U);
+  EXPECT_EQ(stage.where("db"), "fencing on alpha");
+  EXPECT_TRUE(stage.noted("app-faulted"));
+  stage.hold_nothing();
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "serving on beta");
+}
+
+TEST(AppFault, OneThatDoesNotEndBeforeItsFirstStartIsDoneEndsItsGuest) {
+  Stage stage;
+  stage.hold<action::AskStart>();
+  stage.up();
+  ASSERT_EQ(stage.where("db"), "starting on alpha");
+  stage.give(does_not_end(stage, "alpha", "db"));
+  EXPECT_EQ(stage.asked<action::Fence>().size(), 1U);
+  stage.hold_nothing();
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "serving on beta");
+}
+
+TEST(AppFault, ThatAFormerStartDoesNotEndIsNoWordAboutThisOne) {
+  Stage stage;
+  stage.up();
+  event::StopFailed late = does_not_end(stage, "alpha", "db");
+  late.epoch -= 1;
+  stage.give(late);
+  late = does_not_end(stage, "beta", "db");  // where it is not
+  stage.give(late);
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  EXPECT_TRUE(stage.asked<action::Fence>().empty());
+}
+
+TEST(AppFault, OneThatDoesNotEndInMaintenanceServesNobodyAndItsGuestIsFencedAfterwards) {
+  Stage stage;
+  stage.up();
+  stage.hold<action::AskStop>();
+  stage.give(event::Maintenance{stage.guest("alpha"), {}, std::chrono::minutes(2)});
+  stage.give(does_not_end(stage, "alpha", "db"));
+  EXPECT_EQ(stage.asked<action::Withdraw>().size(), 1U);
+  stage.give(does_not_end(stage, "alpha", "db"));  // the answer to the request to end it
+  stage.pass(std::chrono::seconds(60));
+  EXPECT_EQ(stage.where("db"), "stopping on alpha");
+  EXPECT_TRUE(stage.asked<action::Fence>().empty()) << "whoever asked for maintenance works on it";
+  stage.pass(std::chrono::seconds(61));
+  EXPECT_EQ(stage.asked<action::Fence>().size(), 1U);
+  EXPECT_EQ(stage.where("db"), "serving on beta");
+}
+
+TEST(AppFault, ARestartInPlaceThatNeverEndsIsAFault) {
+  Stage stage;
+  stage.up();
+  stage.give(event::AppRestarting{
+      stage.run("alpha"), stage.app("db"), 1, "exit status 1", 1, std::chrono::seconds(5)});
+  stage.pass(std::chrono::seconds(44));  // the delay, its start limit of 10 s, and 30 s
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  stage.pass(std::chrono::seconds(2));
+  EXPECT_EQ(stage.where("db"), "serving on beta");
+  EXPECT_TRUE(stage.noted("app-faulted"));
+  EXPECT_TRUE(stage.asked<action::Fence>().empty()) << "it ended when it was asked to";
+}
+
+TEST(AppFault, ARestartInPlaceThatIsOverIsWaitedForNoMore) {
+  Stage stage;
+  stage.up();
+  stage.give(event::AppRestarting{stage.run("alpha"), stage.app("db"), 1, "exit status 1", 1, {}});
+  stage.give(event::AppServing{stage.run("alpha"), stage.app("db"), 1, 4_MiB, {}});
+  stage.pass(std::chrono::minutes(2));
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+}
+
+// Silence that the operator allows says nothing about the application either.
+TEST(AppFault, ARestartInPlaceIsNotCalledOffWhileItsAgentIsSilent) {
+  core::Setup setup = plain_setup();
+  for (core::GuestSetup& guest : setup.guests) guest.silent_agent_limit = Duration{};
+  Stage stage(setup);
+  stage.up();
+  stage.give(event::AppRestarting{stage.run("alpha"), stage.app("db"), 1, "exit status 1", 1, {}});
+  stage.pass(std::chrono::minutes(5), {"alpha"});
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  stage.give(event::AgentBeat{stage.run("alpha"), stage.memory(stage.run("alpha"))});
+  stage.give(event::AppServing{stage.run("alpha"), stage.app("db"), 1, 4_MiB, {}});
+  stage.pass(std::chrono::minutes(5));
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
 }
 
 }  // namespace
