@@ -143,6 +143,7 @@ TEST(PlannedMove, WhoeverIsToMakeRoomAndCannotStaysAndIsNotAskedAgainAtOnce) {
   stage.give(event::AppFaulted{stage.run("alpha"), stage.app("queue"), stage.epoch("queue"), "killed", ""});
   stage.settle();
   ASSERT_EQ(stage.where("queue"), "failed");
+  stage.pass(std::chrono::seconds(2));  // alpha had no memory for web, and is tried again
   ASSERT_EQ(stage.where("web"), "serving on alpha");
   stage.forget();
   stage.hold<action::AskRelease>();
