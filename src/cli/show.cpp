@@ -16,7 +16,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kWordsColumn = 25;  // of an event's line, behind the time and the severity
+constexpr std::size_t kWordsColumn = 26;  // of an event's line, behind the time and the severity
 
 std::string text(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
@@ -174,6 +174,7 @@ void print_status(const json::object& status) {
   }
   fmt::print("\n  guests run under {} ({})\n", text(status, "accelerator"),
              text(status, "accelerator_reason"));
+  fmt::print("  {}\n", kStateIsLost);
   if (!text(status, "journal_trouble").empty())
     fmt::print("  NO MOVES: {}\n", text(status, "journal_trouble"));
 }
@@ -242,8 +243,8 @@ void print_report(const json::object& report) {
 
 void print_event(const json::object& event) {
   const std::string time = text(event, "time");
-  // The time of day is what a person compares; the file and --json have the date.
-  const std::string clock = time.size() > 23 ? time.substr(11, 12) : time;
+  // The time of day is what a person compares; the file and --json have the date. Its Z says that it is UTC.
+  const std::string clock = time.size() > 23 ? time.substr(11, 13) : time;
   const std::string severity = text(event, "severity");
   // Some of it may be what an application printed: no line of that can pass for an event.
   std::string words = text(event, "text");

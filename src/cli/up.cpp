@@ -131,17 +131,27 @@ int check(const std::string& file, const Options& options) {
   const auto config = config::load(file);
   // Who the guests run as follows from the run directory; one that cannot be named is `up`'s to complain of.
   const auto dir = control::run_dir(options.run_dir).value_or(std::filesystem::path{});
-  config::Errors errors = config ? config::check_host(*config, {.run_dir = dir}) : config.error();
+  const bool runs = !dir.empty() && control::Client::listens(control::RunFiles{dir}.control_socket());
+  std::vector<std::string> not_seen;
+  config::Errors errors =
+      config ? config::check_host(*config, {.run_dir = dir, .runs = runs}, &not_seen) : config.error();
   if (options.json) {
-    json::array list;
-    for (const std::string& error : errors) list.push_back(json::value(error));
-    fmt::print("{}\n", json::serialize(json::object{{"ok", errors.empty()}, {"errors", std::move(list)}}));
+    const auto list_of = [](const std::vector<std::string>& texts) {
+      json::array list;
+      for (const std::string& text : texts) list.push_back(json::value(text));
+      return list;
+    };
+    fmt::print("{}\n", json::serialize(json::object{{"ok", errors.empty()},
+                                                    {"errors", list_of(errors)},
+                                                    {"not_looked_at", list_of(not_seen)}}));
     return errors.empty() ? kDone : kCouldNot;
   }
   if (!errors.empty()) return print_errors(errors);
   fmt::print("{}: {} and {}; it can be brought up here\n", file, counted(config->guests.size(), "guest"),
              counted(config->applications.size(), "application"));
   fmt::print("{}\n", who_qemu_runs_as(*config, dir));
+  fmt::print("{}\n", kStateIsLost);
+  for (const std::string& each : not_seen) fmt::print("not looked at: {}\n", each);
   return kDone;
 }
 

@@ -1,9 +1,11 @@
 #include "config/config.hpp"
 
 #include "base/check.hpp"
+#include "config/definitions.hpp"
 #include "config/document.hpp"
 #include "config/draft.hpp"
 #include "config/limits.hpp"
+#include "protocol/codec.hpp"
 
 #include <fmt/format.h>
 
@@ -40,6 +42,21 @@ Config finished(Draft draft, const std::filesystem::path& name) {
   return config;
 }
 
+// What the daemon will have to tell each guest, written as it will be: too much for one message is found
+// here.
+void check_welcomes(const Config& config, const std::vector<Where>& guests, Report& report) {
+  for (std::uint32_t id = 0; id < config.guests.size(); ++id) {
+    const auto line = protocol::encode(welcome_for(config, {{id}, 1}));
+    if (line) continue;
+    report.add(
+        guests.at(id),
+        fmt::format(
+            "guest {} cannot be told of its applications ({}); give them fewer or shorter arguments and "
+            "environment variables: put them into a script or a file of the image",
+            in_quotes(config.guests[id].name), line.error().message));
+  }
+}
+
 enum class Images { looked_for, taken_as_given };
 
 tl::expected<Config, Errors> parse_text(std::string_view text, const std::filesystem::path& name,
@@ -53,7 +70,12 @@ tl::expected<Config, Errors> parse_text(std::string_view text, const std::filesy
   check_first_uid(draft, report);
   if (images == Images::looked_for) check_images(draft, report);
   if (!report.empty()) return tl::unexpected(report.take(name.string()));
-  return finished(std::move(draft), name);
+  std::vector<Where> guests;
+  for (const GuestDraft& guest : draft.guests) guests.push_back(guest.at);
+  Config config = finished(std::move(draft), name);
+  check_welcomes(config, guests, report);
+  if (!report.empty()) return tl::unexpected(report.take(name.string()));
+  return config;
 }
 
 tl::unexpected<Errors> cannot_read(const std::filesystem::path& file, std::string_view why) {

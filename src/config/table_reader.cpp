@@ -2,6 +2,7 @@
 
 #include "config/limits.hpp"
 #include "config/suggest.hpp"
+#include "protocol/text.hpp"
 
 #include <fmt/format.h>
 
@@ -11,8 +12,9 @@ namespace understudy::config {
 
 namespace {
 
-bool has_nul(std::string_view text) {
-  return text.find('\0') != std::string_view::npos;
+// The agent's protocol passes text on as it is, and takes no character that could drive a terminal.
+bool has_controls(std::string_view text) {
+  return protocol::clean_text(text, text.size()) != text;
 }
 
 bool usable_name(std::string_view name) {
@@ -125,8 +127,9 @@ bool TableReader::text(std::string_view key, std::string& into) {
   if (value == nullptr) return false;
   if (value->text.empty()) {
     report_.add(value->at, fmt::format("{} is empty; write a text, or leave the key out", key));
-  } else if (has_nul(value->text)) {
-    report_.add(value->at, fmt::format("{} has a NUL character in it; remove it", key));
+  } else if (has_controls(value->text)) {
+    report_.add(value->at,
+                fmt::format("{} has a control character in it; only newline and tab can be passed on", key));
   } else if (value->text.size() > kLongestArgument) {
     report_.add(value->at, fmt::format("{} has {} bytes, it may have at most {}; shorten it", key,
                                        value->text.size(), kLongestArgument));
@@ -170,10 +173,14 @@ bool TableReader::command(std::string_view key, std::vector<std::string>& into, 
                   fmt::format("an argument in {} is {}, every one has to be text in quotes; write it as "
                               "\"...\"",
                               key, kind_name(item.kind)));
-    } else if (has_nul(item.text) || item.text.size() > kLongestArgument) {
+    } else if (has_controls(item.text)) {
       report_.add(item.at,
-                  fmt::format("an argument in {} has a NUL character or more than {} bytes; shorten it", key,
-                              kLongestArgument));
+                  fmt::format("an argument in {} has a control character in it; only newline and tab can be "
+                              "passed on",
+                              key));
+    } else if (item.text.size() > kLongestArgument) {
+      report_.add(item.at, fmt::format("an argument in {} has {} bytes, it may have at most {}; shorten it",
+                                       key, item.text.size(), kLongestArgument));
     } else if (words.empty() && &item == &value->items.front() && !item.text.starts_with('/')) {
       report_.add(item.at, fmt::format("the program {} in {} is not an absolute path; write where it is {}",
                                        in_quotes(item.text), key, place));

@@ -15,9 +15,11 @@ using core::FaultKind;
 
 constexpr std::size_t kMostQuotedBytes = 40;
 
-constexpr std::array<std::pair<FaultKind, const char*>, 7> kFaults{
+// The first name of each is the one that is shown; vmm-kill is what qemu-kill was called once.
+constexpr std::array<std::pair<FaultKind, const char*>, 8> kFaults{
     {{FaultKind::os_panic, "os-panic"},
      {FaultKind::os_hang, "os-hang"},
+     {FaultKind::vmm_kill, "qemu-kill"},
      {FaultKind::vmm_kill, "vmm-kill"},
      {FaultKind::app_exit, "app-exit"},
      {FaultKind::app_crash, "app-crash"},
@@ -38,6 +40,7 @@ struct ToJson {
     return {{"command", "fault"}, {"target", c.target}, {"kind", fault_name(c.kind)}};
   }
   json::object operator()(const command::Start& c) const { return {{"command", "start"}, {"app", c.app}}; }
+  json::object operator()(const command::Stop& c) const { return {{"command", "stop"}, {"app", c.app}}; }
   json::object operator()(const command::Maintenance& c) const {
     return {{"command", "maintenance"}, {"target", c.target}, {"lasts_us", c.lasts.count()}};
   }
@@ -113,13 +116,15 @@ Result<Command> decode(std::string_view line) {
   const json::object& object = value.get_object();
   const Result<std::string> name = text_of(object, "command", true);
   if (!name) return tl::unexpected(name.error());
-  const auto app = text_of(object, "app", *name == "takeover" || *name == "start" || *name == "rehearse");
+  const auto app = text_of(object, "app",
+                           *name == "takeover" || *name == "start" || *name == "stop" || *name == "rehearse");
   if (!app) return tl::unexpected(app.error());
 
   if (*name == "status") return command::Status{};
   if (*name == "table") return command::Table{};
   if (*name == "report") return command::Report{*app};
   if (*name == "start") return command::Start{*app};
+  if (*name == "stop") return command::Stop{*app};
   if (*name == "rehearse") {
     const json::value* start = object.if_contains("start");
     if (start != nullptr && !start->is_bool())

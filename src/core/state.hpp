@@ -136,6 +136,7 @@ void release_finished(Step&, Application&);
 void handle(Step&, const event::BringUp&);
 void handle(Step&, const event::BringDown&);
 void handle(Step&, const event::StartApp&);
+void handle(Step&, const event::StopApp&);
 void handle(Step&, const event::Switchover&);
 void handle(Step&, const event::Maintenance&);
 void handle(Step&, const event::AppRestarting&);
@@ -182,6 +183,8 @@ void advance_vcpus(Step&, Guest&);  // plugs where an application serves, unplug
 // Why an application must not be moved now although it could: maintenance, its own or that of the guest where
 // it is or was. Empty: it may. What the operator orders by name is not held up.
 [[nodiscard]] std::string hands_off(const State&, const Application&);
+// Why the application cannot be stopped by order now; empty: it can.
+[[nodiscard]] std::string why_not_stop(const State&, const Application&);
 // Counts the unplanned move that has just begun. When there were too many lately, the application is given up
 // once it has left: something is wrong that moving does not mend.
 void count_takeover(Step&, Application&);

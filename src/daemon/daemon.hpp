@@ -62,6 +62,7 @@ class Daemon {
   [[nodiscard]] Result<boost::json::value> handle_takeover(const control::command::Takeover& command);
   [[nodiscard]] Result<boost::json::value> handle_fault(const control::command::Fault& command);
   [[nodiscard]] Result<boost::json::value> handle_start(const control::command::Start& command);
+  [[nodiscard]] Result<boost::json::value> handle_stop(const control::command::Stop& command);
   [[nodiscard]] Result<boost::json::value> handle_maintenance(const control::command::Maintenance& command);
   // The file of who is in maintenance, as the core has it now.
   [[nodiscard]] Result<void> remember_maintenance();

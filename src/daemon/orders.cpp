@@ -42,6 +42,7 @@ Result<json::value> Daemon::handle(const control::Command& command) {
     Answer operator()(const control::command::Takeover& c) const { return daemon.handle_takeover(c); }
     Answer operator()(const control::command::Fault& c) const { return daemon.handle_fault(c); }
     Answer operator()(const control::command::Start& c) const { return daemon.handle_start(c); }
+    Answer operator()(const control::command::Stop& c) const { return daemon.handle_stop(c); }
     Answer operator()(const control::command::Maintenance& c) const { return daemon.handle_maintenance(c); }
     Answer operator()(const control::command::Rehearse& c) const { return daemon.handle_rehearse(c); }
     Answer operator()(const control::command::Down&) const {
@@ -107,6 +108,16 @@ Result<json::value> Daemon::handle_start(const control::command::Start& command)
   }
   engine_->deliver(core::event::StartApp{*named});
   return json::value(command.app + " is being started");
+}
+
+Result<json::value> Daemon::handle_stop(const control::command::Stop& command) {
+  const auto named = app_named(command.app);
+  if (!named) return tl::unexpected(named.error());
+  const std::string why = core::why_not_stop(core_->state(), core_->state().app(*named));
+  if (!why.empty()) return failure("not now: " + why);
+  engine_->deliver(core::event::StopApp{*named});
+  return json::value(command.app + " is being stopped; `understudy start " + command.app +
+                     "` starts it again");
 }
 
 Result<json::value> Daemon::handle_maintenance(const control::command::Maintenance& command) {

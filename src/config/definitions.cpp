@@ -1,8 +1,8 @@
-#include "link/definitions.hpp"
+#include "config/definitions.hpp"
 
 #include <algorithm>
 
-namespace understudy::link {
+namespace understudy::config {
 
 namespace {
 
@@ -71,4 +71,4 @@ protocol::to_agent::Welcome welcome_for(const config::Config& config, core::Gues
   return welcome;
 }
 
-}  // namespace understudy::link
+}  // namespace understudy::config
