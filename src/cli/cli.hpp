@@ -42,6 +42,8 @@ int report(const std::string& app, const Options& options);
 int events(bool follow, const Options& options);
 // Asks for a rehearsal, shows how it goes, and waits for its end; kCouldNot when it did not pass.
 int rehearse(const std::string& app, bool start, const Options& options);
+// The last lines that an application printed, in each guest that may run it.
+int logs(const std::string& app, const Options& options);
 // Moves an application to its standby, and waits for how that ends (or not, with `waits` false).
 int takeover(const std::string& app, const std::string& to, bool waits, const Options& options);
 // Commands that are answered by a sentence: takeover, fault, start.

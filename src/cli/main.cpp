@@ -182,6 +182,10 @@ int main(int argc, char** argv) {
       "stop", "stop an application cleanly, and leave it stopped; its memory becomes unused");
   stop->add_option("application", a.app)->required();
   add_json(stop, a);
+  auto* logs =
+      app.add_subcommand("logs", "the last lines that an application printed, in each of its guests");
+  logs->add_option("application", a.app)->required();
+  add_json(logs, a);
   auto* fault = app.add_subcommand("fault", "a drill: really cause a fault");
   fault->add_option("target", a.target, "a guest, or an application (then the guest where it runs)")
       ->required();
@@ -235,6 +239,7 @@ int main(int argc, char** argv) {
   if (rehearse->parsed()) return cli::rehearse(a.app, a.starts, a.options);
   if (start->parsed()) return cli::order(control::command::Start{a.app}, a.options);
   if (stop->parsed()) return cli::order(control::command::Stop{a.app}, a.options);
+  if (logs->parsed()) return cli::logs(a.app, a.options);
   if (fault->parsed())
     return cli::order(control::command::Fault{a.target, *control::fault_of(a.kind)}, a.options);
   if (maintenance->parsed()) return maintain(a);

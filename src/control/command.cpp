@@ -41,6 +41,9 @@ struct ToJson {
   }
   json::object operator()(const command::Start& c) const { return {{"command", "start"}, {"app", c.app}}; }
   json::object operator()(const command::Stop& c) const { return {{"command", "stop"}, {"app", c.app}}; }
+  json::object operator()(const command::Logs& c) const {
+    return {{"command", "logs"}, {"app", c.app}, {"number", c.number}};
+  }
   json::object operator()(const command::Maintenance& c) const {
     return {{"command", "maintenance"}, {"target", c.target}, {"lasts_us", c.lasts.count()}};
   }
@@ -116,8 +119,9 @@ Result<Command> decode(std::string_view line) {
   const json::object& object = value.get_object();
   const Result<std::string> name = text_of(object, "command", true);
   if (!name) return tl::unexpected(name.error());
-  const auto app = text_of(object, "app",
-                           *name == "takeover" || *name == "start" || *name == "stop" || *name == "rehearse");
+  const auto app = text_of(
+      object, "app",
+      *name == "takeover" || *name == "start" || *name == "stop" || *name == "logs" || *name == "rehearse");
   if (!app) return tl::unexpected(app.error());
 
   if (*name == "status") return command::Status{};
@@ -125,6 +129,12 @@ Result<Command> decode(std::string_view line) {
   if (*name == "report") return command::Report{*app};
   if (*name == "start") return command::Start{*app};
   if (*name == "stop") return command::Stop{*app};
+  if (*name == "logs") {
+    const json::value* number = object.if_contains("number");
+    if (number != nullptr && (!number->is_int64() || number->get_int64() < 0))
+      return failure("\"number\" of the request has to be a whole number");
+    return command::Logs{*app, number == nullptr ? 0 : static_cast<std::uint64_t>(number->get_int64())};
+  }
   if (*name == "rehearse") {
     const json::value* start = object.if_contains("start");
     if (start != nullptr && !start->is_bool())

@@ -17,7 +17,9 @@
 #include "qemu/qemu_hypervisor.hpp"
 
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,12 +59,19 @@ class Daemon {
   void note(core::GuestRun run, const protocol::from_agent::Prepared& heard);
   void finish_if_down();
 
+  // What an application printed, as its guests answer; the latest question only.
+  struct Output {
+    std::uint64_t number = 0;
+    std::map<core::GuestId, std::optional<std::string>> guests;  // nothing: it has not answered yet
+  };
+
   // orders.cpp
   [[nodiscard]] Result<boost::json::value> handle(const control::Command& command);
   [[nodiscard]] Result<boost::json::value> handle_takeover(const control::command::Takeover& command);
   [[nodiscard]] Result<boost::json::value> handle_fault(const control::command::Fault& command);
   [[nodiscard]] Result<boost::json::value> handle_start(const control::command::Start& command);
   [[nodiscard]] Result<boost::json::value> handle_stop(const control::command::Stop& command);
+  [[nodiscard]] Result<boost::json::value> handle_logs(const control::command::Logs& command);
   [[nodiscard]] Result<boost::json::value> handle_maintenance(const control::command::Maintenance& command);
   // The file of who is in maintenance, as the core has it now.
   [[nodiscard]] Result<void> remember_maintenance();
@@ -99,6 +108,8 @@ class Daemon {
   std::unique_ptr<control::Server> server_;
   std::unique_ptr<gateway::SignalWatch> signals_;
   bool going_down_ = false;
+  std::map<core::AppId, Output> outputs_;
+  std::uint64_t outputs_asked_ = 0;
   std::uint32_t proofs_remembered_ = 0;  // core::State::proof_changes when the file was written
 };
 
