@@ -1,6 +1,7 @@
 // `understudy takeover`: asks for a planned switchover, and tells how it ended.
 #include "cli/cli.hpp"
 #include "control/client.hpp"
+#include "control/event_log.hpp"
 
 #include <fmt/format.h>
 
@@ -94,6 +95,7 @@ int takeover(const std::string& app, const std::string& to, bool waits, const Op
   const auto dir = control::run_dir(options.run_dir);
   if (!dir) return complain(dir.error().message);
   const auto socket = control::RunFiles{*dir}.control_socket();
+  const std::string since = control::wall_clock();
   const auto before = standing_of(socket, app, options);
   if (!before) return complain(before.error().message);
   auto client = control::Client::connect(socket, options.waiting());
@@ -106,12 +108,14 @@ int takeover(const std::string& app, const std::string& to, bool waits, const Op
   Watch watch(socket, app, *before, options);
   auto events = control::Client::connect(socket, options.waiting());
   if (!events) return complain(events.error().message);
-  // Only the events of this application can end it; those of before come first, and end nothing.
+  // Only events of this application can end it, and only those of after the order.
   const auto end = events->events(
       true,
       [&](const json::object& event) {
         const json::value* of = event.if_contains("application");
-        return of == nullptr || !of->is_string() || of->get_string() != app || watch.look(false);
+        const bool matters = of != nullptr && of->is_string() && of->get_string() == app &&
+                             std::string_view(event.at("time").as_string()) >= since;
+        return !matters || watch.look(false);
       },
       [&] { return watch.look(true); });
   if (!end) return complain(end.error().message);
