@@ -155,8 +155,10 @@ void print_status(const json::object& status) {
   for (const json::value& value : list(status, "guests")) {
     const json::object& guest = value.as_object();
     const std::uint64_t more = number(guest, "application_vcpus");
-    guests.row({text(guest, "name"), text(guest, "state"), std::to_string(number(guest, "run")),
-                format_size(number(guest, "base_bytes")), format_size(number(guest, "areas_bytes")),
+    const bool hands_off = !text(guest, "maintenance_until").empty();
+    guests.row({text(guest, "name"), text(guest, "state") + (hands_off ? ", maintenance" : ""),
+                std::to_string(number(guest, "run")), format_size(number(guest, "base_bytes")),
+                format_size(number(guest, "areas_bytes")),
                 fmt::format("{}{}", number(guest, "base_vcpus"), more > 0 ? fmt::format(" + {}", more) : ""),
                 format_size(number(guest, "host_bytes"))});
   }
