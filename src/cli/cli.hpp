@@ -45,7 +45,7 @@ int rehearse(const std::string& app, bool start, const Options& options);
 // The last lines that an application printed, in each guest that may run it.
 int logs(const std::string& app, const Options& options);
 // Moves an application to its standby, and waits for how that ends (or not, with `waits` false).
-int takeover(const std::string& app, const std::string& to, bool waits, const Options& options);
+int takeover(const control::command::Takeover& command, bool waits, const Options& options);
 // Commands that are answered by a sentence: takeover, fault, start.
 int order(const control::Command& command, const Options& options);
 

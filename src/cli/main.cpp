@@ -234,8 +234,7 @@ int main(int argc, char** argv) {
   if (check->parsed()) return cli::check(a.file, a.options);
   if (status->parsed()) return cli::status(a.options);
   if (table->parsed()) return cli::table(a.options);
-  if (takeover->parsed())
-    return cli::takeover({a.app, a.to, a.fence}, !a.no_wait, a.options);
+  if (takeover->parsed()) return cli::takeover({a.app, a.to, a.fence}, !a.no_wait, a.options);
   if (rehearse->parsed()) return cli::rehearse(a.app, a.starts, a.options);
   if (start->parsed()) return cli::order(control::command::Start{a.app}, a.options);
   if (stop->parsed()) return cli::order(control::command::Stop{a.app}, a.options);

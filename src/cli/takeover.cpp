@@ -89,8 +89,8 @@ class Watch {
 
 }  // namespace
 
-int takeover(const std::string& app, const std::string& to, bool waits, const Options& options) {
-  const control::command::Takeover command{app, to};
+int takeover(const control::command::Takeover& command, bool waits, const Options& options) {
+  const std::string& app = command.app;
   if (!waits) return order(command, options);
   const auto dir = control::run_dir(options.run_dir);
   if (!dir) return complain(dir.error().message);
