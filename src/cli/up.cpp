@@ -6,6 +6,7 @@
 #include "config/guest_users.hpp"
 #include "control/client.hpp"
 #include "control/event_log.hpp"
+#include "link/told.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -127,6 +128,19 @@ int complain(const std::string& text) {
   return kCouldNot;
 }
 
+namespace {
+
+// What stands against bringing it up here; `check` and `up` ask this one function.
+config::Errors errors_of(const config::Config& config, config::HostCheck what,
+                         std::vector<std::string>* not_seen) {
+  config::Errors errors = link::check_told(config);
+  const config::Errors of_host = config::check_host(config, std::move(what), not_seen);
+  errors.insert(errors.end(), of_host.begin(), of_host.end());
+  return errors;
+}
+
+}  // namespace
+
 int check(const std::string& file, const Options& options) {
   const auto config = config::load(file);
   // Who the guests run as follows from the run directory; one that cannot be named is `up`'s to complain of.
@@ -134,7 +148,7 @@ int check(const std::string& file, const Options& options) {
   const bool runs = !dir.empty() && control::Client::listens(control::RunFiles{dir}.control_socket());
   std::vector<std::string> not_seen;
   config::Errors errors =
-      config ? config::check_host(*config, {.run_dir = dir, .runs = runs}, &not_seen) : config.error();
+      config ? errors_of(*config, {.run_dir = dir, .runs = runs}, &not_seen) : config.error();
   if (options.json) {
     const auto list_of = [](const std::vector<std::string>& texts) {
       json::array list;
@@ -206,7 +220,7 @@ int up(const std::string& file, bool detach, const std::string& accelerator, con
   std::error_code error;
   const bool resumes = std::filesystem::exists(files.journal(), error);
   if (!resumes) {
-    const config::Errors errors = config::check_host(*config, {.run_dir = *dir});
+    const config::Errors errors = errors_of(*config, {.run_dir = *dir}, nullptr);
     if (!errors.empty()) return print_errors(errors);
   }
   std::filesystem::create_directories(*dir, error);

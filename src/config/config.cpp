@@ -1,11 +1,9 @@
 #include "config/config.hpp"
 
 #include "base/check.hpp"
-#include "config/definitions.hpp"
 #include "config/document.hpp"
 #include "config/draft.hpp"
 #include "config/limits.hpp"
-#include "protocol/codec.hpp"
 
 #include <fmt/format.h>
 
@@ -33,6 +31,7 @@ Config finished(Draft draft, const std::filesystem::path& name) {
   config.pool = std::move(draft.pool);
   for (GuestDraft& each : draft.guests) {
     each.guest.image = image_of(each.image);
+    each.guest.at = each.at;
     config.guests.push_back(std::move(each.guest));
   }
   for (ApplicationDraft& each : draft.applications)
@@ -40,21 +39,6 @@ Config finished(Draft draft, const std::filesystem::path& name) {
   config.dumps = std::move(draft.dumps);
   config.hooks = std::move(draft.hooks);
   return config;
-}
-
-// What the daemon will have to tell each guest, written as it will be: too much for one message is found
-// here.
-void check_welcomes(const Config& config, const std::vector<Where>& guests, Report& report) {
-  for (std::uint32_t id = 0; id < config.guests.size(); ++id) {
-    const auto line = protocol::encode(welcome_for(config, {{id}, 1}));
-    if (line) continue;
-    report.add(
-        guests.at(id),
-        fmt::format(
-            "guest {} cannot be told of its applications ({}); give them fewer or shorter arguments and "
-            "environment variables: put them into a script or a file of the image",
-            in_quotes(config.guests[id].name), line.error().message));
-  }
 }
 
 enum class Images { looked_for, taken_as_given };
@@ -70,12 +54,7 @@ tl::expected<Config, Errors> parse_text(std::string_view text, const std::filesy
   check_first_uid(draft, report);
   if (images == Images::looked_for) check_images(draft, report);
   if (!report.empty()) return tl::unexpected(report.take(name.string()));
-  std::vector<Where> guests;
-  for (const GuestDraft& guest : draft.guests) guests.push_back(guest.at);
-  Config config = finished(std::move(draft), name);
-  check_welcomes(config, guests, report);
-  if (!report.empty()) return tl::unexpected(report.take(name.string()));
-  return config;
+  return finished(std::move(draft), name);
 }
 
 tl::unexpected<Errors> cannot_read(const std::filesystem::path& file, std::string_view why) {

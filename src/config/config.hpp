@@ -86,6 +86,7 @@ struct Guest {
   Heartbeat heartbeat;
   Duration boot_limit = std::chrono::seconds(60);
   bool crash_dump = false;  // its base memory is written to a file after a fault
+  Where at;
 };
 
 // Where the base memory of failed guests is written, and how much of it is kept.

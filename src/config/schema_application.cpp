@@ -2,7 +2,6 @@
 #include "config/limits.hpp"
 #include "config/listen_address.hpp"
 #include "config/table_reader.hpp"
-#include "protocol/text.hpp"
 
 #include <fmt/format.h>
 
@@ -87,7 +86,7 @@ void read_scratch(TableReader& table, Application& application) {
   }
   for (const Value& item : list->items) {
     const bool text = item.kind == Value::Kind::string;
-    const bool fits = text && protocol::clean_text(item.text, kLongestArgument) == item.text;
+    const bool fits = text && item.text.size() <= kLongestArgument && !has_controls(item.text);
     if (fits && item.text.starts_with("/") && item.text.size() > 1) {
       application.rehearsal_scratch.push_back(item.text);
     } else {

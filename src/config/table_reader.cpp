@@ -1,8 +1,8 @@
 #include "config/table_reader.hpp"
 
+#include "base/utf8.hpp"
 #include "config/limits.hpp"
 #include "config/suggest.hpp"
-#include "protocol/text.hpp"
 
 #include <fmt/format.h>
 
@@ -12,11 +12,6 @@ namespace understudy::config {
 
 namespace {
 
-// The agent's protocol passes text on as it is, and takes no character that could drive a terminal.
-bool has_controls(std::string_view text) {
-  return protocol::clean_text(text, text.size()) != text;
-}
-
 bool usable_name(std::string_view name) {
   if (name.empty() || name.size() > kLongestName || name.front() == '-') return false;
   return std::all_of(name.begin(), name.end(),
@@ -24,6 +19,16 @@ bool usable_name(std::string_view name) {
 }
 
 }  // namespace
+
+bool has_controls(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t bytes = std::max<std::size_t>(1, utf8_character_bytes(text));
+    const std::string_view character = text.substr(0, bytes);
+    if (is_control(character) && character != "\n" && character != "\t") return true;
+    text.remove_prefix(bytes);
+  }
+  return false;
+}
 
 const Value* TableReader::find(std::string_view key) const {
   for (const Entry& entry : table_.entries) {

@@ -1,7 +1,7 @@
 #include "link/agent_links.hpp"
 
-#include "config/definitions.hpp"
 #include "link/connection.hpp"
+#include "link/definitions.hpp"
 #include "protocol/codec.hpp"
 
 namespace understudy::link {
@@ -28,7 +28,7 @@ Result<std::unique_ptr<AgentLinks>> AgentLinks::create(boost::asio::io_context& 
                                                        const config::Config& config, engine::EventSink sink,
                                                        Heard heard) {
   for (std::uint32_t guest = 0; guest < config.guests.size(); ++guest) {
-    const auto line = protocol::encode(config::welcome_for(config, {{guest}, 1}));
+    const auto line = protocol::encode(welcome_for(config, {{guest}, 1}));
     if (line) continue;
     return failure("guest " + config.guests[guest].name + " cannot be told of its applications: " +
                    line.error().message + "; shorten their commands and environments");

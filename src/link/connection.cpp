@@ -1,7 +1,7 @@
 #include "link/connection.hpp"
 
 #include "base/counted.hpp"
-#include "config/definitions.hpp"
+#include "link/definitions.hpp"
 #include "protocol/codec.hpp"
 
 #include <algorithm>
@@ -25,7 +25,7 @@ Time now() {
 
 // Ordinary traffic follows the configured beat.
 double messages_per_second(const config::Config& config, core::GuestRun run) {
-  const double beats = 1000.0 / static_cast<double>(config::welcome_for(config, run).beat_interval_ms);
+  const double beats = 1000.0 / static_cast<double>(welcome_for(config, run).beat_interval_ms);
   return kMessagesPerSecond + 2 * beats;
 }
 
@@ -200,7 +200,7 @@ void Connection::on_hello(const from::Hello& message) {
   // Said twice when our greeting and its own opening of the port cross.
   const bool again = session_ == message.session;
   session_ = message.session;
-  send(config::welcome_for(config_, run_));
+  send(welcome_for(config_, run_));
   if (again) return;
   post(std::move(std::get<core::Event>(meaning)));
   for (const protocol::ToAgent& request : requests_.unanswered()) send(request);

@@ -1,6 +1,6 @@
 #include "link/interpreter.hpp"
 
-#include "config/definitions.hpp"
+#include "link/definitions.hpp"
 
 #include <algorithm>
 #include <set>
@@ -55,7 +55,7 @@ Meaning Interpreter::interpret(const protocol::FromAgent& message, Requests& req
   return std::visit(
       [&](const auto& one) -> Meaning {
         if constexpr (kAboutAnApp<std::decay_t<decltype(one)>>) {
-          if (!config::listed(config_, run_.guest, one.app)) {
+          if (!listed(config_, run_.guest, one.app)) {
             return Misdeed{"it speaks of application " + std::to_string(one.app) +
                            ", which is not configured for this guest"};
           }
@@ -215,7 +215,7 @@ Meaning Interpreter::on(const from::State& message, Requests& requests) {
   event::AppsStated stated{run_, {}};
   std::set<protocol::AppNumber> seen;
   for (const auto& app : message.apps) {
-    if (!config::listed(config_, run_.guest, app.app) || !seen.insert(app.app).second) {
+    if (!listed(config_, run_.guest, app.app) || !seen.insert(app.app).second) {
       return Misdeed{"it states application " + std::to_string(app.app) +
                      " twice, or it is not configured for this guest"};
     }

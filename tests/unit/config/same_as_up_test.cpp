@@ -2,10 +2,7 @@
 // lets through is done as the daemon would do it: each guest is told of its applications and understands it,
 // and all addresses are listened on at once.
 #include "config/config.hpp"
-#include "config/definitions.hpp"
-#include "config/limits.hpp"
 #include "config/listen_address.hpp"
-#include "protocol/codec.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -20,25 +17,6 @@
 
 namespace understudy::config {
 namespace {
-
-// Characters that somebody on the way might not take, as TOML writes them.
-const std::vector<std::string> kCharacters{"a",           "\\\\",    "\\\"",    "\\t",     "\\n",
-                                           "\\u001b",     "\\u0000", "\\u007f", "\\u0085", "\xc3\xa4",
-                                           "\\U0010ffff", "=",       " "};
-
-rc::Gen<std::string> text() {
-  return rc::gen::mapcat(
-      rc::gen::weightedOneOf<std::size_t>(
-          {{6, rc::gen::inRange<std::size_t>(0, 8)}, {1, rc::gen::inRange<std::size_t>(4000, 4097)}}),
-      [](std::size_t length) {
-        return rc::gen::map(rc::gen::pair(rc::gen::elementOf(kCharacters), rc::gen::elementOf(kCharacters)),
-                            [length](const auto& two) {
-                              std::string all = two.first;
-                              for (std::size_t i = 0; i < length; ++i) all += i % 9 == 8 ? two.second : "a";
-                              return all;
-                            });
-      });
-}
 
 std::uint16_t free_port() {
   const UniqueFd socket(::socket(AF_INET, SOCK_STREAM, 0));
@@ -64,21 +42,6 @@ const std::string kHead =
     "[pool]\nmemory = \"8 GiB\"\n[image]\nkernel = \"k\"\ninitramfs = \"i\"\ndisk = \"d\"\n[[guest]]\nname = "
     "\"alpha\"\n"
     "base_memory = \"512 MiB\"\n";
-
-RC_GTEST_PROP(SameAsUp, EveryGuestCanBeToldOfWhatWasAccepted, ()) {
-  std::string toml = kHead;
-  const int applications = *rc::gen::inRange(1, 4);
-  for (int number = 0; number < applications; ++number)
-    toml += application(number, *text(), *text(), *rc::gen::inRange(0, 12));
-  const auto config = parse(toml, "drawn.toml");
-  RC_CLASSIFY(config.has_value(), "accepted");
-  if (!config) return;
-  const auto welcome = welcome_for(*config, {{0}, 1});
-  const auto line = protocol::encode(protocol::ToAgent(welcome));
-  RC_ASSERT(line.has_value());
-  const auto heard = protocol::decode_to_agent(std::string_view(*line).substr(0, line->size() - 1));
-  RC_ASSERT(heard.has_value());
-}
 
 RC_GTEST_PROP(SameAsUp, EveryAddressThatWasAcceptedCanBeListenedOn, ()) {
   static const std::array<std::uint16_t, 2> kPorts{free_port(), free_port()};
@@ -115,14 +78,6 @@ TEST(SameAsUp, AControlCharacterIsRefusedWhereItStands) {
         << config.error()[0];
   }
   EXPECT_TRUE(parse(kHead + application(0, "one\\n\\ttwo", "\\n", 1), "f.toml"));
-}
-
-TEST(SameAsUp, AnEnvironmentThatNoMessageHoldsIsRefusedAtItsGuest) {
-  const std::string value(4000, 'x');
-  EXPECT_TRUE(parse(kHead + application(0, "a", value, 10), "f.toml"));
-  const auto config = parse(kHead + application(0, "a", value, 17), "f.toml");
-  ASSERT_FALSE(config);
-  EXPECT_EQ(config.error()[0].find("f.toml:7:1: guest \"alpha\" cannot be told"), 0U) << config.error()[0];
 }
 
 TEST(SameAsUp, AnIpv4AddressInIpv6ClothesIsRefusedWithTheOneToWrite) {

@@ -1,8 +1,8 @@
-#include "config/definitions.hpp"
+#include "link/definitions.hpp"
 
 #include <algorithm>
 
-namespace understudy::config {
+namespace understudy::link {
 
 namespace {
 
@@ -71,4 +71,4 @@ protocol::to_agent::Welcome welcome_for(const config::Config& config, core::Gues
   return welcome;
 }
 
-}  // namespace understudy::config
+}  // namespace understudy::link
