@@ -134,7 +134,8 @@ void Application::launch() {
   out_of_memory_kills_before_ = container_->out_of_memory_kills();
   const Duration limit = milliseconds(definition_.start_limit_ms);
   state_ = Starting{host_.loop.after(limit, [this, limit] {
-    fault({FaultKind::not_ready, "it was not ready within " + format_duration(limit)});
+    const std::string why = run_ ? "; " + run_->why_not_ready() : "";
+    fault({FaultKind::not_ready, "it was not ready within " + format_duration(limit) + why});
   })};
   auto launched =
       Run::launch(host_, definition_, *container_, *checks_, output_,

@@ -32,6 +32,8 @@ class Run {
   void mute();
 
   [[nodiscard]] pid_t pid() const { return pid_; }
+  // What it has been waiting for since it was executed, for whoever finds that this takes too long.
+  [[nodiscard]] std::string why_not_ready() const;
   // The last lines of its output.
   [[nodiscard]] std::string evidence();
 

@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 
 #include <boost/json.hpp>
 
@@ -17,6 +19,8 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::size_t kKeptEvents = 5000;
+// Of a former daemon's file; as many events as are kept fit into it many times over.
+constexpr std::uintmax_t kReadBackBytes = 8ULL << 20;
 
 const char* severity_name(core::Severity severity) {
   switch (severity) {
@@ -43,8 +47,13 @@ std::string wall_clock(Duration from_now) {
   return text;
 }
 
-EventLog::EventLog(const core::Setup& setup, const std::filesystem::path& file)
-    : setup_(setup), fd_(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) {
+EventLog::EventLog(const core::Setup& setup, const std::filesystem::path& file,
+                   const std::filesystem::path& reports_file)
+    : setup_(setup),
+      reports_file_(reports_file),
+      fd_(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)),
+      reports_(read_reports(reports_file, setup)) {
+  read_back(file);
   if (!fd_) std::fprintf(stderr, "cannot write the event log %s: %s\n", file.c_str(), std::strerror(errno));
 }
 
@@ -62,14 +71,44 @@ void EventLog::notice(Time at, const core::Notice& notice) {
 
 void EventLog::report(Time at, const core::TakeoverReport& report) {
   (void)at;
-  reports_[report.app] = report;
-  last_ = report.app;
+  reports_.of[report.app] = report;
+  reports_.last = report.app;
+  const Result<void> written = write_reports(reports_file_, setup_, reports_);
+  if (!written) {
+    std::fprintf(stderr, "%s: the next daemon will not know the latest report\n",
+                 written.error().message.c_str());
+  }
+}
+
+// The latest events of a former daemon. Numbers go on where they were, so that nobody who follows them takes a new
+// event for one that he has seen.
+void EventLog::read_back(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary | std::ios::ate);
+  if (!in) return;
+  const auto size = static_cast<std::uintmax_t>(std::max<std::streamoff>(0, in.tellg()));
+  const std::uintmax_t from = size - std::min(size, kReadBackBytes);
+  in.seekg(static_cast<std::streamoff>(from));
+  std::string line;
+  if (from > 0) std::getline(in, line);  // the rest of one
+  while (std::getline(in, line)) {
+    torn_ = in.eof();
+    boost::system::error_code error;
+    const json::value value = json::parse(line, error);
+    const json::value* number =
+        !error && value.is_object() ? value.get_object().if_contains("number") : nullptr;
+    if (number == nullptr) continue;
+    const auto counted = number->to_number<std::uint64_t>(error);
+    if (error) continue;
+    number_ = std::max(number_, counted);
+    lines_.push_back(std::move(line));
+    if (lines_.size() > kKeptEvents) lines_.pop_front();
+  }
 }
 
 const core::TakeoverReport* EventLog::last_report(std::optional<core::AppId> app) const {
-  if (!app) app = last_;
-  const auto found = app ? reports_.find(*app) : reports_.end();
-  return found != reports_.end() ? &found->second : nullptr;
+  if (!app) app = reports_.last;
+  const auto found = app ? reports_.of.find(*app) : reports_.of.end();
+  return found != reports_.of.end() ? &found->second : nullptr;
 }
 
 void EventLog::add(std::string line) {

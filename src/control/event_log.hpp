@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/unique_fd.hpp"
+#include "control/report_file.hpp"
 #include "core/core.hpp"
 #include "engine/ports.hpp"
 
@@ -9,7 +10,6 @@
 #include <filesystem>
 #include <functional>
 #include <list>
-#include <map>
 #include <string>
 
 namespace understudy::control {
@@ -18,12 +18,14 @@ namespace understudy::control {
 [[nodiscard]] std::string wall_clock(Duration from_now = {});
 
 // The observer port: keeps the latest events (and each application's last report) in memory, appends every
-// event as a line of JSON to a file of the run directory, and hands it to whoever follows.
+// event as a line of JSON to a file of the run directory, and hands it to whoever follows. What these files have of a
+// former daemon is known from the start.
 class EventLog final : public engine::Observer {
  public:
   // Names in the lines come from `setup`. A file that cannot be written is reported once on standard error;
   // events go on being kept in memory, and are written again from when that works.
-  EventLog(const core::Setup& setup, const std::filesystem::path& file);
+  EventLog(const core::Setup& setup, const std::filesystem::path& file,
+           const std::filesystem::path& reports_file);
 
   void notice(Time at, const core::Notice& notice) override;
   void report(Time at, const core::TakeoverReport& report) override;
@@ -39,16 +41,17 @@ class EventLog final : public engine::Observer {
  private:
   void add(std::string line);
   void write(const std::string& line);
+  void read_back(const std::filesystem::path& file);
 
   const core::Setup& setup_;
+  const std::filesystem::path reports_file_;
   UniqueFd fd_;
   bool refuses_ = false;  // the last event could not be written
   bool torn_ = false;     // the file ends in the middle of a line
   std::uint64_t number_ = 0;
   std::deque<std::string> lines_;
   std::list<Follower> followers_;
-  std::map<core::AppId, core::TakeoverReport> reports_;
-  std::optional<core::AppId> last_;
+  Reports reports_;
 };
 
 }  // namespace understudy::control

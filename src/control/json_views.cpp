@@ -78,7 +78,11 @@ json::object app_json(const core::State& state, const core::Application& app, co
                       {"why", protection.why},
                       {"epoch", app.epoch}};
   const auto predicted = core::predicted_takeover(state, app);
-  object["predicted_takeover_ms"] = predicted ? json::value(rounded_ms(*predicted)) : json::value(nullptr);
+  object["predicted_takeover_ms"] =
+      predicted ? json::value(rounded_ms(predicted->takeover)) : json::value(nullptr);
+  object["predicted_rests_on"] = predicted ? json::value(predicted->rests_on) : json::value(nullptr);
+  object["attempts"] = app.failed_starts;
+  object["failing"] = text_or_null(app.failing);
   object["trouble"] = core::app_trouble(app);
   object["maintenance_until"] = maintenance_json(app.maintenance_until, host.now);
   object["maintenance"] = !core::hands_off(state, app).empty();
@@ -164,6 +168,11 @@ json::object report_json(const core::State& state, const core::TakeoverReport& r
     phases.push_back(json::object{{"name", core::phase_name(static_cast<core::Phase>(i))},
                                   {"ms", rounded_ms(report.phases[i])}});
   }
+  json::array attempts;
+  for (const core::Attempt& attempt : report.attempts) {
+    attempts.push_back(json::object{
+        {"on", state.name(attempt.on)}, {"ms", rounded_ms(attempt.took)}, {"why", text_or_null(attempt.why)}});
+  }
   return {{"application", state.name(report.app)},
           {"cause", report.cause},
           {"from", name_or_null(state, report.from)},
@@ -171,6 +180,10 @@ json::object report_json(const core::State& state, const core::TakeoverReport& r
           {"epoch", report.epoch},
           {"result", report.result},
           {"phases", std::move(phases)},
+          {"waited_ms", rounded_ms(report.waited)},
+          {"attempts", std::move(attempts)},
+          {"attempts_in_vain", report.attempts_in_vain},
+          {"in_vain_ms", rounded_ms(report.in_vain)},
           {"total_ms", rounded_ms(report.total())},
           {"bytes_moved", report.bytes_moved},
           {"bytes_zeroed", report.bytes_zeroed},

@@ -227,6 +227,7 @@ struct AppStartFailed {  // nothing of it runs
   AppId app;
   Epoch epoch = 0;
   std::string why;
+  std::string evidence{};  // last lines of its output
 };
 struct AppRestarting {  // a recoverable fault, being handled in the guest
   GuestRun run;

@@ -41,7 +41,7 @@ void handle(Step& step, const event::AppWantsMemory& event) {
   const Bytes more = std::min(event.more_bytes, setup.maximum_bytes - serving->limit_bytes);
   const std::size_t wanted = std::max<std::size_t>(1, (more + usable - 1) / usable);
   const std::uint32_t slots = step.state.setup.guest(event.run.guest).slots;
-  const std::uint32_t used = step.state.table.count_in(event.run);
+  const std::uint32_t used = slots_taken(step.state, event.run);
   std::vector<AreaId> areas = step.state.table.unused();
   // Only memory that this trust domain may have as it is: there is no time to scrub while the application
   // waits.

@@ -117,6 +117,7 @@ struct Guest {
   std::optional<Drill> drill;             // a fault being caused on purpose, not yet seen
   std::optional<Time>
       relaunched_at;  // of the run after a failure, until it is ready: how long the re-arm took
+  bool protection_due = false;  // what its failure would lead to has to be looked at again
   GuestRecord journalled;
 
   [[nodiscard]] GuestRun current() const { return {id, run}; }

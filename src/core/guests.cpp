@@ -87,7 +87,8 @@ void suspect(Step& step, Guest& guest, const Ready& was) {
   step.out.probe.push_back({guest.current()});
   step.note(Severity::warning, "guest-suspected",
             step.state.name(guest.id) + "'s agent has been silent for " +
-                std::to_string(static_cast<long>(to_ms(step.now - was.last_beat))) + " ms; asking its kernel",
+                std::to_string(static_cast<long>(to_ms(step.now - was.last_beat))) + " ms (limit " +
+                format_duration(step.state.setup.guest(guest.id).heartbeat_limit) + "); asking its kernel",
             guest.id);
 }
 
@@ -281,6 +282,8 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
       count_takeover(step, app);
     } else {
       if (step.state.is_twin(app.id)) rehearsal_fails(app, why);
+      if (auto* moving = app.moving(); moving != nullptr && moving->move.in_vain_why.empty())
+        moving->move.in_vain_why = why;
       enter_fencing(step, app, run);
     }
   }

@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 62> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 65> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -45,6 +45,7 @@ inline constexpr std::array<std::string_view, 62> kNoticeKinds{"agent-misbehaved
                                                                "hooks-dropped",
                                                                "journal-failed",
                                                                "journal-works",
+                                                               "limit-passed",
                                                                "maintenance-begun",
                                                                "maintenance-ended",
                                                                "maintenance-expired",
@@ -55,6 +56,8 @@ inline constexpr std::array<std::string_view, 62> kNoticeKinds{"agent-misbehaved
                                                                "prepare-failed",
                                                                "prepared",
                                                                "proof-expired",
+                                                               "protection-back",
+                                                               "protection-lost",
                                                                "rehearsal-began",
                                                                "rehearsal-failed",
                                                                "rehearsal-passed",

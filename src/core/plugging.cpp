@@ -116,7 +116,7 @@ void advance_plugging(Step& step, Application& app) {
   }
   if (step.now < at.deadline) return;
   if (anything_on_its_way(step.state, app, at.to)) {
-    return condemn_slow(step, app, GuestRun(at.to), " did not get the areas for ");
+    return condemn_slow(step, GuestRun(at.to), "get the areas for " + step.state.name(app.id), kPluggingLimit);
   }
   give_up_placement(step, app, at.to, "areas were not zeroed within " + format_duration(kPluggingLimit));
 }
@@ -126,7 +126,7 @@ void give_up_placement(Step& step, Application& app, GuestRun to, const std::str
   if (step.state.is_twin(app.id)) {
     rehearsal_fails(app, why);
   } else {
-    Application::Avoid& avoided = avoid(step, app, to.guest);
+    Application::Avoid& avoided = avoid(step, app, to.guest, why);
     // Said once, not with every attempt.
     if (avoided.trouble.empty()) {
       step.note(Severity::error, "plug-failed",

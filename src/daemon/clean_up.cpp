@@ -68,7 +68,8 @@ Result<void> remove_all(const std::filesystem::path& run_dir) {
   for (const auto& file :
        {files.journal(), std::filesystem::path(files.journal().string() + ".new"), files.events(),
         files.maintenance(), std::filesystem::path(files.maintenance().string() + ".new"), files.proofs(),
-        std::filesystem::path(files.proofs().string() + ".new"), files.control_socket(),
+        std::filesystem::path(files.proofs().string() + ".new"), files.reports(),
+        std::filesystem::path(files.reports().string() + ".new"), files.control_socket(),
         files.gateway_socket(), files.gateway_log(), files.daemon_log(), run_dir / "understudyd.pid",
         run_dir / kPoolFile, run_dir / qemu::kUsersFile, run_dir / "guests", files.lock()}) {
     std::filesystem::remove_all(file, error);

@@ -56,7 +56,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const Options& options) {
 }
 
 Result<void> Daemon::prepare() {
-  log_ = std::make_unique<control::EventLog>(setup_, files_.events());
+  log_ = std::make_unique<control::EventLog>(setup_, files_.events(), files_.reports());
   hooks_ = std::make_unique<hooks::HookRunner>(
       loop_, config_.hooks, options_.run_dir,
       [this](const core::Notice& notice) { log_->notice(clock_->now(), notice); });

@@ -61,6 +61,7 @@ class Daemon {
   [[nodiscard]] Result<boost::json::value> handle(const control::Command& command);
   [[nodiscard]] Result<boost::json::value> handle_takeover(const control::command::Takeover& command);
   [[nodiscard]] Result<boost::json::value> handle_fault(const control::command::Fault& command);
+  [[nodiscard]] std::string expected_of_failure(core::GuestId guest, core::FaultKind kind) const;
   [[nodiscard]] Result<boost::json::value> handle_start(const control::command::Start& command);
   [[nodiscard]] Result<boost::json::value> handle_maintenance(const control::command::Maintenance& command);
   // The file of who is in maintenance, as the core has it now.

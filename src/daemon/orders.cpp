@@ -60,9 +60,18 @@ Result<json::value> Daemon::handle_report(const control::command::Report& comman
     if (!named) return tl::unexpected(named.error());
     app = *named;
   }
+  const core::State& state = core_->state();
+  // A move that is under way is what whoever asks now means.
+  for (const core::Application& one : state.apps) {
+    if (state.is_twin(one.id) || (app && *app != one.id)) continue;
+    if (const auto under_way = core::report_under_way(state, one))
+      return json::value(control::report_json(state, *under_way));
+  }
   const core::TakeoverReport* report = log_->last_report(app);
-  if (report == nullptr)
-    return failure("nothing has been started or taken over since this daemon was started");
+  if (report == nullptr) {
+    return failure(command.app.empty() ? "nothing has been started or taken over yet"
+                                       : command.app + " has not been started or taken over yet");
+  }
   return json::value(control::report_json(core_->state(), *report));
 }
 
@@ -85,13 +94,10 @@ Result<json::value> Daemon::handle_takeover(const control::command::Takeover& co
     const std::string why = core::why_not(state, app, state.guest(*to));
     if (!why.empty()) return failure("not now: " + why);
   } else {
-    // Maintenance holds up what happens by itself, not an order.
-    const core::Protection protection = core::protection(state, app);
-    const bool maintenance = state.journal_trouble.empty() && !core::hands_off(state, app).empty();
-    std::string why = protection.why;
-    if (maintenance && protection.standby) why = core::why_not(state, app, state.guest(*protection.standby));
-    if (!why.empty()) return failure("not now: " + why);
-    to = protection.standby;
+    // Maintenance of what it leaves, and too many takeovers lately, hold up what happens by itself, not an order.
+    std::string why = state.journal_trouble;
+    if (why.empty()) to = core::ready_standby(state, app, why);
+    if (!to) return failure("not now: " + why);
   }
   engine_->deliver(core::event::Switchover{*named, to, command.fence});
   return json::value(command.app + " goes from " + state.name(serving->on.guest) + " to " + state.name(*to) +
@@ -201,6 +207,22 @@ void Daemon::resume_proofs() {
   }
 }
 
+// What a drill is going to show, said before: the same answer as in `status`.
+std::string Daemon::expected_of_failure(core::GuestId guest, FaultKind kind) const {
+  if (kind == FaultKind::agent_silence) return "";  // no failure of the guest
+  const core::State& state = core_->state();
+  std::string text;
+  for (const core::Application& app : state.apps) {
+    const auto* serving = app.serving();
+    if (state.is_twin(app.id) || serving == nullptr || serving->on.guest != guest) continue;
+    const core::Protection said = core::protection(state, app);
+    text += "; " + state.name(app.id) +
+            (said.is_protected ? " is expected on " + state.name(*said.standby)
+                               : " is not expected to be taken over: " + said.why);
+  }
+  return text;
+}
+
 Result<json::value> Daemon::handle_fault(const control::command::Fault& command) {
   const core::State& state = core_->state();
   std::optional<core::GuestId> guest;
@@ -226,6 +248,7 @@ Result<json::value> Daemon::handle_fault(const control::command::Fault& command)
                            command.kind == FaultKind::app_hang;
   if (strikes_app && !app) return failure("no application serves on " + state.name(*guest));
 
+  const std::string expected = strikes_app ? "" : expected_of_failure(*guest, command.kind);
   engine_->deliver(core::event::DrillStarted{*guest, command.kind});
   Result<void> done;
   const auto by_agent = [&]() -> Result<void> {
@@ -242,7 +265,8 @@ Result<json::value> Daemon::handle_fault(const control::command::Fault& command)
     case FaultKind::agent_silence: done = by_agent(); break;
   }
   if (!done) return failure("could not cause the fault: " + done.error().message);
-  return json::value(std::string(control::fault_name(command.kind)) + " caused in " + state.name(*guest));
+  return json::value(std::string(control::fault_name(command.kind)) + " caused in " + state.name(*guest) +
+                     expected);
 }
 
 control::HostView Daemon::host_view() {

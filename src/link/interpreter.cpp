@@ -37,13 +37,12 @@ bool subset(const std::vector<protocol::AreaNumber>& areas, const std::set<proto
   return std::all_of(areas.begin(), areas.end(), [&](auto area) { return of.contains(area); });
 }
 
-// "exit status 1; it said last: cannot bind" from the reason and the last line of the evidence.
-std::string with_last_line(const std::string& why, const std::string& evidence) {
+// Without what stands around the lines.
+std::string trimmed(const std::string& evidence) {
   const std::size_t end = evidence.find_last_not_of(" \t\n");
-  if (end == std::string::npos) return why;
-  const std::size_t line = evidence.find_last_of('\n', end);
-  const std::size_t begin = line == std::string::npos ? 0 : line + 1;
-  return why + "; it said last: " + evidence.substr(begin, end + 1 - begin);
+  if (end == std::string::npos) return "";
+  const std::size_t begin = evidence.find_first_not_of('\n');
+  return evidence.substr(begin, end + 1 - begin);
 }
 
 }  // namespace
@@ -175,8 +174,7 @@ Meaning Interpreter::on(const from::Serving& message, Requests& requests) {
 Meaning Interpreter::on(const from::StartFailed& message, Requests& requests) {
   requests.answered<to::Start>(message.app, message.epoch);
   causes_[message.app] = {message.epoch, message.why};
-  return event::AppStartFailed{
-      run_, {message.app}, message.epoch, with_last_line(message.why, message.evidence)};
+  return event::AppStartFailed{run_, {message.app}, message.epoch, message.why, trimmed(message.evidence)};
 }
 
 Meaning Interpreter::on(const from::Restarting& message, Requests& requests) {

@@ -147,7 +147,7 @@ void SimHypervisor::plug_one(core::GuestRun run, core::AreaId area) {
     address = std::max(address, other.address + world_.setup().pool.area_bytes);
   }
   if (used >= world_.setup().guest(run.guest).slots) {
-    world_.from_monitor(run, core::event::PlugFailed{run, area, "no free slot"});
+    world_.from_monitor(run, core::event::PlugFailed{run, area, kNoFreeSlot});
     return;
   }
   if (world_.host_refuses() || world_.random.chance(world_.shape.odds.plug_refused)) {

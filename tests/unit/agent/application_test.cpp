@@ -88,7 +88,8 @@ TEST_P(ApplicationTest, NotReadyWithinItsLimitFailsTheStart) {
   app.start_limit_ms = 100;
   harness->welcome({app});
   harness->send(to::Start{1, 7, 0, {}});
-  EXPECT_EQ(harness->hear<from::StartFailed>().why, "it was not ready within 100 ms");
+  EXPECT_EQ(harness->hear<from::StartFailed>().why,
+            "it was not ready within 100 ms; it has not said READY=1");
 }
 
 TEST_P(ApplicationTest, ServesOnceItHasNotified) {
@@ -200,7 +201,8 @@ TEST_P(ApplicationTest, ACheckThatHangsHoldsUpNothing) {
       harness->until([this] { return std::filesystem::exists(harness->files.path() + "/checking"); }));
   harness->send(to::Query{});
   EXPECT_EQ(harness->hear<from::State>().apps.at(0).phase, protocol::Phase::starting);
-  EXPECT_EQ(harness->hear<from::StartFailed>().why, "it was not ready within 3 s");
+  EXPECT_EQ(harness->hear<from::StartFailed>().why,
+            "it was not ready within 3 s; no check of its health has ended");
 }
 
 TEST_P(ApplicationTest, IgnoringSigtermOnlyDelaysItsEnd) {

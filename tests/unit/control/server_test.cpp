@@ -18,7 +18,7 @@ class ServerTest : public ::testing::Test {
     std::string name = (std::filesystem::temp_directory_path() / "control-XXXXXX").string();
     dir_ = ::mkdtemp(name.data());
     setup_.guests.push_back({.name = "alpha"});
-    log_ = std::make_unique<EventLog>(setup_, dir_ / "events.jsonl");
+    log_ = std::make_unique<EventLog>(setup_, dir_ / "events.jsonl", dir_ / "reports");
     auto server =
         Server::create(loop_, socket(), *log_, [](const Command& command) -> Result<boost::json::value> {
           if (std::holds_alternative<command::Status>(command)) return boost::json::value("fine");
