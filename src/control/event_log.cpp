@@ -1,11 +1,7 @@
 #include "control/event_log.hpp"
 
-#include <fcntl.h>
-
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
 
 #include <boost/json.hpp>
@@ -43,13 +39,20 @@ std::string wall_clock(Duration from_now) {
   return text;
 }
 
-EventLog::EventLog(const core::Setup& setup, const std::filesystem::path& file)
-    : setup_(setup), fd_(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) {
-  if (!fd_) std::fprintf(stderr, "cannot write the event log %s: %s\n", file.c_str(), std::strerror(errno));
-}
+EventLog::EventLog(const core::Setup& setup, const std::filesystem::path& file,
+                   const std::filesystem::path& log)
+    : setup_(setup), budget_(setup), writer_(file, log) {}
 
 void EventLog::notice(Time at, const core::Notice& notice) {
-  (void)at;
+  if (budget_.admits(at, notice)) tell(notice);
+  tell_held_back(at);
+}
+
+void EventLog::tell_held_back(Time at) {
+  for (const core::Notice& notice : budget_.held_back(at)) tell(notice);
+}
+
+void EventLog::tell(const core::Notice& notice) {
   json::object line{{"number", ++number_},
                     {"time", wall_clock()},
                     {"severity", severity_name(notice.severity)},
@@ -73,26 +76,10 @@ const core::TakeoverReport* EventLog::last_report(std::optional<core::AppId> app
 }
 
 void EventLog::add(std::string line) {
-  write(line);
-  std::fputs((line + "\n").c_str(), stdout);
-  std::fflush(stdout);
+  writer_.add(line);
   std::erase_if(followers_, [&](const Follower& follower) { return !follower(line); });
   lines_.push_back(std::move(line));
   if (lines_.size() > kKeptEvents) lines_.pop_front();
-}
-
-void EventLog::write(const std::string& line) {
-  if (!fd_) return;
-  const std::string text = (torn_ ? "\n" : "") + line + "\n";
-  const ssize_t put = ::write(fd_.get(), text.data(), text.size());
-  if (put > 0) torn_ = text[static_cast<std::size_t>(put) - 1] != '\n';
-  const bool refused = put != static_cast<ssize_t>(text.size());
-  if (refused && !refuses_) {
-    std::fprintf(stderr,
-                 "cannot write the event log: %s; it goes on in memory only, until that works again\n",
-                 put < 0 ? std::strerror(errno) : "no room for a whole line");
-  }
-  refuses_ = refused;
 }
 
 }  // namespace understudy::control
