@@ -1,14 +1,11 @@
 #include "control/event_log.hpp"
 
-#include <fcntl.h>
+#include "base/bounded_file.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
-#include <fstream>
 
 #include <boost/json.hpp>
 
@@ -19,8 +16,6 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::size_t kKeptEvents = 5000;
-// Of a former daemon's file; as many events as are kept fit into it many times over.
-constexpr std::uintmax_t kReadBackBytes = 8ULL << 20;
 
 const char* severity_name(core::Severity severity) {
   switch (severity) {
@@ -48,17 +43,25 @@ std::string wall_clock(Duration from_now) {
 }
 
 EventLog::EventLog(const core::Setup& setup, const std::filesystem::path& file,
-                   const std::filesystem::path& reports_file)
+                   const std::filesystem::path& reports_file, const std::filesystem::path& log)
     : setup_(setup),
       reports_file_(reports_file),
-      fd_(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)),
+      budget_(setup),
+      writer_(file, log),
       reports_(read_reports(reports_file, setup)) {
   read_back(file);
-  if (!fd_) std::fprintf(stderr, "cannot write the event log %s: %s\n", file.c_str(), std::strerror(errno));
 }
 
 void EventLog::notice(Time at, const core::Notice& notice) {
-  (void)at;
+  if (budget_.admits(at, notice)) tell(notice);
+  tell_held_back(at);
+}
+
+void EventLog::tell_held_back(Time at) {
+  for (const core::Notice& notice : budget_.held_back(at)) tell(notice);
+}
+
+void EventLog::tell(const core::Notice& notice) {
   json::object line{{"number", ++number_},
                     {"time", wall_clock()},
                     {"severity", severity_name(notice.severity)},
@@ -80,18 +83,10 @@ void EventLog::report(Time at, const core::TakeoverReport& report) {
   }
 }
 
-// The latest events of a former daemon. Numbers go on where they were, so that nobody who follows them takes a new
-// event for one that he has seen.
+// The latest events of a former daemon. Numbers go on where they were, so that nobody who follows them takes
+// a new event for one that he has seen.
 void EventLog::read_back(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary | std::ios::ate);
-  if (!in) return;
-  const auto size = static_cast<std::uintmax_t>(std::max<std::streamoff>(0, in.tellg()));
-  const std::uintmax_t from = size - std::min(size, kReadBackBytes);
-  in.seekg(static_cast<std::streamoff>(from));
-  std::string line;
-  if (from > 0) std::getline(in, line);  // the rest of one
-  while (std::getline(in, line)) {
-    torn_ = in.eof();
+  for (std::string& line : last_lines(file, kKeptEvents)) {
     boost::system::error_code error;
     const json::value value = json::parse(line, error);
     const json::value* number =
@@ -101,7 +96,6 @@ void EventLog::read_back(const std::filesystem::path& file) {
     if (error) continue;
     number_ = std::max(number_, counted);
     lines_.push_back(std::move(line));
-    if (lines_.size() > kKeptEvents) lines_.pop_front();
   }
 }
 
@@ -112,26 +106,10 @@ const core::TakeoverReport* EventLog::last_report(std::optional<core::AppId> app
 }
 
 void EventLog::add(std::string line) {
-  write(line);
-  std::fputs((line + "\n").c_str(), stdout);
-  std::fflush(stdout);
+  writer_.add(line);
   std::erase_if(followers_, [&](const Follower& follower) { return !follower(line); });
   lines_.push_back(std::move(line));
   if (lines_.size() > kKeptEvents) lines_.pop_front();
-}
-
-void EventLog::write(const std::string& line) {
-  if (!fd_) return;
-  const std::string text = (torn_ ? "\n" : "") + line + "\n";
-  const ssize_t put = ::write(fd_.get(), text.data(), text.size());
-  if (put > 0) torn_ = text[static_cast<std::size_t>(put) - 1] != '\n';
-  const bool refused = put != static_cast<ssize_t>(text.size());
-  if (refused && !refuses_) {
-    std::fprintf(stderr,
-                 "cannot write the event log: %s; it goes on in memory only, until that works again\n",
-                 put < 0 ? std::strerror(errno) : "no room for a whole line");
-  }
-  refuses_ = refused;
 }
 
 }  // namespace understudy::control

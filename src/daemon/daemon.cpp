@@ -2,6 +2,7 @@
 
 #include "base/inherited_state.hpp"
 #include "config/guest_users.hpp"
+#include "control/claim.hpp"
 #include "daemon/clean_up.hpp"
 #include "qemu/accelerator.hpp"
 
@@ -9,10 +10,15 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <utility>
 
 namespace understudy::daemon {
 
 namespace {
+
+constexpr Duration kLogLimit = std::chrono::seconds(2);
+constexpr Duration kUpkeepEach = std::chrono::seconds(5);
+constexpr Duration kBlockedEach = std::chrono::seconds(10);
 
 // The ids in a journal belong to the names and sizes that they were made with.
 std::string setup_text(const core::Setup& setup) {
@@ -20,6 +26,16 @@ std::string setup_text(const core::Setup& setup) {
   for (const auto& guest : setup.guests) text += "guest " + guest.name + "\n";
   for (const auto& app : setup.apps) text += "application " + app.name + "\n";
   return text;
+}
+
+// Without a journal, a start that fails removes everything of ours in the run directory again: so nothing
+// that lives may be there.
+Result<void> check_nothing_lives(const std::filesystem::path& run_dir) {
+  const auto living = qemu::find_processes(run_dir);
+  if (living.empty()) return {};
+  return failure("guest " + living.front().marker.guest + " of " + run_dir.string() + " still runs (pid " +
+                 std::to_string(living.front().pid) +
+                 "), but the journal is gone; end what is left with `understudy down`");
 }
 
 std::string joined(const config::Errors& errors) {
@@ -39,24 +55,34 @@ Daemon::Daemon(Options options, config::Config config)
 Daemon::~Daemon() = default;
 
 Result<std::unique_ptr<Daemon>> Daemon::create(const Options& options) {
+  if (const auto claimed = control::claim(options.run_dir); !claimed) return tl::unexpected(claimed.error());
+  auto lock = lock_run_dir(options.run_dir);
+  if (!lock) return tl::unexpected(lock.error());
+  // A directory with a journal may have guests that live, and is never cleared on an error.
+  std::error_code error;
+  const bool resumes = std::filesystem::exists(control::RunFiles{options.run_dir}.journal(), error);
+  if (!resumes) {
+    if (Result<void> nobody = check_nothing_lives(options.run_dir); !nobody)
+      return tl::unexpected(nobody.error());
+  }
+  auto made = make(options);
+  if (made) (*made)->lock_ = std::move(*lock);
+  if (made || resumes) return made;
+  const Result<void> removed = daemon::remove_all(options.run_dir);
+  return failure(made.error().message + (removed ? "" : "\n" + removed.error().message));
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::make(const Options& options) {
   const auto source = config::read_source(options.config, options.config_dir);
   auto config = source ? config::load(*source) : tl::unexpected(source.error());
   if (!config) return failure(joined(config.error()));
   std::unique_ptr<Daemon> daemon(new Daemon(options, std::move(*config)));
-  auto lock = lock_run_dir(options.run_dir);
-  if (!lock) return tl::unexpected(lock.error());
-  daemon->lock_ = std::move(*lock);
-  const Result<void> prepared = daemon->prepare();
-  if (!prepared) {
-    if (daemon->resumes_) return tl::unexpected(prepared.error());
-    const Result<void> removed = daemon::remove_all(options.run_dir);
-    return failure(prepared.error().message + (removed ? "" : "\n" + removed.error().message));
-  }
+  if (Result<void> prepared = daemon->prepare(); !prepared) return tl::unexpected(prepared.error());
   return daemon;
 }
 
 Result<void> Daemon::prepare() {
-  log_ = std::make_unique<control::EventLog>(setup_, files_.events(), files_.reports());
+  log_ = std::make_unique<control::EventLog>(setup_, files_.events(), files_.reports(), files_.daemon_log());
   hooks_ = std::make_unique<hooks::HookRunner>(
       loop_, config_.hooks, options_.run_dir,
       [this](const core::Notice& notice) { log_->notice(clock_->now(), notice); });
@@ -72,6 +98,8 @@ Result<void> Daemon::prepare() {
   engine_ = std::make_unique<engine::Engine>(
       *core_, engine::Ports{*clock_, *journal_, *gateway_, *hypervisor_, *links_, *pool_, *log_});
   engine_->after_step = [this] {
+    log_->tell_held_back(clock_->now());
+    tell_unreserved();
     remember_proofs();
     finish_if_down();
   };
@@ -84,15 +112,24 @@ Result<void> Daemon::prepare() {
 }
 
 Result<void> Daemon::open_journal() {
-  // Before it is opened: a directory with a journal may have guests that live, and is never cleared on an
-  // error.
-  std::error_code error;
-  resumes_ = std::filesystem::exists(files_.journal(), error);
   auto journal = journal::FileJournal::open(files_.journal(), setup_text(setup_));
   if (!journal) return tl::unexpected(journal.error());
   journal_ = std::move(*journal);
   core_ = std::make_unique<core::Core>(setup_);
   return core_->restore(journal_->rows());
+}
+
+// Whenever it begins.
+void Daemon::tell_unreserved() {
+  const bool was = std::exchange(unreserved_, !journal_->unreserved().empty());
+  if (was || !unreserved_) return;
+  log_->notice(clock_->now(),
+               {core::Severity::warning,
+                "journal-unreserved",
+                "the room that the journal needs next could not be reserved on the disk (" +
+                    journal_->unreserved() + "): if the disk fills up, nothing is moved any more",
+                {},
+                {}});
 }
 
 Result<void> Daemon::open_pool() {
@@ -127,10 +164,6 @@ Result<void> Daemon::open_hypervisor() {
   if (uids) {
     if (auto ok = qemu::check_no_strangers(options_.run_dir, uids->first, uids->last()); !ok) return ok;
     trial = qemu::HostUser{uids->trial(), uids->trial(), {}};
-    // Whoever made it: nothing in it is for the guests' users.
-    std::error_code error;
-    std::filesystem::permissions(options_.run_dir, std::filesystem::perms::owner_all, error);
-    if (error) return failure("cannot close " + options_.run_dir.string() + " to others: " + error.message());
   }
   const auto choice = qemu::choose_accelerator(*qemu, wish, settings.guests.front().image, options_.run_dir,
                                                qemu::kTrialLimit, qemu::kKvmDevice, trial);
@@ -234,12 +267,38 @@ void Daemon::watch_signals() {
               }});
 }
 
+void Daemon::cut_back_logs_now_and_then() {
+  upkeep_timer_.expires_after(kUpkeepEach);
+  upkeep_timer_.async_wait([this](auto error) {
+    if (error) return;
+    background_.run([run_dir = options_.run_dir] { cut_back_logs(run_dir); });
+    cut_back_logs_now_and_then();
+  });
+}
+
+void Daemon::tell_blocked(const LoopWatch::Blocked& blocked) {
+  const Time now = clock_->now();
+  if (blocked_told_ && now - *blocked_told_ < kBlockedEach) {
+    ++blocked_since_told_;
+    return;
+  }
+  blocked_told_ = now;
+  const std::uint64_t more = std::exchange(blocked_since_told_, 0);
+  std::string text = fmt::format(
+      "the loop that watches the guests was held up for {:.0f} ms by {}; a failure in that time was seen so "
+      "much later ({:.0f} ms is the most that it may take, {:.0f} ms for the journal)",
+      to_ms(blocked.lasted), blocked.what, to_ms(LoopWatch::kMostTurn), to_ms(LoopWatch::kMostJournal));
+  if (more != 0) text += fmt::format(", and {} times more since it was last said", more);
+  log_->notice(now, {core::Severity::warning, "loop-blocked", text, {}, {}});
+}
+
 void Daemon::finish_if_down() {
   if (going_down_ && core_->is_down()) loop_.stop();
 }
 
 int Daemon::run() {
   watch_signals();
+  cut_back_logs_now_and_then();
   log_->notice(clock_->now(), {core::Severity::info,
                                "daemon-started",
                                fmt::format("understudyd runs guests under {} ({}), {}; {}", accelerator_,
@@ -250,12 +309,20 @@ int Daemon::run() {
     log_->notice(clock_->now(),
                  {core::Severity::warning, "daemon-started", "understudyd: " + remark, {}, {}});
   }
+  tell_unreserved();
   if (!journal_->rows().empty()) engine_->deliver(core::event::Resume{});
   resume_proofs();
   resume_maintenance();  // before the loop tells of anything that has failed
   engine_->deliver(core::event::BringUp{});
-  loop_.run();
+  {
+    const LoopWatch watch([this](const LoopWatch::Blocked& blocked) {
+      boost::asio::post(loop_, [this, blocked] { tell_blocked(blocked); });
+    });
+    loop_.run();
+  }
   if (!going_down_ || !core_->is_down()) return 0;
+  background_.flush(kLogLimit);
+  log_->flush(kLogLimit);
   const Result<void> removed = daemon::remove_all(options_.run_dir);
   if (!removed) fmt::print(stderr, "{}\n", removed.error().message);
   return removed ? 0 : 1;

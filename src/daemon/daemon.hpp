@@ -7,6 +7,8 @@
 #include "control/run_dir.hpp"
 #include "control/server.hpp"
 #include "daemon/asio_clock.hpp"
+#include "daemon/background.hpp"
+#include "daemon/loop_watch.hpp"
 #include "engine/engine.hpp"
 #include "gateway/gateway_client.hpp"
 #include "gateway/signal_watch.hpp"
@@ -14,10 +16,13 @@
 #include "journal/file_journal.hpp"
 #include "link/agent_links.hpp"
 #include "pool/area_pool.hpp"
+#include "qemu/host_bytes.hpp"
 #include "qemu/qemu_hypervisor.hpp"
 
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +52,7 @@ class Daemon {
 
  private:
   Daemon(Options options, config::Config config);
+  [[nodiscard]] static Result<std::unique_ptr<Daemon>> make(const Options& options);
   [[nodiscard]] Result<void> prepare();
   [[nodiscard]] Result<void> open_journal();
   [[nodiscard]] Result<void> open_pool();
@@ -56,6 +62,9 @@ class Daemon {
   void watch_signals();
   void note(core::GuestRun run, const protocol::from_agent::Prepared& heard);
   void finish_if_down();
+  void tell_unreserved();
+  void cut_back_logs_now_and_then();
+  void tell_blocked(const LoopWatch::Blocked& blocked);
 
   // orders.cpp
   [[nodiscard]] Result<boost::json::value> handle(const control::Command& command);
@@ -65,7 +74,8 @@ class Daemon {
   [[nodiscard]] Result<boost::json::value> handle_start(const control::command::Start& command);
   [[nodiscard]] Result<boost::json::value> handle_maintenance(const control::command::Maintenance& command);
   // The file of who is in maintenance, as the core has it now.
-  [[nodiscard]] Result<void> remember_maintenance();
+  void remember_maintenance();
+  void in_background(std::function<Result<void>()> write);
   // What a former daemon was told; those whose time is up are left out.
   void resume_maintenance();
   [[nodiscard]] Result<boost::json::value> handle_rehearse(const control::command::Rehearse& command);
@@ -82,10 +92,14 @@ class Daemon {
   control::RunFiles files_;
   UniqueFd lock_;
   boost::asio::io_context loop_{1};
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // what comes from other threads asks it
+  qemu::HostBytes host_bytes_;                                  // of ourselves and the gateway
   std::unique_ptr<control::EventLog> log_;
   std::unique_ptr<hooks::HookRunner> hooks_;
   std::unique_ptr<journal::FileJournal> journal_;
-  bool resumes_ = false;
+  std::optional<Time> blocked_told_;
+  std::uint64_t blocked_since_told_ = 0;
+  bool unreserved_ = false;  // the journal's room could not be reserved, and that was told
   std::unique_ptr<pool::AreaPool> pool_;
   std::string accelerator_;
   std::string accelerator_reason_;
@@ -98,8 +112,10 @@ class Daemon {
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<control::Server> server_;
   std::unique_ptr<gateway::SignalWatch> signals_;
+  boost::asio::steady_timer upkeep_timer_{loop_};
   bool going_down_ = false;
   std::uint32_t proofs_remembered_ = 0;  // core::State::proof_changes when the file was written
+  Background background_;                // last: what it still does may use everything else
 };
 
 }  // namespace understudy::daemon

@@ -1,12 +1,13 @@
 // What the operator may ask of a running daemon. Names are resolved and senseless orders refused here, with
 // an answer for the operator; the core then sees an event like any other.
+#include "base/doing.hpp"
 #include "core/view.hpp"
 #include "daemon/daemon.hpp"
-#include "daemon/host_use.hpp"
 #include "daemon/maintenance_file.hpp"
 #include "daemon/proof_file.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -26,6 +27,7 @@ Result<core::AppId> Daemon::app_named(const std::string& name) const {
 }
 
 Result<json::value> Daemon::handle(const control::Command& command) {
+  const Doing doing("a command");
   struct Visit {
     Daemon& daemon;
     using Answer = Result<json::value>;
@@ -139,17 +141,14 @@ Result<json::value> Daemon::handle_maintenance(const control::command::Maintenan
   const bool ends = command.lasts == Duration{};
   if (ends && !was) return failure(command.target + " is not in maintenance");
   engine_->deliver(event);
-  const Result<void> remembered = remember_maintenance();
-  const std::string doubt =
-      remembered ? "" : " (" + remembered.error().message + ": the next daemon will not know)";
-  if (ends)
-    return json::value(command.target + " is no longer in maintenance: its faults are handled again" + doubt);
+  remember_maintenance();
+  if (ends) return json::value(command.target + " is no longer in maintenance: its faults are handled again");
   return json::value(command.target + " is in maintenance until " + control::wall_clock(command.lasts) +
                      ": its faults move nothing until then, or until `understudy maintenance " +
-                     command.target + " --end`" + doubt);
+                     command.target + " --end`");
 }
 
-Result<void> Daemon::remember_maintenance() {
+void Daemon::remember_maintenance() {
   std::vector<MaintenanceRow> rows;
   const Time now = clock_->now();
   const auto add = [&](const std::string& name, const std::optional<Time>& until) {
@@ -159,7 +158,23 @@ Result<void> Daemon::remember_maintenance() {
     add(core_->state().name(guest.id), guest.maintenance_until);
   for (const core::Application& app : core_->state().apps)
     add(core_->state().name(app.id), app.maintenance_until);
-  return write_maintenance(files_.maintenance(), rows);
+  in_background([file = files_.maintenance(), rows] { return write_maintenance(file, rows); });
+}
+
+// What a later daemon is to know, and no takeover waits for.
+void Daemon::in_background(std::function<Result<void>()> write) {
+  background_.run([this, alive = std::weak_ptr(alive_), write = std::move(write)] {
+    const Result<void> written = write();
+    const auto here = alive.lock();
+    if (written || !here) return;
+    boost::asio::post(loop_, [this, why = written.error().message] {
+      log_->notice(clock_->now(), {core::Severity::warning,
+                                   "state-unwritten",
+                                   why + ": the next daemon will not know what is in it now",
+                                   {},
+                                   {}});
+    });
+  });
 }
 
 void Daemon::resume_maintenance() {
@@ -190,8 +205,7 @@ void Daemon::remember_proofs() {
                     std::chrono::system_clock::now() - (clock_->now() - proof.at), proof.start, proof.took,
                     proof.bytes, definition_stamp(config_.applications.at(app.id.value)), proof.image});
   }
-  const Result<void> written = write_proofs(files_.proofs(), rows);
-  if (!written) fmt::print(stderr, "{}: the next daemon will not know it\n", written.error().message);
+  in_background([file = files_.proofs(), rows] { return write_proofs(file, rows); });
 }
 
 void Daemon::resume_proofs() {
@@ -270,12 +284,16 @@ Result<json::value> Daemon::handle_fault(const control::command::Fault& command)
 }
 
 control::HostView Daemon::host_view() {
+  const Doing doing("looking at memory of the host");
   control::HostView view;
   view.now = clock_->now();
   view.accelerator = accelerator_;
   view.accelerator_reason = accelerator_reason_;
-  view.vmm.push_back({"understudyd", own_bytes()});
-  if (gateway_) view.vmm.push_back({"gateway", process_bytes(gateway_->pid())});
+  const auto bytes_of = [this](pid_t pid) {
+    return host_bytes_.of(pid, true).value_or(qemu::HostMemory{}).bytes;
+  };
+  view.vmm.push_back({"understudyd", bytes_of(::getpid())});
+  if (gateway_) view.vmm.push_back({"gateway", bytes_of(gateway_->pid())});
   for (const core::Guest& guest : core_->state().guests) {
     const auto memory = hypervisor_->host_memory(guest.current()).value_or(qemu::HostMemory{});
     view.guests.push_back({memory.bytes});

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include <system_error>
 
@@ -28,6 +29,12 @@ constexpr int kBacklog = 4;
 Result<void> make_directory(const fs::path& path) {
   if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return {};
   return failure("cannot make the directory " + path.string() + ": " + std::strerror(errno));
+}
+
+// Whatever a guest's directory holds of ours: by name, and nothing else that may be there.
+void remove_files_in(const fs::path& directory) {
+  for (const std::string_view name : kGuestFileNames) ::unlink((directory / name).c_str());
+  ::rmdir(directory.c_str());
 }
 
 }  // namespace
@@ -91,8 +98,21 @@ std::string GuestFiles::last_log_line() const {
 
 void GuestFiles::remove(bool keep_logs) const {
   for (const fs::path& file : {qmp_socket, agent_socket, pid}) ::unlink(file.c_str());
-  std::error_code ignored;
-  if (!keep_logs) fs::remove_all(directory, ignored);
+  if (!keep_logs) remove_files_in(directory);
+}
+
+Result<void> remove_all_guest_files(const fs::path& run_dir) {
+  const fs::path guests = run_dir / "guests";
+  std::error_code error;
+  std::vector<fs::path> directories;
+  for (fs::directory_iterator each(guests, error), end; !error && each != end; each.increment(error)) {
+    std::error_code ignored;
+    if (each->is_directory(ignored) && !each->is_symlink(ignored)) directories.push_back(each->path());
+  }
+  for (const fs::path& directory : directories) remove_files_in(directory);
+  if (::rmdir(guests.c_str()) == 0 || errno == ENOENT) return {};
+  return failure("cannot remove " + guests.string() + ": " + std::strerror(errno) +
+                 "; what is in it beside Understudy's own files is left alone");
 }
 
 Result<UniqueFd> listen_on(const fs::path& socket) {

@@ -5,9 +5,11 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace understudy::qemu {
 
@@ -32,6 +34,13 @@ struct GuestFiles {
   // Removes the sockets and the pid file, then the directory unless the logs are to be kept.
   void remove(bool keep_logs) const;
 };
+
+// Every name that we give to a file in a guest's directory. What ends a guest's files removes these and the
+// directory when that is all; a new file has to be named here.
+inline constexpr std::array<std::string_view, 5> kGuestFileNames{"qmp.sock", "agent.sock", "qemu.log",
+                                                                 "qemu.log.old", "pid"};
+// Those of all guests of a run directory, for when none of them lives.
+[[nodiscard]] Result<void> remove_all_guest_files(const std::filesystem::path& run_dir);
 
 // A socket that already listens, made here and handed to QEMU, so that a connection can be made at once and
 // no moment exists in which the file is there but nobody listens.

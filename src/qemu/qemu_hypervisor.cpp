@@ -20,7 +20,8 @@ QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings,
       settings_(std::move(settings)),
       pool_(pool),
       sink_(std::make_shared<engine::EventSink>(std::move(sink))),
-      dumps_(settings_.dumps) {
+      dumps_(settings_.dumps),
+      scan_(loop, settings_.run_dir, settings_.limits.scan) {
   std::vector<std::string> names;
   for (const GuestPlan& plan : settings_.guests) names.push_back(plan.name);
   dumps_.clear_parts(names);
@@ -118,10 +119,17 @@ QemuRun& QemuHypervisor::make(core::GuestRun run) {
   return *runs_.emplace(run, std::move(made)).first->second;
 }
 
+// First a look at every process: an earlier daemon may have left a QEMU of this guest.
 void QemuHypervisor::launch(core::GuestRun run) {
-  if (find(run) != nullptr) return;  // asked already; its answer comes or came
+  if (find(run) != nullptr || looking_.count(run) != 0) return;  // asked already; its answer comes or came
   if (auto other = process_of_another_run(run)) return emit(LaunchFailed{run, *other});
-  make(run).launch();
+  looking_.insert(run);
+  scan_.look([this, weak = std::weak_ptr(sink_), run](const auto& found) {
+    const auto alive = weak.lock();
+    if (!alive || looking_.erase(run) == 0) return;  // fenced or discarded meanwhile
+    if (!found) return emit(LaunchFailed{run, found.error().message});
+    make(run).launch(*found);
+  });
 }
 
 void QemuHypervisor::adopt(core::GuestRun run) {
@@ -138,6 +146,7 @@ bool QemuHypervisor::has_process(core::GuestRun run) const {
 // A run that this daemon does not know is proved stopped by the absence of its process, or taken and stopped.
 void QemuHypervisor::fence(core::GuestRun run) {
   if (QemuRun* known = find(run)) return known->fence();
+  if (looking_.erase(run) != 0) return emit(GuestFenced{run, "it was not started"});
   if (!has_process(run)) {
     const auto processes = find_processes(settings_.run_dir);
     const auto& user = settings_.guests.at(run.guest.value).user;
@@ -183,6 +192,7 @@ void QemuHypervisor::unplug_vcpus(core::GuestRun run, core::AppId app) {
 }
 
 void QemuHypervisor::discard(core::GuestRun run) {
+  if (looking_.erase(run) != 0) return emit(GuestGone{run});
   QemuRun* known = find(run);
   if (known == nullptr) {
     // Of a former daemon, which had verified that it is stopped.

@@ -3,12 +3,14 @@
 #include "engine/ports.hpp"
 #include "pool/area_pool.hpp"
 #include "qemu/host_bytes.hpp"
+#include "qemu/process_scan.hpp"
 #include "qemu/qemu_run.hpp"
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -96,6 +98,8 @@ class QemuHypervisor final : public engine::Hypervisor {
   DumpStore dumps_;
   Listener listener_;
   HostBytes host_bytes_;
+  ProcessScan scan_;
+  std::set<core::GuestRun> looking_;  // to be launched when the host's processes have been looked at
   std::map<core::GuestRun, std::unique_ptr<QemuRun>> runs_;
 };
 

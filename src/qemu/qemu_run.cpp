@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include <boost/asio/post.hpp>
@@ -49,19 +50,20 @@ QemuRun::~QemuRun() {
 // 4. GuestLaunched
 // A failure of any step ends the process, waits until it is gone and then says LaunchFailed; a fence or a
 // discard that comes meanwhile takes over and gives its own answer.
-void QemuRun::launch() {
+void QemuRun::launch(const std::vector<FoundProcess>& processes) {
   launched_here_ = true;
-  if (!end_leftover()) after_leftover();
+  if (!end_leftover(processes)) after_leftover();
 }
 
 // By a look at every process, so that not even a QEMU whose pid was never written down runs beside this one.
-bool QemuRun::end_leftover() {
-  for (const FoundProcess& found : find_processes(marker_.run_dir)) {
+bool QemuRun::end_leftover(const std::vector<FoundProcess>& processes) {
+  for (const FoundProcess& found : processes) {
     if (found.marker.guest != marker_.guest) continue;
-    auto process = QemuProcess::adopt(context_.loop, found.pid, found.marker, [this](const std::string&) {
-      leftover_.reset();
-      if (phase_ == Phase::starting && !end_leftover()) after_leftover();
-    });
+    auto process =
+        QemuProcess::adopt(context_.loop, found.pid, found.marker, [this, processes](const std::string&) {
+          leftover_.reset();
+          if (phase_ == Phase::starting && !end_leftover(processes)) after_leftover();
+        });
     if (!process) continue;  // ended meanwhile
     leftover_ = std::move(*process);
     leftover_->kill([](const std::string&) {});
@@ -86,7 +88,8 @@ Result<void> QemuRun::start_process() {
   if (!process) return failure(process.error().message);
   process_ = std::move(*process);
   watch_process();
-  return files_.write_pid(process_->pid());
+  (void)files_.write_pid(process_->pid());  // a hint: a later daemon looks at every process, too
+  return {};
 }
 
 void QemuRun::watch_process() {
@@ -117,8 +120,8 @@ void QemuRun::ask_for_state() {
   // Pipelined; the last answer has all the others before it. An unanswered one is the start limit's business.
   const auto opening = std::make_shared<Opening>();
   // Whoever lives already is waited for as long as the core waits.
-  const Duration limit =
-      launched_here_ ? context_.limits.adopt + context_.limits.launch : Duration(std::chrono::hours(24 * 365));
+  const Duration limit = launched_here_ ? context_.limits.adopt + context_.limits.launch
+                                        : Duration(std::chrono::hours(24 * 365));
   monitor_->execute("query-status", {}, limit, [opening](const QmpReply& reply) {
     if (reply) opening->status = read_status(*reply);
   });
@@ -177,8 +180,8 @@ void QemuRun::opened(const Opening& opening) {
     adopted.vcpus = vcpus_->plugged();
     emit(std::move(adopted));
   }
-  // It may have stopped by itself before anybody listened. That an adopted one is merely paused is for the core
-  // to judge: its operator may have done that.
+  // It may have stopped by itself before anybody listened. That an adopted one is merely paused is for the
+  // core to judge: its operator may have done that.
   const bool paused = !launched_here_ && opening.status->name == "paused";
   if (early_event_ || (!opening.status->running && !paused)) check_unasked_stop();
 }
@@ -212,24 +215,25 @@ void QemuRun::adopt_stopped() {
 }
 
 bool QemuRun::find_process() {
-  std::vector<pid_t> candidates;
-  if (const auto pid = files_.read_pid()) candidates.push_back(*pid);
-  for (const FoundProcess& found : find_processes(marker_.run_dir)) {
-    if (found.marker == marker_) candidates.push_back(found.pid);
-  }
-  for (const pid_t pid : candidates) {
-    auto process = QemuProcess::adopt(context_.loop, pid, marker_,
-                                      [this](const std::string& how) { on_process_end(how); });
-    if (!process) continue;
-    process_ = std::move(*process);
-    // As it was started, which another configuration may have said.
-    const auto ids = ids_of(pid);
-    user_ = ids && ids->uid != ::geteuid() ? std::optional(HostUser{ids->uid, ids->gid, {}}) : std::nullopt;
-    may_suspend_ = offers_suspend(arguments_of(pid));
-    watch_process();
-    return true;
-  }
-  return false;
+  // Every process is looked at only when the written pid is not it: one of them may hold us up.
+  if (const auto pid = files_.read_pid(); pid && take_process(*pid)) return true;
+  const auto processes = find_processes(marker_.run_dir);
+  return std::any_of(processes.begin(), processes.end(), [this](const FoundProcess& found) {
+    return found.marker == marker_ && take_process(found.pid);
+  });
+}
+
+bool QemuRun::take_process(pid_t pid) {
+  auto process = QemuProcess::adopt(context_.loop, pid, marker_,
+                                    [this](const std::string& how) { on_process_end(how); });
+  if (!process) return false;
+  process_ = std::move(*process);
+  // As it was started, which another configuration may have said.
+  const auto ids = ids_of(pid);
+  user_ = ids && ids->uid != ::geteuid() ? std::optional(HostUser{ids->uid, ids->gid, {}}) : std::nullopt;
+  may_suspend_ = offers_suspend(arguments_of(pid));
+  watch_process();
+  return true;
 }
 
 // ---- what QEMU says by itself ----

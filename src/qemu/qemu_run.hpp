@@ -57,7 +57,8 @@ class QemuRun final {
   QemuRun(const QemuRun&) = delete;
   QemuRun& operator=(const QemuRun&) = delete;
 
-  void launch();
+  // `processes` are those of this run directory: what an earlier run of the guest left is ended first.
+  void launch(const std::vector<FoundProcess>& processes);
   // Finds the process of this very run and takes it over: GuestAdopted, or GuestExited if there is none or it
   // could not be managed and was ended.
   void adopt();
@@ -97,8 +98,9 @@ class QemuRun final {
   // launch and adopt
   Result<void> start_process();
   [[nodiscard]] bool find_process();
+  [[nodiscard]] bool take_process(pid_t pid);
   void watch_process();
-  bool end_leftover();
+  bool end_leftover(const std::vector<FoundProcess>& processes);
   void after_leftover();
   void open_monitor(Duration limit);
   void ask_for_state();

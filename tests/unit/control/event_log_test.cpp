@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
 #include <unistd.h>
 
 #include <filesystem>
@@ -31,7 +30,9 @@ class EventLogTest : public ::testing::Test {
   }
   ~EventLogTest() override { std::filesystem::remove_all(dir_); }
 
-  [[nodiscard]] EventLog start() const { return {setup_, dir_ / "events.jsonl", dir_ / "reports"}; }
+  [[nodiscard]] EventLog start() const {
+    return {setup_, dir_ / "events.jsonl", dir_ / "reports", dir_ / "log"};
+  }
   static void say(EventLog& log, const std::string& text) {
     log.notice(Time{}, {core::Severity::info, "drill", text, core::GuestId{1}, {}});
   }
@@ -88,7 +89,8 @@ TEST_F(EventLogTest, ATornLineCostsThatLineAlone) {
 }
 
 TEST_F(EventLogTest, WhatIsNoEventIsPassedOver) {
-  std::ofstream(dir_ / "events.jsonl") << "[1]\nnull\n{\"number\":\"x\"}\n\n{\"number\":41}\n{\"kind\":\"drill\"}\n";
+  std::ofstream(dir_ / "events.jsonl")
+      << "[1]\nnull\n{\"number\":\"x\"}\n\n{\"number\":41}\n{\"kind\":\"drill\"}\n";
   EventLog log = start();
   say(log, "next");
   EXPECT_THAT(log.lines().back(), HasSubstr("{\"number\":42,"));
@@ -142,7 +144,7 @@ TEST_F(EventLogTest, ReportsOfWhatIsNotConfiguredAnyMoreOrOfSomebodyElseAreNone)
 }
 
 TEST_F(EventLogTest, AReportThatCannotBeWrittenIsKeptInMemory) {
-  EventLog log(setup_, dir_ / "events.jsonl", dir_ / "there is no such directory" / "reports");
+  EventLog log(setup_, dir_ / "events.jsonl", dir_ / "there is no such directory" / "reports", dir_ / "log");
   log.report(Time{}, report(0));
   EXPECT_NE(log.last_report({}), nullptr);
 }

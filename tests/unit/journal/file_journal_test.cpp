@@ -1,5 +1,6 @@
 #include "journal/file_journal.hpp"
 
+#include "../small_disk.hpp"
 #include "journal/record_json.hpp"
 
 #include <fcntl.h>
@@ -205,6 +206,61 @@ TEST_F(FileJournalTest, AfterAFailedSyncTheFileIsNotTrustedAgain) {
   ASSERT_TRUE((*journal)->append(std::vector<Record>{app(3)}));
   EXPECT_TRUE(text().starts_with(written_anew)) << "it went on being written anew";
   ::close(keeps_the_inode);
+}
+
+class JournalOnASmallDisk : public FileJournalTest {
+ protected:
+  JournalOnASmallDisk() { file_ = disk_.path / "journal"; }
+  // A line of 4 KiB: thousands of ordinary ones take the same way, and longer.
+  static std::vector<Record> line(Epoch epoch) {
+    return {AppRecord{AppId{0}, AppDurable::moving, epoch, {}, std::string(4000, 'x'), {}, {}, {}}};
+  }
+  SmallDisk disk_{"16m"};
+};
+
+TEST_F(JournalOnASmallDisk, AFullDiskDoesNotStopTheAppends) {
+  if (!disk_.works) GTEST_SKIP() << "only root may mount a disk to fill";
+  const auto journal = open();
+  ASSERT_NE(journal, nullptr);
+  EXPECT_EQ(journal->unreserved(), "");
+  EXPECT_GT(disk_.fill(), 8U << 20) << "the disk was not filled by the journal";
+  Epoch epoch = 0;
+  // Beyond the growth at which it would be written anew: there is no room for another file.
+  while (std::filesystem::file_size(file_) < (3U << 20)) ASSERT_TRUE(journal->append(line(++epoch)));
+  EXPECT_GT(epoch, 700U);
+  // To the end of the reserve; then it says so, and is whole.
+  Result<void> done;
+  while ((done = journal->append(line(epoch + 1)))) ++epoch;
+  EXPECT_NE(done.error().message.find("No space left"), std::string::npos) << done.error().message;
+  EXPECT_GT(std::filesystem::file_size(file_), (4U << 20) - 8192);
+  EXPECT_FALSE(std::filesystem::exists(file_.string() + ".new"));
+  disk_.empty();
+  ASSERT_TRUE(journal->append(line(epoch + 2))) << "there is room again";
+  EXPECT_EQ(journal->unreserved(), "");
+  EXPECT_LT(std::filesystem::file_size(file_), 8192U) << "it was not written anew";
+  EXPECT_EQ(open()->rows(), line(epoch + 2));
+}
+
+TEST_F(JournalOnASmallDisk, OneWithoutRoomForItsReserveIsRefusedWhenNewAndKeptWhenItIsThere) {
+  if (!disk_.works) GTEST_SKIP() << "only root may mount a disk to fill";
+  disk_.fill();
+  EXPECT_NE(refusal().find("No space left"), std::string::npos) << "not even for its first line";
+  std::filesystem::resize_file(disk_.path / "filler",
+                               std::filesystem::file_size(disk_.path / "filler") - (1U << 20));
+  EXPECT_NE(refusal().find("there is no room for the journal"), std::string::npos);
+  disk_.empty();
+  std::filesystem::remove(file_);
+  { ASSERT_TRUE(open()->append(std::vector<Record>{app(1)})); }
+  std::filesystem::copy_file(file_, disk_.path / "copy");  // as a former version left it: without a reserve
+  std::filesystem::rename(disk_.path / "copy", file_);
+  disk_.fill();
+  const auto journal = open();
+  ASSERT_NE(journal, nullptr);
+  EXPECT_NE(journal->unreserved().find("No space left"), std::string::npos);
+  EXPECT_EQ(journal->rows(), std::vector<Record>{app(1)});
+  disk_.empty();
+  ASSERT_TRUE(journal->append(std::vector<Record>{app(2)}));
+  EXPECT_EQ(journal->unreserved(), "") << "reserved when there is room";
 }
 
 TEST(RecordJson, RefusesWhatIsNotARecord) {
