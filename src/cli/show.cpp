@@ -16,7 +16,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kWordsColumn = 25;  // of an event's line, behind the time and the severity
+constexpr std::size_t kWordsColumn = 26;  // of an event's line, behind the time and the severity
 
 std::string text(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
@@ -161,9 +161,10 @@ void print_status(const json::object& status) {
   for (const json::value& value : list(status, "guests")) {
     const json::object& guest = value.as_object();
     const std::uint64_t more = number(guest, "application_vcpus");
-    const bool maintenance = !text(guest, "maintenance_until").empty();
-    guests.row({text(guest, "name"), text(guest, "state") + (maintenance ? ", maintenance" : ""), std::to_string(number(guest, "run")),
-                format_size(number(guest, "base_bytes")), format_size(number(guest, "areas_bytes")),
+    const bool hands_off = !text(guest, "maintenance_until").empty();
+    guests.row({text(guest, "name"), text(guest, "state") + (hands_off ? ", maintenance" : ""),
+                std::to_string(number(guest, "run")), format_size(number(guest, "base_bytes")),
+                format_size(number(guest, "areas_bytes")),
                 fmt::format("{}{}", number(guest, "base_vcpus"), more > 0 ? fmt::format(" + {}", more) : ""),
                 format_size(number(guest, "host_bytes"))});
   }
@@ -181,6 +182,7 @@ void print_status(const json::object& status) {
   }
   fmt::print("\n  guests run under {} ({})\n", text(status, "accelerator"),
              text(status, "accelerator_reason"));
+  fmt::print("  {}\n", kStateIsLost);
   if (!text(status, "journal_trouble").empty())
     fmt::print("  NO MOVES: {}\n", text(status, "journal_trouble"));
 }
@@ -260,7 +262,8 @@ void print_report(const json::object& report) {
     const auto bar = longest > 0 ? static_cast<std::size_t>(std::lround(ms / longest * 40.0)) : 0;
     fmt::print("  {:<8} {:>9.1f} ms  {}\n", text(phase, "name"), ms, std::string(bar, '#'));
   }
-  if (waited_ms >= 0.05) fmt::print("  {:<8} {:>9.1f} ms  for a guest that could take it\n", "waited", waited_ms);
+  if (waited_ms >= 0.05)
+    fmt::print("  {:<8} {:>9.1f} ms  for a guest that could take it\n", "waited", waited_ms);
   print_attempts(report);
   fmt::print("  {:<8} {:>9.1f} ms\n\n", "total", real(report, "total_ms"));
   fmt::print("  moved {}, zeroed {}, copied {}\n", format_size(number(report, "bytes_moved")),
@@ -269,8 +272,8 @@ void print_report(const json::object& report) {
 
 void print_event(const json::object& event) {
   const std::string time = text(event, "time");
-  // The time of day is what a person compares; the file and --json have the date.
-  const std::string clock = time.size() > 23 ? time.substr(11, 12) : time;
+  // The time of day is what a person compares; the file and --json have the date. Its Z says that it is UTC.
+  const std::string clock = time.size() > 23 ? time.substr(11, 13) : time;
   const std::string severity = text(event, "severity");
   // Some of it may be what an application printed: no line of that can pass for an event.
   std::string words = text(event, "text");

@@ -31,6 +31,7 @@ Config finished(Draft draft, const std::filesystem::path& name) {
   config.pool = std::move(draft.pool);
   for (GuestDraft& each : draft.guests) {
     each.guest.image = image_of(each.image);
+    each.guest.at = each.at;
     config.guests.push_back(std::move(each.guest));
   }
   for (ApplicationDraft& each : draft.applications)

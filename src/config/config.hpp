@@ -86,6 +86,7 @@ struct Guest {
   Heartbeat heartbeat;
   Duration boot_limit = std::chrono::seconds(60);
   bool crash_dump = false;  // its base memory is written to a file after a fault
+  Where at;
 };
 
 // Where the base memory of failed guests is written, and how much of it is kept.
@@ -147,6 +148,7 @@ struct Application {
   int priority = 0;
   std::uint32_t vcpus = 0;         // beyond what its guest boots with; plugged while it serves there
   std::vector<std::string> start;  // argv, absolute program path inside the guest
+  Where start_at;
   std::vector<std::string>
       prepare;  // argv run on a standby when it becomes ready (reads files in); may be empty
   std::map<std::string, std::string> environment;
@@ -214,9 +216,12 @@ struct HostCheck {
   bool addresses = true;
   bool memory = true;
   std::filesystem::path run_dir = {};  // on which the guests' users depend
+  bool runs = false;                   // an understudyd runs there: what is in use may be in use by it
 };
-// Whether this host can carry it now: QEMU is installed, addresses are free, memory is there. Messages as
-// above.
-[[nodiscard]] Errors check_host(const Config& config, HostCheck what = {});
+// Whether this host can carry it now: QEMU is installed, addresses are free, memory is there, and the
+// programs are in the images. `check` and `up` ask this one function. Messages as above. What could not be
+// looked at goes to `not_seen`, a sentence each.
+[[nodiscard]] Errors check_host(const Config& config, HostCheck what = {},
+                                std::vector<std::string>* not_seen = nullptr);
 
 }  // namespace understudy::config

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -144,8 +145,12 @@ struct Serving {
   std::string unreachable;       // why no client can be led to it although it serves; empty: none is known
   std::optional<Time> restart_due{};  // while there is trouble: it serves again by then, or has failed
 };
-struct Failed {  // given up until the operator starts it again; no area is its own
+// Why an application that its operator stopped does not run. Journalled as any other reason.
+inline constexpr std::string_view kStoppedByOrder = "stopped by order";
+
+struct Failed {  // given up, or stopped, until the operator starts it again; no area is its own
   std::string why;
+  [[nodiscard]] bool by_order() const { return why == kStoppedByOrder; }
 };
 
 }  // namespace app_state

@@ -118,6 +118,30 @@ std::string why_no_switchover(const State& state, const Application& app, bool m
   return "";
 }
 
+void handle(Step& step, const event::StopApp& event) {
+  Application& app = step.state.app(event.app);
+  if (!why_not_stop(step.state, app).empty()) return;
+  if (const auto* serving = app.serving()) {
+    const GuestRun from = serving->on;
+    step.out.withdraw.push_back({app.id});
+    // It leaves its guest for nowhere: that is no takeover, and not announced as one.
+    Move& move = begin_move(step, app, std::string(app_state::kStoppedByOrder), std::nullopt, step.now,
+                            move_step::Choosing{});
+    move.from = from.guest;
+    move.give_up = app_state::kStoppedByOrder;
+    move.planned = true;
+    enter_stopping(step, app, from);
+    return;
+  }
+  app.moving()->move.give_up = app_state::kStoppedByOrder;
+  app.moving()->move.planned = true;
+  if (const auto* starting = app.in_step<move_step::Starting>()) {
+    enter_stopping(step, app, starting->to);
+  } else if (app.in_step<move_step::Choosing>() != nullptr) {
+    enter_choosing(step, app);
+  }
+}
+
 void handle(Step& step, const event::Switchover& event) {
   Application& app = step.state.app(event.app);
   if (!why_no_switchover(step.state, app, event.may_fence).empty()) return;  // whoever asked was told
@@ -201,8 +225,8 @@ void restart_overdue(Step& step, Application& app) {
   const GuestRun from = serving.on;
   const std::string cause = step.state.name(app.id) + " did not come back on " + step.state.name(from.guest) +
                             " within " +
-                            format_duration(step.state.setup.app(app.id).start_limit + kRestartGrace) +
-                            " (" + serving.trouble + ")";
+                            format_duration(step.state.setup.app(app.id).start_limit + kRestartGrace) + " (" +
+                            serving.trouble + ")";
   step.note(Severity::error, "app-faulted", cause, from.guest, app.id);
   leave(step, app, cause, cause);
   enter_stopping(step, app, from);
@@ -215,8 +239,7 @@ void handle(Step& step, const event::StopFailed& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || app.place() != event.run || app.epoch != event.epoch) return;
   const std::string& name = step.state.name(app.id);
-  const std::string cause =
-      name + " does not end on " + step.state.name(guest->id) + " (" + event.why + ")";
+  const std::string cause = name + " does not end on " + step.state.name(guest->id) + " (" + event.why + ")";
   const auto* serving = app.serving();
   if (serving != nullptr || app.in_step<move_step::Stopping>() == nullptr) {
     step.note(Severity::error, "app-faulted", cause, guest->id, app.id);

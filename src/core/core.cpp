@@ -69,6 +69,7 @@ Core::Core(Setup setup) : state_(std::move(setup)) {}
 Outputs Core::step(Time now, const Event& event) {
   Outputs out;
   state_.forget_forecasts();
+  const Duration late = due_ && now > *due_ ? now - *due_ : Duration{};
   const Duration lost = lost_time(now);
   if (lost > Duration{}) postpone_silence(state_, lost);
   // While the journal refuses, what was asked last may not have been asked of anybody: nobody is late.
@@ -77,8 +78,9 @@ Outputs Core::step(Time now, const Event& event) {
   Step step{state_, now, out};
   if (lost > kWorthSaying) {
     step.note(Severity::warning, "daemon-late",
-              "the daemon was not let run for " + format_duration(lost) +
-                  " (stopped, or its host was, or too much to do): nobody is held late because of it",
+              "the daemon was not scheduled for " + readable_duration(late) +
+                  " (it or its host was stopped, or starved of CPU): what was missed meanwhile counts "
+                  "against nobody",
               std::nullopt);
   }
   std::visit([&](const auto& e) { handle(step, e); }, event);

@@ -32,6 +32,9 @@ struct Resume {};     // the daemon was started again over a journal: find out w
 struct StartApp {     // start an application that was given up or stopped
   AppId app;
 };
+struct StopApp {  // end it cleanly and leave it ended; it gives back what it has
+  AppId app;
+};
 struct Switchover {  // planned: stop cleanly and start on the other guest
   AppId app;
   std::optional<GuestId> to;  // none: the best standby
@@ -125,8 +128,8 @@ struct PlugFailed {  // nothing of the area is in the guest
   GuestRun run;
   AreaId area;
   std::string why;
-  // Whether its kernel may have seen the device. Else the host could not do its part (no descriptor, no right,
-  // no slot, refused by the hypervisor), and the guest is as well as before.
+  // Whether its kernel may have seen the device. Else the host could not do its part (no descriptor, no
+  // right, no slot, refused by the hypervisor), and the guest is as well as before.
   bool tried_in_guest = false;
 };
 struct AreaUnplugged {  // DEVICE_DELETED was seen and the backing is unmapped
@@ -293,8 +296,8 @@ namespace understudy::core {
 using event::MemoryReport;
 
 using Event =
-    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover,
-                 event::Maintenance, event::Rehearse, event::Proven, event::DrillStarted,
+    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::StopApp,
+                 event::Switchover, event::Maintenance, event::Rehearse, event::Proven, event::DrillStarted,
                  event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
                  event::GuestFenced, event::GuestAdopted, event::DumpDone, event::GuestGone,
                  event::StopDelayed, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,

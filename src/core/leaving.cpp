@@ -66,8 +66,9 @@ std::string others_there(const State& state, const Application& app, GuestRun ru
   return names;
 }
 
-// A planned move, or a rehearsal, never costs others their guest, unless it was asked to: it is given up, and the application
-// started again where it was, with what its guest has kept and what had left already. False: that is not so.
+// A planned move, or a rehearsal, never costs others their guest, unless it was asked to: it is given up, and
+// the application started again where it was, with what its guest has kept and what had left already. False:
+// that is not so.
 bool given_up_for_others(Step& step, Application& app, const std::string& why) {
   auto& releasing = *app.in_step<Releasing>();
   Move& move = app.moving()->move;
@@ -84,12 +85,15 @@ bool given_up_for_others(Step& step, Application& app, const std::string& why) {
     return true;
   }
   const std::string& guest = step.state.name(from.guest);
-  const std::string order = move.yields ? "" : "; `understudy takeover " + step.state.name(app.id) +
-                                                   " --fence` moves it all the same, and ends " + guest;
-  step.note(Severity::warning, "switchover-given-up",
-            step.state.name(app.id) + " stays on " + guest + ", where it is started again: " + why + ", and " +
-                guest + " is not ended for a planned move, because others are there (" + others + ")" + order,
-            from.guest, app.id);
+  const std::string order = move.yields ? ""
+                                        : "; `understudy takeover " + step.state.name(app.id) +
+                                              " --fence` moves it all the same, and ends " + guest;
+  if (move.give_up.empty())  // who is to be stopped is stopped all the same, and leaves something behind
+    step.note(Severity::warning, "switchover-given-up",
+              step.state.name(app.id) + " stays on " + guest + ", where it is started again: " + why +
+                  ", and " + guest + " is not ended for a planned move, because others are there (" + others +
+                  ")" + order,
+              from.guest, app.id);
   if (move.yields) app.yields_from = step.now + kYieldsAgain;
   move.yields = false;
   move.given_up = why;
@@ -158,10 +162,9 @@ void enter_stopping(Step& step, Application& app, GuestRun from) {
 
 void enter_releasing(Step& step, Application& app, GuestRun from, bool engaging) {
   const AppSetup& setup = step.state.setup.app(app.id);
-  app.moving()->move.step =
-      Releasing{.from = from,
-                .deadline = step.now + kWayInLimit + setup.release_limit + kAnswerGrace,
-                .engaging = engaging};
+  app.moving()->move.step = Releasing{.from = from,
+                                      .deadline = step.now + kWayInLimit + setup.release_limit + kAnswerGrace,
+                                      .engaging = engaging};
   go_on_releasing(step, app);
 }
 

@@ -317,8 +317,15 @@ void enter_choosing(Step& step, Application& app) {
   close_attempt(step, move);
   if (!move.give_up.empty()) {
     for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
-    step.note(Severity::error, "app-failed", step.state.name(app.id) + " is given up: " + move.give_up,
-              move.from, app.id);
+    if (move.give_up == app_state::kStoppedByOrder) {
+      step.note(Severity::info, "app-stopped",
+                step.state.name(app.id) + " is stopped; `understudy start " + step.state.name(app.id) +
+                    "` starts it again",
+                move.from, app.id);
+    } else {
+      step.note(Severity::error, "app-failed", step.state.name(app.id) + " is given up: " + move.give_up,
+                move.from, app.id);
+    }
     app.wanted = false;
     app.state = app_state::Failed{move.give_up};
     return;

@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 69> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 70> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -20,6 +20,7 @@ inline constexpr std::array<std::string_view, 69> kNoticeKinds{"agent-misbehaved
                                                                "app-resumed",
                                                                "app-serving",
                                                                "app-start-failed",
+                                                               "app-stopped",
                                                                "app-unreachable",
                                                                "area-lost",
                                                                "area-scrubbed",

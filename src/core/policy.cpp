@@ -76,6 +76,28 @@ std::string hands_off(const State& state, const Guest& guest) {
   return under(guest.maintenance_until, state.now) ? in_maintenance(state.name(guest.id)) : "";
 }
 
+std::string why_not_stop(const State& state, const Application& app) {
+  struct Why {
+    const Application& app;
+    std::string operator()(const app_state::Idle&) const { return "it does not run"; }
+    std::string operator()(const app_state::Failed& failed) const {
+      return failed.by_order() ? "it is stopped already" : "it was given up, and does not run: " + failed.why;
+    }
+    std::string operator()(const app_state::Serving& serving) const {
+      return serving.growing ? "it is just getting more memory; ask again" : "";
+    }
+    std::string operator()(const app_state::Moving&) const {
+      const bool half_way =
+          app.in_step<move_step::Sizing>() != nullptr || app.in_step<move_step::Plugging>() != nullptr ||
+          app.in_step<move_step::Engaging>() != nullptr || app.in_step<move_step::Resuming>() != nullptr;
+      return half_way ? "its memory is just on its way; ask again" : "";
+    }
+  };
+  if (state.is_twin(app.id)) return "it is a rehearsal";
+  if (!state.journal_trouble.empty()) return state.journal_trouble;
+  return std::visit(Why{app}, app.state);
+}
+
 void count_takeover(Step& step, Application& app) {
   const AppSetup& setup = step.state.setup.app(app.id);
   if (setup.flap_takeovers == 0 || !app.wanted) return;

@@ -146,6 +146,7 @@ void release_finished(Step&, Application&);
 void handle(Step&, const event::BringUp&);
 void handle(Step&, const event::BringDown&);
 void handle(Step&, const event::StartApp&);
+void handle(Step&, const event::StopApp&);
 void handle(Step&, const event::Switchover&);
 void handle(Step&, const event::Maintenance&);
 void handle(Step&, const event::AppRestarting&);
@@ -194,6 +195,8 @@ void advance_vcpus(Step&, Guest&);  // plugs where an application serves, unplug
 [[nodiscard]] std::string hands_off(const State&, const Application&);
 // The same of a guest that something would be placed on: why not; empty: it is not in maintenance.
 [[nodiscard]] std::string hands_off(const State&, const Guest&);
+// Why the application cannot be stopped by order now; empty: it can.
+[[nodiscard]] std::string why_not_stop(const State&, const Application&);
 // Counts the unplanned move that has just begun. When there were too many lately, the application is given up
 // once it has left: something is wrong that moving does not mend.
 void count_takeover(Step&, Application&);

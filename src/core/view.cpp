@@ -90,7 +90,9 @@ std::string app_state_word(const Application& app) {
       if (serving.unrouted) return serving.unrouted->from ? "moving" : "starting";
       return "serving";
     }
-    std::string operator()(const app_state::Failed&) const { return "failed"; }
+    std::string operator()(const app_state::Failed& failed) const {
+      return failed.by_order() ? "stopped" : "failed";
+    }
   };
   return std::visit(Word{app}, app.state);
 }
@@ -108,7 +110,9 @@ std::string app_trouble(const Application& app) {
       if (!serving.trouble.empty() || serving.unreachable.empty()) return serving.trouble;
       return "no client can be led to it: " + serving.unreachable;
     }
-    std::string operator()(const app_state::Failed& failed) const { return "it was given up: " + failed.why; }
+    std::string operator()(const app_state::Failed& failed) const {
+      return failed.by_order() ? "it was stopped by order" : "it was given up: " + failed.why;
+    }
   };
   return std::visit(Trouble{app}, app.state);
 }

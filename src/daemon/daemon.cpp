@@ -186,6 +186,13 @@ Result<void> Daemon::open_hypervisor() {
       loop_, config_, sink(),
       {.prepared = [this](core::GuestRun run,
                           const protocol::from_agent::Prepared& heard) { note(run, heard); },
+       .tail =
+           [this](core::GuestRun run, const protocol::from_agent::Tail& heard) {
+             const auto asked = outputs_.find(core::AppId{heard.app});
+             if (asked == outputs_.end()) return;
+             const auto guest = asked->second.guests.find(run.guest);
+             if (guest != asked->second.guests.end()) guest->second = heard.text;
+           },
        .log =
            [this](core::GuestRun run, const std::string& text) {
              log_->notice(clock_->now(), {core::Severity::info,

@@ -21,6 +21,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -66,12 +67,20 @@ class Daemon {
   void cut_back_logs_now_and_then();
   void tell_blocked(const LoopWatch::Blocked& blocked);
 
+  // What an application printed, as its guests answer; the latest question only.
+  struct Output {
+    std::uint64_t number = 0;
+    std::map<core::GuestId, std::optional<std::string>> guests;  // nothing: it has not answered yet
+  };
+
   // orders.cpp
   [[nodiscard]] Result<boost::json::value> handle(const control::Command& command);
   [[nodiscard]] Result<boost::json::value> handle_takeover(const control::command::Takeover& command);
   [[nodiscard]] Result<boost::json::value> handle_fault(const control::command::Fault& command);
   [[nodiscard]] std::string expected_of_failure(core::GuestId guest, core::FaultKind kind) const;
   [[nodiscard]] Result<boost::json::value> handle_start(const control::command::Start& command);
+  [[nodiscard]] Result<boost::json::value> handle_stop(const control::command::Stop& command);
+  [[nodiscard]] Result<boost::json::value> handle_logs(const control::command::Logs& command);
   [[nodiscard]] Result<boost::json::value> handle_maintenance(const control::command::Maintenance& command);
   // The file of who is in maintenance, as the core has it now.
   void remember_maintenance();
@@ -114,6 +123,8 @@ class Daemon {
   std::unique_ptr<gateway::SignalWatch> signals_;
   boost::asio::steady_timer upkeep_timer_{loop_};
   bool going_down_ = false;
+  std::map<core::AppId, Output> outputs_;
+  std::uint64_t outputs_asked_ = 0;
   std::uint32_t proofs_remembered_ = 0;  // core::State::proof_changes when the file was written
   Background background_;                // last: what it still does may use everything else
 };

@@ -44,6 +44,8 @@ Result<json::value> Daemon::handle(const control::Command& command) {
     Answer operator()(const control::command::Takeover& c) const { return daemon.handle_takeover(c); }
     Answer operator()(const control::command::Fault& c) const { return daemon.handle_fault(c); }
     Answer operator()(const control::command::Start& c) const { return daemon.handle_start(c); }
+    Answer operator()(const control::command::Stop& c) const { return daemon.handle_stop(c); }
+    Answer operator()(const control::command::Logs& c) const { return daemon.handle_logs(c); }
     Answer operator()(const control::command::Maintenance& c) const { return daemon.handle_maintenance(c); }
     Answer operator()(const control::command::Rehearse& c) const { return daemon.handle_rehearse(c); }
     Answer operator()(const control::command::Down&) const {
@@ -115,6 +117,44 @@ Result<json::value> Daemon::handle_start(const control::command::Start& command)
   }
   engine_->deliver(core::event::StartApp{*named});
   return json::value(command.app + " is being started");
+}
+
+Result<json::value> Daemon::handle_stop(const control::command::Stop& command) {
+  const auto named = app_named(command.app);
+  if (!named) return tl::unexpected(named.error());
+  const std::string why = core::why_not_stop(core_->state(), core_->state().app(*named));
+  if (!why.empty()) return failure("not now: " + why);
+  engine_->deliver(core::event::StopApp{*named});
+  return json::value(command.app + " is being stopped; `understudy start " + command.app +
+                     "` starts it again");
+}
+
+Result<json::value> Daemon::handle_logs(const control::command::Logs& command) {
+  const auto named = app_named(command.app);
+  if (!named) return tl::unexpected(named.error());
+  Output& output = outputs_[*named];
+  if (command.number == 0) {
+    output = {.number = ++outputs_asked_, .guests = {}};
+    for (const core::GuestId guest : setup_.app(*named).guests) {
+      if (links_->ask_tail(core_->state().guest(guest).current(), *named))
+        output.guests[guest] = std::nullopt;
+    }
+    if (output.guests.empty())
+      return failure("no guest of " + command.app + " can be asked now; see `understudy status`");
+  } else if (command.number != output.number) {
+    return failure("somebody has asked for the output of " + command.app + " since; ask again");
+  }
+  json::array guests;
+  bool complete = true;
+  for (const auto& [guest, text] : output.guests) {
+    complete &= text.has_value();
+    guests.push_back(json::object{{"guest", core_->state().name(guest)},
+                                  {"text", text ? json::value(*text) : json::value(nullptr)}});
+  }
+  return json::value(json::object{{"application", command.app},
+                                  {"number", output.number},
+                                  {"complete", complete},
+                                  {"guests", std::move(guests)}});
 }
 
 Result<json::value> Daemon::handle_maintenance(const control::command::Maintenance& command) {

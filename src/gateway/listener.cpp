@@ -1,6 +1,7 @@
 #include "gateway/listener.hpp"
 
 #include "base/unique_fd.hpp"
+#include "config/listen_address.hpp"
 #include "gateway/limits.hpp"
 #include "gateway/log.hpp"
 
@@ -15,7 +16,6 @@
 #include <sstream>
 #include <utility>
 
-#include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 
 namespace understudy::gateway {
@@ -59,11 +59,9 @@ Listener::Listener(asio::io_context& loop, std::string app, ConnectionBudget& bu
 
 Result<void> Listener::bind(const Endpoint& endpoint) {
   error_code error;
-  acceptor_.open(endpoint.protocol(), error);
-  if (!error && endpoint.protocol() == asio::ip::tcp::v6())
-    acceptor_.set_option(asio::ip::v6_only(true), error);
-  if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
-  if (!error) acceptor_.bind(endpoint, error);
+  auto socket = config::bound_socket({endpoint.address().to_string(), endpoint.port()});
+  if (!socket) error.assign(socket.error(), boost::system::system_category());
+  if (!error) acceptor_.assign(endpoint.protocol(), socket->release(), error);
   if (error) return tl::unexpected(cannot_listen(endpoint, error));
   endpoint_ = acceptor_.local_endpoint(error);
   // Bound with the leave to reuse what an earlier gateway left in TIME_WAIT; kept without it, so that nobody
