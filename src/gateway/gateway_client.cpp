@@ -1,5 +1,6 @@
 #include "gateway/gateway_client.hpp"
 
+#include "config/listen_address.hpp"
 #include "gateway/limits.hpp"
 #include "gateway/log.hpp"
 #include "gateway/spawn.hpp"
@@ -33,6 +34,11 @@ request::Listen listen_request(const config::Application& application) {
   const auto wait_limit = std::chrono::ceil<milliseconds>(address.wait_limit);
   return {application.name, address.listen_host, address.listen_port, address.while_down,
           static_cast<std::uint32_t>(wait_limit.count())};
+}
+
+bool is_at(const ServiceStatus& service, const request::Listen& listen) {
+  const auto address = config::parse_listen_address(service.address);
+  return address && address->host == listen.host && address->port == listen.port;
 }
 
 }  // namespace
@@ -104,12 +110,52 @@ Result<void> GatewayClient::introduce() {
     if (auto done = link_->exchange(request::Forget{service.app}, kAnswerLimit); !done)
       return tl::unexpected(done.error());
   }
+  auto listened = listen(found->services);
+  if (!listened) listen_as_before(found->services);
+  return listened;
+}
+
+// Those whose address changes give up the former one first, all of them: it may be what another wants, or be
+// included in its own new one.
+Result<void> GatewayClient::listen(const std::vector<ServiceStatus>& present) {
+  for (const ServiceStatus& service : present) {
+    const Application* application = find(service.app);
+    if (application == nullptr || is_at(service, application->listen)) continue;
+    auto released = link_->exchange(request::Release{service.app}, kAnswerLimit);
+    // A gateway of an older release knows no release; its connections go with the address.
+    if (!released) released = link_->exchange(request::Forget{service.app}, kAnswerLimit);
+    if (!released) return tl::unexpected(released.error());
+  }
   for (const Application& application : applications_) {
     const auto done = link_->exchange(application.listen, kAnswerLimit);
     if (!done)
       return failure(fmt::format("application \"{}\": {}", application.listen.app, done.error().message));
   }
   return {};
+}
+
+// The daemon is about to refuse its configuration: clients keep the addresses that they know.
+void GatewayClient::listen_as_before(const std::vector<ServiceStatus>& present) {
+  const auto ask = [this](const Request& request) { (void)link_->exchange(request, kAnswerLimit); };
+  for (const Application& application : applications_) {
+    const bool is_new = std::none_of(present.begin(), present.end(), [&](const ServiceStatus& service) {
+      return service.app == application.listen.app;
+    });
+    if (!is_new) {
+      ask(request::Release{application.listen.app});
+    } else if (!present.empty()) {  // a gateway that was just started has no state to go back to
+      ask(request::Forget{application.listen.app});
+    }
+  }
+  for (const ServiceStatus& service : present) {
+    const Application* application = find(service.app);
+    const auto address = config::parse_listen_address(service.address);
+    if (application == nullptr || !address) continue;
+    request::Listen before = application->listen;
+    before.host = address->host;
+    before.port = address->port;
+    ask(before);
+  }
 }
 
 void GatewayClient::watch() {
@@ -286,6 +332,12 @@ void GatewayClient::quit() {
 void GatewayClient::problem(const std::string& text) const {
   if (options_.problem) return options_.problem(text);
   say(text);
+}
+
+GatewayClient::Application* GatewayClient::find(const std::string& name) {
+  const auto found = std::find_if(applications_.begin(), applications_.end(),
+                                  [&](const Application& each) { return each.listen.app == name; });
+  return found == applications_.end() ? nullptr : &*found;
 }
 
 GatewayClient::Application* GatewayClient::find(core::AppId app) {

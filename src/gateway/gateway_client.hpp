@@ -35,8 +35,9 @@ class GatewayClient final : public engine::AddressGate {
   };
 
   // Blocks until the gateway answers and listens for every application of `config` that has an address, or
-  // says what stands in the way. Routes that a gateway of before has are left as they are; applications that
-  // are not in `config` any more it forgets. `sink` is called from the loop, never from inside a call.
+  // says what stands in the way; then every address is as it was. Routes that a gateway of before has are
+  // left as they are; applications that are not in `config` any more it forgets. `sink` is called from the
+  // loop, never from inside a call.
   [[nodiscard]] static Result<std::unique_ptr<GatewayClient>> start(boost::asio::io_context& loop,
                                                                     const config::Config& config,
                                                                     const std::filesystem::path& run_dir,
@@ -76,6 +77,8 @@ class GatewayClient final : public engine::AddressGate {
 
   [[nodiscard]] Result<void> connect_or_spawn();
   [[nodiscard]] Result<void> introduce();
+  [[nodiscard]] Result<void> listen(const std::vector<ServiceStatus>& present);
+  void listen_as_before(const std::vector<ServiceStatus>& present);
   void revive();
   void revive_later();
   void watch();
@@ -86,6 +89,7 @@ class GatewayClient final : public engine::AddressGate {
   void retry_routes_later();
   void problem(const std::string& text) const;
   Application* find(core::AppId app);
+  Application* find(const std::string& name);
 
   boost::asio::io_context& loop_;
   std::filesystem::path socket_;
