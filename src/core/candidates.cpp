@@ -92,6 +92,11 @@ std::string why_not_after(const State& state, const Application& app, const Gues
     return state.name(app.id) + " could not be started on " + name + " lately; it is tried there again soon";
   }
   const AppSetup& setup = state.setup.app(app.id);
+  if (setup.has_address && !state.reachable(app.id, guest.id)) {
+    return name + " was started when " + setup.name +
+           " had no address there, so no client would reach it; it can take it over when it has been started "
+           "anew";
+  }
   const Bytes area_bytes = state.setup.pool.area_bytes;
   const Bytes usable = usable_bytes(area_bytes);
   // What it has where it runs now would come with it.
@@ -106,7 +111,7 @@ std::string why_not_after(const State& state, const Application& app, const Gues
     return "only " + format_size(available * area_bytes) + " of the pool could be given to " + setup.name +
            ", which needs " + format_size(setup.minimum_bytes);
   }
-  const std::uint32_t slots = state.setup.guest(guest.id).slots;
+  const std::uint32_t slots = state.definition(guest.id).slots;
   const std::uint32_t used =
       state.table.count_in(guest.current()) - rehearsed.areas_here -
       (gain != nullptr && gain->from == guest.current() ? static_cast<std::uint32_t>(gained) : 0);

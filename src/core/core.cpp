@@ -34,6 +34,17 @@ State::State(Setup s) : setup(std::move(s)), table(setup.pool.area_count) {
   }
 }
 
+const Definition& State::definition(GuestId id) const {
+  const auto& run = guest(id).started_with;
+  return run ? *run : setup.guest(id);
+}
+
+bool State::reachable(AppId app, GuestId in) const {
+  const auto& unreachable = guest(in).unreachable;
+  return setup.app(app).has_address &&
+         std::find(unreachable.begin(), unreachable.end(), app) == unreachable.end();
+}
+
 Guest* State::living(GuestRun run) {
   if (run.guest.value >= guests.size()) return nullptr;
   Guest& guest = guests[run.guest.value];

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/units.hpp"
+#include "core/definition.hpp"
 #include "core/ids.hpp"
 
 #include <optional>
@@ -98,6 +99,14 @@ struct GuestAdopted {  // answer to Adopt: the process of this run lives (GuestE
   bool executing = false;  // its vCPUs run; false: panicked, paused or shut down
   std::vector<PluggedArea> areas;
   std::vector<PluggedVcpus> vcpus{};  // of applications, beyond the guest's base
+  // What this run was started with; none: nothing is known of it, and it is taken for what the setup says. An
+  // empty trust domain is not known either.
+  std::optional<Definition> definition{};
+  std::vector<Difference> outdated{};  // in what else it is of an older definition, and in that
+  // Applications with an address to which no port of this run leads: they can serve where they are, but no
+  // client reaches them here.
+  std::vector<AppId> unreachable{};
+  std::string image{};  // as in GuestLaunched
 };
 struct GuestGone {  // answer to Discard: its process and its files are gone
   GuestRun run;

@@ -88,14 +88,17 @@ struct Guest {
   std::uint32_t run = 0;
   GuestState state = guest_state::Off{};
   bool wanted = false;
-  std::uint32_t bad_starts = 0;           // launches in a row that never became ready
-  std::string image;                      // what this run booted; empty: not known
-  bool adopted = false;                   // this run: its agent has to be asked which applications it has
-  std::optional<Time> state_due;          // while adopted: until when its agent has to say it
-  std::map<AppId, AppVcpus> vcpus;        // of this run, beyond its base (vcpus.cpp)
-  std::vector<Time> misdeeds;             // of this run's agent, lately
-  std::optional<Time> maintenance_until;  // its failures move nothing until then
-  std::optional<Drill> drill;             // a fault being caused on purpose, not yet seen
+  std::uint32_t bad_starts = 0;            // launches in a row that never became ready
+  std::string image;                       // what this run booted; empty: not known
+  bool adopted = false;                    // this run: its agent has to be asked which applications it has
+  std::optional<Definition> started_with;  // of this run, if it was not launched with what the setup says now
+  std::vector<Difference> outdated;        // of this run: in what the setup says otherwise; empty: in nothing
+  std::vector<AppId> unreachable;          // of this run: applications to whose address no port of it leads
+  std::optional<Time> state_due;           // while adopted: until when its agent has to say it
+  std::map<AppId, AppVcpus> vcpus;         // of this run, beyond its base (vcpus.cpp)
+  std::vector<Time> misdeeds;              // of this run's agent, lately
+  std::optional<Time> maintenance_until;   // its failures move nothing until then
+  std::optional<Drill> drill;              // a fault being caused on purpose, not yet seen
   std::optional<Time>
       relaunched_at;  // of the run after a failure, until it is ready: how long the re-arm took
   GuestRecord journalled;

@@ -45,11 +45,19 @@ bool takeover_under_way(const State& state) {
   });
 }
 
+// Its next run is started with what the setup says.
+void of_the_present_setup(Guest& guest) {
+  guest.started_with.reset();
+  guest.outdated.clear();
+  guest.unreachable.clear();
+}
+
 void launch(Step& step, Guest& guest) {
   ++guest.run;
   guest.adopted = false;
   guest.state_due.reset();
   guest.misdeeds.clear();
+  of_the_present_setup(guest);
   guest.state = Launching{};
   step.out.launch.push_back({guest.current()});
   step.note(Severity::info, "guest-launching", step.state.name(guest.id) + " is being launched", guest.id);
@@ -239,6 +247,7 @@ void handle(Step& step, const event::GuestGone& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || !std::holds_alternative<Discarding>(guest->state)) return;
   guest->state = Off{step.now + backoff(guest->bad_starts)};
+  of_the_present_setup(*guest);
   guest->relaunched_at = step.now;
 }
 

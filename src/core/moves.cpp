@@ -74,7 +74,7 @@ void engage_if_complete(Step& step, Application& app, GuestRun to) {
 
 // Between trust domains an area is zeroed first; inside one its pages go as they are.
 void plug_or_scrub(Step& step, Application& app, GuestRun to, AreaId id) {
-  const std::string& domain = step.state.setup.guest(to.guest).trust_domain;
+  const std::string& domain = step.state.definition(to.guest).trust_domain;
   const Area& area = step.state.table.area(id);
   if (area.last_domain.empty() || area.last_domain == domain) {
     step.state.table.begin_plug(id, to, domain);
@@ -91,7 +91,7 @@ void plug_or_scrub(Step& step, Application& app, GuestRun to, AreaId id) {
 }
 
 std::size_t free_slots(const State& state, GuestRun run) {
-  const std::uint32_t slots = state.setup.guest(run.guest).slots;
+  const std::uint32_t slots = state.definition(run.guest).slots;
   return slots - std::min(slots, state.table.count_in(run));
 }
 
@@ -457,7 +457,6 @@ void handle(Step& step, const event::AppServing& event) {
                   std::to_string(id.value) + ", which is not its own; ignored",
               event.run.guest, app->id);
   }
-  const AppSetup& setup = step.state.setup.app(app->id);
   app->avoid.clear();
   // What a former guest kept until it was stopped came back too late to be of use.
   for (const AreaId id : step.state.table.held_by(app->id)) step.state.table.free(id);
@@ -465,12 +464,12 @@ void handle(Step& step, const event::AppServing& event) {
       .on = event.run,
       .since = step.now,
       .limit_bytes = limit_bytes,
-      .base_use_bytes = std::min(event.base_use_bytes, step.state.setup.guest(event.run.guest).base_bytes),
+      .base_use_bytes = std::min(event.base_use_bytes, step.state.definition(event.run.guest).base_bytes),
       .unrouted = {},
       .growing = {},
       .wants = {},
       .trouble = {}};
-  if (setup.has_address) {
+  if (step.state.reachable(app->id, event.run.guest)) {
     step.out.route.push_back({app->id, event.run});
     serving.unrouted = std::move(move);
   } else {

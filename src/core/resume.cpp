@@ -151,7 +151,7 @@ void resume_serving(Step& step, Application& app, const event::AppStated& stated
   if (stated.restarting) serving->trouble = "being restarted in place";
   step.note(Severity::info, "app-resumed", step.state.name(app.id) + " has served on", serving->on.guest,
             app.id);
-  if (step.state.setup.app(app.id).has_address) step.out.route.push_back({app.id, serving->on});
+  if (step.state.reachable(app.id, serving->on.guest)) step.out.route.push_back({app.id, serving->on});
   // Of a growth of which nothing had reached the guest.
   for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
   // Areas that a growth left half way: they are its own already, and go on from where they are.
@@ -231,6 +231,41 @@ void handle(Step& step, const event::Resume&) {
   }
 }
 
+namespace {
+
+std::string differences_text(const std::vector<Difference>& differences) {
+  std::string text;
+  for (const Difference& each : differences) {
+    text += (text.empty() ? "" : "; ") + each.what + ": " + each.has + ", now " + each.file;
+  }
+  return text;
+}
+
+// Of a run of which nobody wrote that down: an area that is in a guest is of the guest's domain.
+std::string domain_of_areas(Step& step, const Guest& guest) {
+  for (const Area& area : step.state.table.areas()) {
+    if (area.in == guest.current()) return area.last_domain;
+  }
+  return step.state.setup.guest(guest.id).trust_domain;
+}
+
+// What it was started with goes on being true of it, whatever the setup says by now.
+void take_definition(Step& step, Guest& guest, const event::GuestAdopted& event) {
+  if (!event.image.empty()) image_booted(step, guest, event.image);
+  guest.started_with = event.definition.value_or(step.state.setup.guest(guest.id));
+  if (guest.started_with->trust_domain.empty())
+    guest.started_with->trust_domain = domain_of_areas(step, guest);
+  guest.outdated = event.outdated;
+  guest.unreachable = event.unreachable;
+  if (guest.outdated.empty()) return;
+  step.note(Severity::warning, "guest-outdated",
+            step.state.name(guest.id) + " was started with another configuration and serves on as it is (" +
+                differences_text(guest.outdated) + "); the present one counts from its next start",
+            guest.id);
+}
+
+}  // namespace
+
 void handle(Step& step, const event::GuestAdopted& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr) return;
@@ -246,6 +281,7 @@ void handle(Step& step, const event::GuestAdopted& event) {
     guest->state = guest_state::Fenced{was.why, step.now, true, guest_state::Fenced::Dump::done};
     return;
   }
+  take_definition(step, *guest, event);
   guest->state = guest_state::Booting{step.now + step.state.setup.guest(guest->id).boot_limit};
   found_vcpus(step, *guest, event.vcpus);
   // What a monitor says of a guest that does not execute is not waited for: its areas stay with it until it

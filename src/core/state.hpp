@@ -30,6 +30,10 @@ struct State {
   [[nodiscard]] const Application& app(AppId id) const { return apps.at(id.value); }
   [[nodiscard]] const std::string& name(GuestId id) const { return setup.guest(id).name; }
   [[nodiscard]] const std::string& name(AppId id) const { return setup.app(id).name; }
+  // What the guest's present run was started with; what its next one will be, while there is none.
+  [[nodiscard]] const Definition& definition(GuestId id) const;
+  // Clients of the application reach it in this guest: it has an address, and the guest's run a port for it.
+  [[nodiscard]] bool reachable(AppId app, GuestId in) const;
   // Not the operator's, but the stand-in of one for rehearsals.
   [[nodiscard]] bool is_twin(AppId id) const { return setup.app(id).rehearses.has_value(); }
   // The guest if `run` is its present life; late words of a former life find nothing.

@@ -253,7 +253,7 @@ control::HostView Daemon::host_view() {
   for (const core::Guest& guest : core_->state().guests) {
     const auto memory = hypervisor_->host_memory(guest.current()).value_or(qemu::HostMemory{});
     view.guests.push_back({memory.bytes});
-    const Bytes known = setup_.guest(guest.id).base_bytes + memory.areas_bytes;
+    const Bytes known = core_->state().definition(guest.id).base_bytes + memory.areas_bytes;
     const Bytes overhead = memory.bytes - std::min(memory.bytes, known);
     if (overhead > 0) view.vmm.push_back({"qemu-" + setup_.guest(guest.id).name, overhead});
   }

@@ -29,14 +29,16 @@ void QemuRun::unplug(std::span<const core::AreaId> areas) {
 }
 
 void QemuRun::plug_vcpus(core::AppId app, std::uint32_t count) {
-  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) return vcpus_->plug(app, count);
+  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready())
+    return vcpus_->plug(number_here(app), count);
   if (phase_ == Phase::running) return;  // it is being ended; that answers
   const char* why = phase_ == Phase::starting ? "the guest is still being launched" : "the guest is stopped";
   emit(VcpusPlugged{run_, app, 0, why});
 }
 
 void QemuRun::unplug_vcpus(core::AppId app) {
-  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) return vcpus_->unplug(app);
+  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready())
+    return vcpus_->unplug(number_here(app));
   if (phase_ == Phase::running) return;  // it is being ended; that answers
   emit(VcpusUnplugged{run_, app, 0, "the guest does not run"});
 }
