@@ -198,6 +198,7 @@ void Checkers::check(const core::State& state) {
   check_vcpus(state);
   check_apps();
   check_budget();
+  check_definitions(state);
   check_rehearsals(state);
 }
 
@@ -273,13 +274,22 @@ void Checkers::check_apps() {
   }
 }
 
+// What a guest was started with is true of it, and no daemon believes the file instead.
+void Checkers::check_definitions(const core::State& state) {
+  for (const Vm& vm : world_.vms) {
+    const core::Guest& guest = state.guest(vm.run.guest);
+    if (!vm.may_execute() || guest.current() != vm.run || !guest.believed_up()) continue;
+    if (state.definition(guest.id) != vm.definition)
+      violated(name(vm.run) + " is taken for what it was not started with");
+  }
+}
+
 void Checkers::check_budget() {
   const core::PoolSetup& pool = world_.setup().pool;
   Bytes bytes = pool.area_count * pool.area_bytes;
   for (const Vm& vm : world_.vms) {
     if (!vm.process) continue;
-    const core::GuestSetup& guest = world_.setup().guest(vm.run.guest);
-    bytes += guest.base_bytes + guest.overhead_bytes;
+    bytes += vm.definition.base_bytes + world_.setup().guest(vm.run.guest).overhead_bytes;
   }
   if (bytes > pool.budget_bytes) {
     violated("guests and areas use " + format_size(bytes) + " of " + format_size(pool.budget_bytes));

@@ -53,6 +53,7 @@ class Checkers {
   void check_vcpus(const core::State& state);
   void check_apps();
   void check_budget();
+  void check_definitions(const core::State& state);
   void check_rehearsals(const core::State& state);
   [[nodiscard]] bool journalled_up(core::GuestRun run) const;
   [[nodiscard]] std::string name(core::GuestRun run) const;

@@ -98,6 +98,7 @@ struct Shape {
   Span fault_gap{std::chrono::milliseconds(200), std::chrono::milliseconds(3000)};
   double follow_up = 0.3;  // odds that a fault is followed by another within the takeover that it causes
   std::uint32_t most_restarts = 3;
+  double file_changes = 0;  // odds that a daemon that is started again has another configuration
 
   [[nodiscard]] double& weight(FaultName fault) { return weights[static_cast<std::size_t>(fault)]; }
 };
@@ -108,6 +109,8 @@ struct Shape {
 // A healthy system of that many guests (alpha, beta, ...) and applications (db, web, ...), each application
 // hot standby on all guests, four areas of need each, and room for all; no faults.
 [[nodiscard]] Shape plain_shape(std::size_t guests, std::size_t apps);
+// The same guests, applications and areas; everything else that a file says of them may be another.
+void change_setup(Random& random, core::Setup& setup);
 // One line for the head of a trace.
 [[nodiscard]] std::string describe(const Shape& shape);
 
