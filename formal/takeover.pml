@@ -33,7 +33,9 @@
  *   former daemon had sent to an agent may be lost with it or may still arrive.
  * The hypervisor port (src/qemu/): a fence and its answer are one action (between them nothing can happen that a crash
  *   before the answer does not show). What a former daemon had asked of a monitor is done before adoption or never.
- * A guest that panicked or hangs counts as one that may execute until it is verified stopped. A hang may end.
+ * A guest that panicked or hangs counts as one that may execute until it is verified stopped. A hang may end, and a
+ *   suspension, in which QEMU says that its vCPUs do not run, does. "Stopped" is held by two things, each enough; one
+ *   of them may fail at any moment.
  */
 
 /* ---- configuration; formal/run chooses ---- */
@@ -73,7 +75,8 @@
 #define UP 2
 #define PANICKED 3
 #define HUNG 4
-#define STOPPED 5   /* verified: no instruction of it executes any more; the process is still there */
+#define STOPPED 5   /* by a fence, and held (see `held`); the process is still there */
+#define SUSPENDED 6 /* its vCPUs do not run, as in STOPPED, but an alarm of its clock ends that */
 
 /* an application in a guest; src/agent/application.hpp */
 #define IDLE 0
@@ -91,6 +94,10 @@
 
 byte vm[GUESTS];
 byte vm_run[GUESTS];          /* which run that is */
+byte held[GUESTS];            /* of STOPPED, a mask: by which of these. Either is enough, and either may fail */
+#define BY_STATE 1            /* QEMU is in a state that only a command of its monitor ends */
+#define BY_SIGNAL 2           /* SIGSTOP: none of its threads runs */
+bit hold_failed;              /* one did; that two of them fail is not promised anything about */
 bit silent[GUESTS];           /* the agent is stuck; the kernel and the applications go on */
 bit greets[GUESTS];           /* the agent has still to greet */
 #define AT(g, a) ((g) * APPS + (a))
@@ -105,7 +112,7 @@ byte route_to[APPS];          /* where the address leads */
 byte faults = FAULTS;
 byte crashes = CRASHES;
 
-#define MAY_EXECUTE(g) (vm[g] != GONE && vm[g] != STOPPED)
+#define MAY_EXECUTE(g) (vm[g] != GONE && (vm[g] != STOPPED || held[g] == 0))
 #define EXECUTES(g, a) (inside[AT(g, a)] == STARTS || inside[AT(g, a)] == SERVES || inside[AT(g, a)] == STOPS)
 #define RUNS(g, a) (MAY_EXECUTE(g) && EXECUTES(g, a))
 #define USES(g, r) (MAY_EXECUTE(g) && area_in[IN(g, r)] != ABSENT)
@@ -464,6 +471,7 @@ inline restore() {
     was[v_x] = j_guest[v_x];
     if
     :: j_guest[v_x] == J_OFF -> guest[v_x] = Off
+    :: j_guest[v_x] == J_FENCED -> guest[v_x] = Fenced   /* handle(Resume): nothing is to be found out */
     :: else -> guest[v_x] = Adopting; adopted[v_x] = 1
     fi
   }
@@ -492,8 +500,7 @@ inline resume() {
 inline guest_adopted(g, executing, mapped) {
   if
   :: guest[g] == Fencing -> o_fence[g] = 1
-  :: guest[g] == Adopting && was[g] == J_FENCED -> guest[g] = Fenced
-  :: guest[g] == Adopting && was[g] != J_FENCED ->
+  :: guest[g] == Adopting ->
      guest[g] = Coming;
      if
      :: was[g] == J_FENCING || !executing -> condemn(g)
@@ -645,7 +652,7 @@ inline ask(g, kind, a, e, what) {
   fi
 }
 inline end_process(g, how) {  /* GONE: the process ends and its memory is unmapped; STOPPED: the vCPUs are */
-  vm[g] = how; silent[g] = 0; greets[g] = 0;
+  vm[g] = how; silent[g] = 0; greets[g] = 0; held[g] = 0;
   do :: to_agent[g] ? _, _, _, _ :: empty(to_agent[g]) -> break od;
   for (v_n : 0 .. APPS - 1) { inside[AT(g, v_n)] = IDLE; inside_epoch[AT(g, v_n)] = 0; engaging[AT(g, v_n)] = 0; engaging_epoch[AT(g, v_n)] = 0 }
   for (v_n : 0 .. AREAS - 1) {
@@ -825,19 +832,33 @@ byte e_guest, e_app;
   :: up && nempty(from_monitor[n]) -> event = MonitorSays; e_guest = n \
   :: up && HAS_OS(n) && vm[n] == PANICKED -> event = GuestPanicked; e_guest = n \
   :: up && (HAS_OS(n) || guest[n] == Fencing) && vm[n] == GONE -> event = GuestExited; e_guest = n \
-  :: up && fence_asked[n] && vm[n] != GONE -> event = GuestFenced; e_guest = n; if :: m_what = STOPPED :: m_what = GONE fi \
+  :: up && fence_asked[n] && vm[n] != GONE -> event = GuestFenced; e_guest = n; if :: MAY_BE_KEPT(n) -> m_what = STOPPED :: m_what = GONE fi \
   :: up && adopt_asked[n] && vm[n] != GONE -> event = GuestAdopted; e_guest = n \
   :: up && adopt_asked[n] && vm[n] == HUNG -> event = GuestAdopted; e_guest = n; m_what = 1 \
   :: up && adopt_asked[n] && (vm[n] == GONE || vm[n] == HUNG) -> event = NoProcess; e_guest = n \
-  :: up && guest[n] == Ready && (silent[n] || vm[n] == HUNG || vm[n] == PANICKED) -> event = NoBeat; e_guest = n \
+  :: up && guest[n] == Ready && (silent[n] || vm[n] == HUNG || vm[n] == PANICKED || vm[n] == SUSPENDED) -> event = NoBeat; e_guest = n \
   :: up && guest[n] == Suspect && vm[n] == UP && !silent[n] -> event = AgentBeat; e_guest = n \
-  :: up && guest[n] == Suspect && (vm[n] == HUNG || vm[n] == PANICKED || silent[n]) -> event = ProbeAnswer; e_guest = n \
+  :: up && guest[n] == Suspect && (vm[n] == HUNG || vm[n] == PANICKED || vm[n] == SUSPENDED || silent[n]) -> event = ProbeAnswer; e_guest = n \
   :: up && guest[n] == Coming && QUIET(n) -> event = BootLimit; e_guest = n \
   :: up && guest[n] == Coming && faults > 0 -> event = BootLimit; e_guest = n; faults-- \
   :: up && STATE_DUE(n) -> event = BootLimit; e_guest = n \
   :: up && guest[n] == Fenced -> event = ClearUp; e_guest = n \
   :: up && guest[n] == Discarding && vm[n] == GONE -> event = GuestGone; e_guest = n \
   :: up && guest[n] == Off -> event = ComeBack; e_guest = n
+
+/* RunStatus::only_a_command_ends_it(): what wakes by itself is not kept, but ended. */
+#ifdef ACCEPT_SUSPENDED
+#define MAY_BE_KEPT(n) true                  /* planted: it does not run, that will do */
+#else
+#define MAY_BE_KEPT(n) (vm[n] != SUSPENDED)
+#endif
+#if defined(HOLD_BY_STATE)
+#define HOLDS BY_STATE                       /* planted: QEMU's word is enough */
+#elif defined(HOLD_BY_SIGNAL)
+#define HOLDS BY_SIGNAL                      /* planted: SIGSTOP is enough */
+#else
+#define HOLDS (BY_STATE | BY_SIGNAL)
+#endif
 
 /* Guests are alike and so are applications: that application 0 is placed first, and first on guest 0, loses nothing. */
 #ifdef NO_STATE_LIMIT
@@ -854,10 +875,17 @@ byte e_guest, e_app;
   :: up && WAITS(n) && faults > 0 -> event = Deadline; e_app = n; faults-- \
   :: up && IS_SERVING(n) && faults > 0 -> event = Switchover; e_app = n; faults--
 
-/* QemuHypervisor::fence() and its answer, GuestFenced: the vCPUs are stopped, or the process is ended. */
+/* QemuHypervisor::fence() and its answer, GuestFenced: the vCPUs are stopped and held, or the process is ended. */
 inline fenced(how) {
   fence_asked[e_guest] = 0;
-  if :: vm[e_guest] != STOPPED || how == GONE -> end_process(e_guest, how) :: else fi;
+#ifdef ACCEPT_SUSPENDED
+  if
+  :: vm[e_guest] == SUSPENDED && how == STOPPED -> held[e_guest] = BY_STATE   /* as it believes */
+  :: else -> end_process(e_guest, how); held[e_guest] = HOLDS
+  fi;
+#else
+  if :: vm[e_guest] != STOPPED || how == GONE -> end_process(e_guest, how); if :: how == STOPPED -> held[e_guest] = HOLDS :: else fi :: else fi;
+#endif
   if :: guest[e_guest] == Fencing -> stopped(e_guest) :: else fi
 }
 /* QemuRun::adopt(): what the former daemon asked of the monitor was done by now, or never will be. */
@@ -1094,10 +1122,15 @@ end:
   AREA_IN(g, 2)
 #endif
   /* ---- what ends by itself ---- */
-  :: d_step { vm[g] == HUNG -> vm[g] = UP }
+  :: d_step { vm[g] == HUNG || vm[g] == SUSPENDED -> vm[g] = UP }
   :: d_step { silent[g] -> silent[g] = 0 }
   /* ---- faults ---- */
   :: d_step { faults > 0 && vm[g] == UP -> faults--; vm[g] = PANICKED; printf("FAULT   guest %d panics\n", g) }
+  :: d_step { faults > 0 && vm[g] == UP -> faults--; vm[g] = SUSPENDED; printf("FAULT   guest %d suspends itself\n", g) }
+  :: d_step { faults > 0 && !hold_failed && vm[g] == STOPPED && (held[g] & BY_STATE) -> faults--; hold_failed = 1;
+     held[g] = held[g] & BY_SIGNAL; printf("FAULT   guest %d is let go on by its monitor\n", g) }
+  :: d_step { faults > 0 && !hold_failed && vm[g] == STOPPED && (held[g] & BY_SIGNAL) -> faults--; hold_failed = 1;
+     held[g] = held[g] & BY_STATE; printf("FAULT   QEMU %d gets SIGCONT\n", g) }
   :: d_step { faults > 0 && (vm[g] == UP || vm[g] == BOOTING) -> faults--; vm[g] = HUNG; printf("FAULT   guest %d hangs\n", g) }
   :: d_step { faults > 0 && vm[g] != GONE -> faults--; end_process(g, GONE); printf("FAULT   QEMU %d dies\n", g) }
   :: d_step { faults > 0 && vm[g] == UP && !silent[g] -> faults--; silent[g] = 1; printf("FAULT   agent %d falls silent\n", g) }

@@ -84,7 +84,8 @@ BringUp::Outcome BringUp::status(const json::object& status, Time now) {
     const json::object& app = value.as_object();
     if (is_up(app)) continue;
     up = false;
-    const bool over = text(app, "state") == "failed" || hopeless(text(app, "name"));
+    const std::string state = text(app, "state");
+    const bool over = state == "failed" || state == "unreachable" || hopeless(text(app, "name"));
     known |= over;
     undecided |= !over;
   }

@@ -1,3 +1,4 @@
+#include "base/inherited_state.hpp"
 #include "base/units.hpp"
 #include "base/version.hpp"
 #include "cli/cli.hpp"
@@ -38,6 +39,7 @@ struct Arguments {
   std::string lasts;
   std::string timeout;
   bool ends = false;
+  bool fence = false;
   bool starts = false;
   bool detach = false;
   bool follow = false;
@@ -96,6 +98,8 @@ CLI::App* add_rehearse(CLI::App& app, Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (const auto state = enter_known_state(ProgramKind::command); !state)
+    return cli::complain(state.error().message);
   Arguments a;
   CLI::App app{kAbout, "understudy"};
   app.footer(kFooter);
@@ -131,6 +135,8 @@ int main(int argc, char** argv) {
       "takeover", "planned switchover: stop the application cleanly, start it on its standby");
   takeover->add_option("application", a.app)->required();
   takeover->add_option("--to", a.to, "the guest to go to (default: the first that can take it)");
+  takeover->add_flag("--fence", a.fence,
+                     "end the guest if it does not let go of the memory, although others serve there");
   add_json(takeover, a);
   auto* rehearse = add_rehearse(app, a);
   auto* start = app.add_subcommand("start", "start an application that was given up");
@@ -178,7 +184,7 @@ int main(int argc, char** argv) {
   if (check->parsed()) return cli::check(a.file, a.options);
   if (status->parsed()) return cli::status(a.options);
   if (table->parsed()) return cli::table(a.options);
-  if (takeover->parsed()) return cli::order(control::command::Takeover{a.app, a.to}, a.options);
+  if (takeover->parsed()) return cli::order(control::command::Takeover{a.app, a.to, a.fence}, a.options);
   if (rehearse->parsed()) return cli::rehearse(a.app, a.starts, a.options);
   if (start->parsed()) return cli::order(control::command::Start{a.app}, a.options);
   if (fault->parsed())

@@ -1,3 +1,4 @@
+#include "base/inherited_state.hpp"
 #include "base/unique_fd.hpp"
 #include "cli/cli.hpp"
 
@@ -97,18 +98,20 @@ Result<void> start_daemon(const config::Source& config, const std::filesystem::p
                           const std::string& accelerator) {
   const auto daemon = find_daemon();
   if (!daemon) return tl::unexpected(daemon.error());
+  const auto file = absolute_path(config.regular ? config.file.string() : "/dev/stdin");
+  if (!file) return tl::unexpected(file.error());
+  const auto directory = absolute_path(config.directory.string());
+  if (!directory) return tl::unexpected(directory.error());
+  const auto dir = absolute_path(run_dir.string());
+  if (!dir) return tl::unexpected(dir.error());
   const control::RunFiles files{run_dir};
   // What was read from a pipe is handed on as it was read.
   const auto text = config.regular ? UniqueFd() : text_in_memory(config.text);
   if (!config.regular && !text)
     return failure(std::string("no memory for the configuration: ") + std::strerror(errno));
-  std::error_code error;
-  const std::string file =
-      config.regular ? std::filesystem::absolute(config.file, error).string() : "/dev/stdin";
-  auto spawned =
-      spawn({daemon->string(), "-f", file, "--config-dir", config.directory.string(), "--run-dir",
-             run_dir.string(), "--accelerator", accelerator, "--ready-fd", std::to_string(kReadyFd)},
-            files.daemon_log(), text.get());
+  auto spawned = spawn({daemon->string(), "-f", *file, "--config-dir", *directory, "--run-dir", *dir,
+                        "--accelerator", accelerator, "--ready-fd", std::to_string(kReadyFd)},
+                       files.daemon_log(), text.get());
   if (!spawned) return tl::unexpected(spawned.error());
   const std::string said = read_to_end(spawned->ready.get());
   if (said == "ready\n") return {};

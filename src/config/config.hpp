@@ -116,6 +116,7 @@ struct Address {
   std::uint16_t guest_port = 0;
   WhileDown while_down = WhileDown::wait;
   Duration wait_limit = std::chrono::seconds(30);
+  bool reach_check = true;  // clients are led to it only when a connection on their way stays open
   Where listen_at;
 
   // As it is written in the file: "127.0.0.1:6379", "[::1]:6379".

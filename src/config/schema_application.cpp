@@ -138,6 +138,7 @@ void read_address(TableReader& table, ApplicationDraft& draft) {
   table.choice<WhileDown>("while_down", address.while_down,
                           {{"wait", WhileDown::wait}, {"refuse", WhileDown::refuse}});
   table.duration("wait_limit", address.wait_limit, milliseconds(1), hours(1));
+  table.flag("reach_check", address.reach_check);
   address.listen_at = table.at("listen");
   draft.guest_port_at = table.at("port");
   draft.application.address = address;

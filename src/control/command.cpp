@@ -32,7 +32,7 @@ struct ToJson {
     return {{"command", "events"}, {"follow", c.follow}};
   }
   json::object operator()(const command::Takeover& c) const {
-    return {{"command", "takeover"}, {"app", c.app}, {"to", c.to}};
+    return {{"command", "takeover"}, {"app", c.app}, {"to", c.to}, {"fence", c.fence}};
   }
   json::object operator()(const command::Fault& c) const {
     return {{"command", "fault"}, {"target", c.target}, {"kind", fault_name(c.kind)}};
@@ -134,7 +134,10 @@ Result<Command> decode(std::string_view line) {
   if (*name == "takeover") {
     const auto to = text_of(object, "to", false);
     if (!to) return tl::unexpected(to.error());
-    return command::Takeover{*app, *to};
+    const json::value* fence = object.if_contains("fence");
+    if (fence != nullptr && !fence->is_bool())
+      return failure("\"fence\" of the request has to be true or false");
+    return command::Takeover{*app, *to, fence != nullptr && fence->get_bool()};
   }
   if (*name == "maintenance") return decode_maintenance(object);
   if (*name == "fault") {

@@ -24,7 +24,8 @@ struct Events {
 };
 struct Takeover {  // planned switchover
   std::string app;
-  std::string to;  // empty: the best standby
+  std::string to;      // empty: the best standby
+  bool fence = false;  // its guest may be ended for it, although others serve there
 };
 struct Fault {         // a drill: really causes it
   std::string target;  // a guest, or an application (then it strikes the guest where it runs)

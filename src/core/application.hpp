@@ -29,6 +29,13 @@ namespace understudy::core {
 // by Stopping and Releasing, or by Yielding when an application needs its guest (rehearsal.cpp).
 namespace move_step {
 
+// What the host could not do to an area, and when it is asked again; none: it is being done.
+struct AreaLater {
+  AreaId area;
+  std::uint32_t failures = 0;
+  std::optional<Time> at;
+};
+
 struct Stopping {  // the application is being ended in a living OS
   GuestRun from;
   Time deadline{};
@@ -37,6 +44,9 @@ struct Releasing {  // its areas are leaving a living OS
   GuestRun from;
   Time deadline{};
   bool take_part = false;  // what the OS would not let go of stays there until its guest is stopped
+  bool asked = false;      // not while areas are on their way in, or being confirmed
+  bool engaging = false;   // the guest still owes the answer to a request to confirm some
+  std::vector<AreaLater> again{};  // areas whose unplugging the host refused
 };
 struct Fencing {
   GuestRun from;
@@ -56,7 +66,8 @@ struct Sizing {  // the new guest's OS computes what is missing
 };
 struct Plugging {  // areas are being scrubbed (between trust domains only) and plugged
   GuestRun to;
-  Time deadline{};
+  Time deadline{};                  // of the next area to get any further
+  std::vector<AreaLater> scrubs{};  // of this placement; what a former one had scrubbed is not among them
 };
 struct Engaging {  // the new guest confirms them from inside
   GuestRun to;
@@ -89,6 +100,9 @@ struct Move {
   std::optional<GuestId> preferred;  // a switchover's wish
   bool after_rehearsal = false;      // a rehearsal came between: not placed before it is over
   bool yields = false;               // its areas are wanted by an application of higher priority
+  bool planned = false;              // ordered or decided, while it served: no fault to get away from
+  bool may_fence = false;            // planned, and its guest may be ended for it although others serve there
+  std::string given_up{};  // planned, and not empty: it goes back to where it was, and this is why
   std::string give_up;               // not empty: once it has left, it is not started again, and this is why
   Time mark{};                       // end of the last phase
   Time placed_at{};                  // its present guest was chosen
@@ -114,8 +128,12 @@ struct Serving {
   std::optional<Move> unrouted;  // until the address leads there
   bool unconfirmed = false;      // the daemon was started again; its agent has not said yet that it runs
   std::optional<Time> growing;   // areas are being added to it where it is, and have to be confirmed by then
+  std::string growth_trouble{};  // why the host could not plug all of them; empty: it could
   std::optional<Bytes> wants;    // more memory, asked for while the daemon was finding out where it stands
   std::string trouble;           // a recoverable fault being handled in the guest; empty: none
+  bool withdrawn = false;        // its clients wait (or are refused) until that fault is over
+  std::string unreachable;       // why no client can be led to it although it serves; empty: none is known
+  std::optional<Time> restart_due{};  // while there is trouble: it serves again by then, or has failed
 };
 struct Failed {  // given up until the operator starts it again; no area is its own
   std::string why;
@@ -162,10 +180,12 @@ struct Application {
   struct Avoid {
     Time until{};
     std::uint32_t times = 0;
+    std::string trouble{};  // what the host could not do for that guest; empty: the guest itself failed
   };
   std::map<GuestId, Avoid> avoid;
   Measured placing;                       // from the choice of its guest until it served there
   std::vector<Time> takeovers;            // unplanned ones within the flap window
+  std::optional<Time> yields_from;        // it could not give its areas up lately, and is not asked before
   std::optional<Time> maintenance_until;  // hands off until then
   std::optional<Rehearsal> rehearsal;
   std::optional<Proof> proof;

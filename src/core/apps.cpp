@@ -2,6 +2,7 @@
 #include "core/state.hpp"
 
 #include <string>
+#include <utility>
 
 namespace understudy::core {
 
@@ -33,12 +34,35 @@ void start(Step& step, Application& app, const std::string& cause) {
   }
 }
 
+// Beyond the delay before the start and its limit: what is left of it is killed first, before the start and
+// after one that failed, and answers take their time.
+constexpr Duration kRestartGrace = std::chrono::seconds(30);
+
 Time fault_began(Step& step, GuestRun run) {
   Guest& guest = step.state.guest(run.guest);
   if (!guest.drill) return step.now;
   const Time at = guest.drill->at;
   guest.drill.reset();
   return at;
+}
+
+// It can serve no longer where it is: no client reaches it, and it is on its way. The caller sets the step.
+Move& leave(Step& step, Application& app, const std::string& cause, const std::string& why_given_up) {
+  const GuestRun from = app.serving()->on;
+  step.out.withdraw.push_back({app.id});
+  Move& move = begin_move(step, app, cause, from.guest, fault_began(step, from), move_step::Choosing{});
+  count_takeover(step, app);
+  if (!step.state.setup.app(app.id).hot_standby) move.give_up = why_given_up;
+  // The guest may be a candidate again, but not first of all.
+  Application::Avoid& avoided = app.avoid[from.guest];
+  avoided.times = 1;
+  avoided.until = step.now + std::chrono::seconds(1);
+  return move;
+}
+
+bool in_maintenance(const Step& step, GuestId id) {
+  const auto& until = step.state.guest(id).maintenance_until;
+  return until && step.now < *until;
 }
 
 }  // namespace
@@ -75,10 +99,26 @@ void handle(Step& step, const event::StartApp& event) {
   start(step, app, "start asked for");
 }
 
+std::string why_no_switchover(const State& state, const Application& app, bool may_fence) {
+  const std::string& name = state.name(app.id);
+  const auto* serving = app.serving();
+  if (serving == nullptr) return name + " is not serving";
+  if (serving->growing) return name + " is being given more memory; ask again when that is over";
+  if (may_fence || state.guest(serving->on.guest).ready() != nullptr) return "";
+  // It will hardly end the application, let alone let go of its memory.
+  for (const Application& other : state.apps) {
+    if (other.id == app.id || other.place() != serving->on) continue;
+    const std::string& guest = state.name(serving->on.guest);
+    return guest + "'s agent does not answer, so " + guest + " might have to be ended, and " +
+           state.name(other.id) + " is there too; --fence allows that";
+  }
+  return "";
+}
+
 void handle(Step& step, const event::Switchover& event) {
   Application& app = step.state.app(event.app);
+  if (!why_no_switchover(step.state, app, event.may_fence).empty()) return;  // whoever asked was told
   auto* serving = app.serving();
-  if (serving == nullptr || serving->growing) return;
   const GuestRun from = serving->on;
   // Chosen while it still serves: what it has there counts as what could be given to it elsewhere.
   std::optional<GuestId> preferred = event.to;
@@ -89,14 +129,26 @@ void handle(Step& step, const event::Switchover& event) {
   step.out.withdraw.push_back({app.id});
   Move& move = begin_move(step, app, "planned switchover", from.guest, step.now, move_step::Choosing{});
   move.preferred = preferred;
+  move.planned = true;
+  move.may_fence = event.may_fence;
   enter_stopping(step, app, from);
+}
+
+void enter_trouble(Step& step, Application& app, std::string trouble, Duration delay) {
+  auto* serving = app.serving();
+  serving->trouble = std::move(trouble);
+  serving->restart_due = step.now + delay + step.state.setup.app(app.id).start_limit + kRestartGrace;
+  serving->unreachable.clear();  // looked at anew when it serves again
+  if (serving->withdrawn || !step.state.has_port_for(app.id, serving->on.guest)) return;
+  serving->withdrawn = true;
+  step.out.withdraw.push_back({app.id});
 }
 
 void handle(Step& step, const event::AppRestarting& event) {
   Application& app = step.state.app(event.app);
   auto* serving = app.serving();
   if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch) return;
-  serving->trouble = event.cause;
+  enter_trouble(step, app, event.cause, event.delay);
   step.note(Severity::warning, "app-restarting",
             step.state.name(app.id) + " failed on " + step.state.name(event.run.guest) + ": " + event.cause +
                 "; restarted in place, attempt " + std::to_string(event.attempt),
@@ -119,20 +171,64 @@ void handle(Step& step, const event::AppFaulted& event) {
   step.note(Severity::error, "app-faulted",
             cause + (event.evidence.empty() ? "" : "; its last words: " + event.evidence), from.guest,
             app.id);
-  step.out.withdraw.push_back({app.id});
-  if (serving->growing) {
-    // Areas are on their way into a guest that has just lost its reason to have them.
-    condemn(step, step.state.guest(from.guest), cause, fault_began(step, from));
+  const bool engaging = growth_being_confirmed(step.state, app);
+  leave(step, app, cause, event.cause);
+  enter_releasing(step, app, from, engaging);
+}
+
+// It may still run there, unknown to the agent that was started anew: it is asked to end it.
+void agent_forgot(Step& step, Application& app) {
+  const GuestRun from = app.serving()->on;
+  const std::string& guest = step.state.name(from.guest);
+  const std::string cause =
+      guest + "'s agent knows nothing of " + step.state.name(app.id) + ", which should serve there";
+  step.note(Severity::error, "app-faulted", cause, from.guest, app.id);
+  leave(step, app, cause, cause);
+  enter_stopping(step, app, from);
+}
+
+// Its agent has said that it restarts it, and nothing since. Its word that the application failed again, or
+// that it does not end, may be lost, and may never have been given.
+void restart_overdue(Step& step, Application& app) {
+  app_state::Serving& serving = *app.serving();
+  const Guest& guest = step.state.guest(serving.on.guest);
+  if (guest.ready() == nullptr || !hands_off(step.state, app).empty()) {
+    // An agent that is silent could not say it, and whoever asked for maintenance knows.
+    serving.restart_due = step.now + kRestartGrace;
     return;
   }
-  Move& move = begin_move(step, app, cause, from.guest, fault_began(step, from), move_step::Choosing{});
-  count_takeover(step, app);
-  if (!step.state.setup.app(app.id).hot_standby) move.give_up = event.cause;
-  // The guest may be a candidate again, but not first of all.
-  Application::Avoid& avoided = app.avoid[from.guest];
-  avoided.times = 1;
-  avoided.until = step.now + std::chrono::seconds(1);
-  enter_releasing(step, app, from);
+  const GuestRun from = serving.on;
+  const std::string cause = step.state.name(app.id) + " did not come back on " + step.state.name(from.guest) +
+                            " within " +
+                            format_duration(step.state.setup.app(app.id).start_limit + kRestartGrace) +
+                            " (" + serving.trouble + ")";
+  step.note(Severity::error, "app-faulted", cause, from.guest, app.id);
+  leave(step, app, cause, cause);
+  enter_stopping(step, app, from);
+}
+
+// Killed, and still there: nobody can say that it does not run, and it holds its memory. Only the end of its
+// guest ends it, whoever else serves there.
+void handle(Step& step, const event::StopFailed& event) {
+  Application& app = step.state.app(event.app);
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr || app.place() != event.run || app.epoch != event.epoch) return;
+  const std::string& name = step.state.name(app.id);
+  const std::string cause =
+      name + " does not end on " + step.state.name(guest->id) + " (" + event.why + ")";
+  const auto* serving = app.serving();
+  if (serving != nullptr || app.in_step<move_step::Stopping>() == nullptr) {
+    step.note(Severity::error, "app-faulted", cause, guest->id, app.id);
+  }
+  if (in_maintenance(step, guest->id)) {
+    // Its faults move nothing until then, and whatever holds the processes may be what is being worked on.
+    // But it serves nobody; it is asked to end again, and has the time of the maintenance for it.
+    if (serving == nullptr) return;
+    leave(step, app, cause, cause);
+    enter_stopping(step, app, event.run);
+    return;
+  }
+  condemn(step, *guest, cause, serving != nullptr ? fault_began(step, event.run) : step.now);
 }
 
 }  // namespace understudy::core

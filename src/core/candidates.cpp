@@ -75,6 +75,9 @@ Bytes usable_bytes(Bytes area_bytes) {
 std::vector<AreaId> areas_for(const State& state, const Application& app) {
   std::vector<AreaId> areas = state.table.held_by(app.id);
   for (const AreaId id : state.table.unused()) areas.push_back(id);
+  // What could not be zeroed is tried again when there is nothing else.
+  std::stable_partition(areas.begin(), areas.end(),
+                        [&](AreaId id) { return !state.table.area(id).unscrubbed; });
   return areas;
 }
 
@@ -85,14 +88,20 @@ std::string why_not(const State& state, const Application& app, const Guest& gue
 std::string why_not_after(const State& state, const Application& app, const Guest& guest, const Gain* gain,
                           OfRehearsals of_rehearsals) {
   std::string why = not_ready(state, guest);
+  if (why.empty() && guest.unsettled) why = state.name(guest.id) + " is being looked for";
+  if (why.empty() && is_being_let_go_of(guest, app.id)) {
+    why = state.name(guest.id) + " is letting go of what it had kept of " + state.name(app.id);
+  }
   if (!why.empty()) return why;
   const std::string& name = state.name(guest.id);
   const auto avoided = app.avoid.find(guest.id);
   if (avoided != app.avoid.end() && avoided->second.until > state.now) {
+    const std::string& trouble = avoided->second.trouble;
+    if (!trouble.empty()) return "the host could not plug memory into " + name + " lately: " + trouble;
     return state.name(app.id) + " could not be started on " + name + " lately; it is tried there again soon";
   }
   const AppSetup& setup = state.setup.app(app.id);
-  if (setup.has_address && !state.reachable(app.id, guest.id)) {
+  if (setup.has_address && !state.has_port_for(app.id, guest.id)) {
     return name + " was started when " + setup.name +
            " had no address there, so no client would reach it; it can take it over when it has been started "
            "anew";
@@ -104,7 +113,9 @@ std::string why_not_after(const State& state, const Application& app, const Gues
   const std::size_t own = place ? state.table.in_use_by(app.id, *place).size() : 0;
   const std::size_t gained = gain != nullptr ? state.table.in_use_by(gain->victim, gain->from).size() : 0;
   const Rehearsed rehearsed = what_rehearsals_have(state, app, guest, of_rehearsals);
-  const std::size_t available = own + gained + rehearsed.areas + areas_for(state, app).size();
+  // What this guest has kept of it.
+  const std::size_t kept = place ? 0 : state.table.in_use_by(app.id, guest.current()).size();
+  const std::size_t available = own + gained + rehearsed.areas + kept + areas_for(state, app).size();
   const Bytes spare = rehearsed.spare_bytes.value_or(guest.ready()->memory.available_bytes);
   const Bytes in_base = base_use_bytes(spare);
   if (available * usable + in_base < setup.minimum_bytes) {
@@ -113,7 +124,7 @@ std::string why_not_after(const State& state, const Application& app, const Gues
   }
   const std::uint32_t slots = state.definition(guest.id).slots;
   const std::uint32_t used =
-      state.table.count_in(guest.current()) - rehearsed.areas_here -
+      state.table.count_in(guest.current()) - rehearsed.areas_here - static_cast<std::uint32_t>(kept) -
       (gain != nullptr && gain->from == guest.current() ? static_cast<std::uint32_t>(gained) : 0);
   const std::uint32_t free_slots = slots - std::min(slots, used);
   if (free_slots < available && free_slots * usable + in_base < setup.minimum_bytes) {

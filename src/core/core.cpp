@@ -39,10 +39,9 @@ const Definition& State::definition(GuestId id) const {
   return run ? *run : setup.guest(id);
 }
 
-bool State::reachable(AppId app, GuestId in) const {
-  const auto& unreachable = guest(in).unreachable;
-  return setup.app(app).has_address &&
-         std::find(unreachable.begin(), unreachable.end(), app) == unreachable.end();
+bool State::has_port_for(AppId app, GuestId in) const {
+  const auto& without = guest(in).no_port_for;
+  return setup.app(app).has_address && std::find(without.begin(), without.end(), app) == without.end();
 }
 
 Guest* State::living(GuestRun run) {
@@ -108,6 +107,7 @@ void Core::advance_all(Step& step) {
     if (going_down && apps_done) condemn(step, guest, "going down", step.now);
     advance(step, guest);
     advance_vcpus(step, guest);
+    advance_leftovers(step, guest);
   }
   // A guest that was given up just now has put its applications on their way.
   advance_rehearsals(step);
@@ -137,6 +137,7 @@ std::optional<Time> Core::first_deadline() const {
   for (const Guest& guest : state_.guests) {
     take(deadline(state_, guest));
     take(vcpus_deadline(state_, guest));
+    take(leftovers_deadline(guest));
   }
   for (const Application& app : state_.apps) take(deadline(state_, app));
   take(maintenance_end(state_));

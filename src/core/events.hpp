@@ -36,6 +36,9 @@ struct StartApp {     // start an application that was given up or stopped
 struct Switchover {  // planned: stop cleanly and start on the other guest
   AppId app;
   std::optional<GuestId> to;  // none: the best standby
+  // Its guest may be ended for it, although others serve there. Else the order is given up instead, and the
+  // application started again where it was.
+  bool may_fence = false;
 };
 struct Maintenance {  // hands off a guest or an application for a while; it always ends by itself
   std::optional<GuestId> guest;
@@ -96,17 +99,23 @@ struct PluggedVcpus {
 };
 struct GuestAdopted {  // answer to Adopt: the process of this run lives (GuestExited: it does not)
   GuestRun run;
-  bool executing = false;  // its vCPUs run; false: panicked, paused or shut down
+  bool executing = false;  // its vCPUs run, says its monitor; false: they are paused, or it does not say
   std::vector<PluggedArea> areas;
   std::vector<PluggedVcpus> vcpus{};  // of applications, beyond the guest's base
+  bool answers = true;  // its monitor does. false: nothing above is known; said again when it answers
   // What this run was started with; none: nothing is known of it, and it is taken for what the setup says. An
   // empty trust domain is not known either.
   std::optional<Definition> definition{};
   std::vector<Difference> outdated{};  // in what else it is of an older definition, and in that
-  // Applications with an address to which no port of this run leads: they can serve where they are, but no
-  // client reaches them here.
-  std::vector<AppId> unreachable{};
+  // Applications with an address for which this run has no port: they can serve where they are, but no client
+  // reaches them here.
+  std::vector<AppId> no_port_for{};
   std::string image{};  // as in GuestLaunched
+};
+struct StopDelayed {  // its process was killed (for a fence, a discard or another reason) and still exists;
+                      // said again now and then, until the answer comes
+  GuestRun run;
+  std::string evidence;  // "process 12 ...: thread 13 (CPU 0/KVM) is in state D, ..."
 };
 struct GuestGone {  // answer to Discard: its process and its files are gone
   GuestRun run;
@@ -125,15 +134,19 @@ struct PlugFailed {  // nothing of the area is in the guest
   GuestRun run;
   AreaId area;
   std::string why;
+  // Whether its kernel may have seen the device. Else the host could not do its part (no descriptor, no right,
+  // no slot, refused by the hypervisor), and the guest is as well as before.
+  bool tried_in_guest = false;
 };
 struct AreaUnplugged {  // DEVICE_DELETED was seen and the backing is unmapped
   GuestRun run;
   AreaId area;
 };
-struct UnplugFailed {
+struct UnplugFailed {  // it is in the guest as before
   GuestRun run;
   AreaId area;
   std::string why;
+  bool tried_in_guest = true;  // false: the host refused before the guest was asked
 };
 
 struct VcpusPlugged {  // answer to PlugVcpus, always
@@ -162,6 +175,14 @@ struct ScrubFailed {
 struct AddressRouted {  // clients reach the application on this run from now on
   AppId app;
   GuestRun run;
+};
+
+struct AddressUnreachable {  // it serves, says its guest, but no client could be served on this run: they are
+                             // not led there; tried again by the gate, which says AddressRouted when it can
+                             // be
+  AppId app;
+  GuestRun run;
+  std::string why;
 };
 
 // ---- agents; untrusted, and already checked for form by the agent link ----
@@ -222,6 +243,7 @@ struct AppRestarting {  // a recoverable fault, being handled in the guest
   Epoch epoch = 0;
   std::string cause;
   std::uint32_t attempt = 0;
+  Duration delay{};  // until its next start
 };
 struct AppWantsMemory {  // ended for lack of memory; asks for more before it is restarted in place
   GuestRun run;
@@ -255,7 +277,7 @@ struct AppStopped {  // answer to AskStop: no process of it is left
   AppId app;
   Epoch epoch = 0;
 };
-struct StopFailed {
+struct StopFailed {  // processes of it do not end, although killed: asked to end, or given up by its guest
   GuestRun run;
   AppId app;
   Epoch epoch = 0;
@@ -278,15 +300,17 @@ namespace understudy::core {
 
 using event::MemoryReport;
 
-using Event = std::variant<
-    event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover, event::Maintenance,
-    event::Rehearse, event::Proven, event::DrillStarted, event::GuestLaunched, event::LaunchFailed,
-    event::GuestPanicked, event::GuestExited, event::GuestFenced, event::GuestAdopted, event::DumpDone,
-    event::GuestGone, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed, event::AreaUnplugged,
-    event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged, event::AreaScrubbed, event::ScrubFailed,
-    event::AddressRouted, event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
-    event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing, event::AppStartFailed,
-    event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated, event::AppStopped,
-    event::StopFailed, event::AreasReleased, event::Tick>;
+using Event =
+    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover,
+                 event::Maintenance, event::Rehearse, event::Proven, event::DrillStarted,
+                 event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
+                 event::GuestFenced, event::GuestAdopted, event::DumpDone, event::GuestGone,
+                 event::StopDelayed, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,
+                 event::AreaUnplugged, event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged,
+                 event::AreaScrubbed, event::ScrubFailed, event::AddressRouted, event::AddressUnreachable,
+                 event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
+                 event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
+                 event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted,
+                 event::AppsStated, event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

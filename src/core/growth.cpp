@@ -9,6 +9,9 @@ namespace understudy::core {
 
 namespace {
 
+// An agent that was not answered for so long counts that as a refusal (docs/agent-protocol.md).
+constexpr Duration kAnswerToWant = std::chrono::seconds(30);
+
 void refuse(Step& step, Application& app, const std::string& why) {
   const auto* serving = app.serving();
   step.out.growth.push_back({serving->on, app.id, app.epoch, serving->limit_bytes, {}, why});
@@ -23,13 +26,13 @@ void handle(Step& step, const event::AppWantsMemory& event) {
   Application& app = step.state.app(event.app);
   auto* serving = app.serving();
   if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch || serving->growing) return;
+  enter_trouble(step, app, "out of memory", kAnswerToWant);
   if (serving->unconfirmed || rehearsal_under_way(step.state) != nullptr) {
     serving->wants = event.more_bytes;
     return;
   }
   serving->wants.reset();
   const AppSetup& setup = step.state.setup.app(app.id);
-  serving->trouble = "out of memory";
   if (serving->limit_bytes >= setup.maximum_bytes) {
     refuse(step, app, "it has its maximum of " + format_size(setup.maximum_bytes));
     return;
@@ -53,6 +56,7 @@ void handle(Step& step, const event::AppWantsMemory& event) {
     return;
   }
   serving->growing = step.now + kGrowthLimit;
+  serving->growth_trouble.clear();
   for (const AreaId id : areas) {
     step.state.table.hold(id, app.id);
     step.state.table.begin_plug(id, event.run, domain);
@@ -71,15 +75,39 @@ void grow_after_rehearsal(Step& step, Application& app) {
   handle(step, event::AppWantsMemory{serving->on, app.id, app.epoch, *serving->wants});
 }
 
+void growth_plug_failed(Step& step, Application& app, AreaId id, const std::string& why) {
+  step.state.table.free(id);
+  app.serving()->growth_trouble = "the host could not plug more memory into " +
+                                  step.state.name(app.serving()->on.guest) + ": " + why;
+  growth_plugged(step, app);
+}
+
+bool growth_being_confirmed(const State& state, const Application& app) {
+  const auto* serving = app.serving();
+  if (serving == nullptr || !serving->growing) return false;
+  const std::vector<AreaId> areas = state.table.in_use_by(app.id, serving->on);
+  const auto is = [&](AreaState wanted) {
+    return std::any_of(areas.begin(), areas.end(),
+                       [&](AreaId id) { return state.table.area(id).state == wanted; });
+  };
+  return is(AreaState::plugged) && !is(AreaState::plugging);
+}
+
 void growth_plugged(Step& step, Application& app) {
   action::AskEngage ask{app.serving()->on, app.id, app.epoch, {}};
   for (const Area& area : step.state.table.areas()) {
-    if (area.user != app.id) continue;
+    if (area.user != app.id || area.in != app.serving()->on) continue;
     if (area.state == AreaState::plugging) return;
     if (area.state != AreaState::plugged) continue;
     ask.areas.push_back({area.id, area.guest_address, step.state.setup.pool.area_bytes});
   }
-  step.out.engage.push_back(std::move(ask));
+  if (!ask.areas.empty()) {
+    step.out.engage.push_back(std::move(ask));
+    return;
+  }
+  // None of them could be plugged.
+  app.serving()->growing.reset();
+  refuse(step, app, app.serving()->growth_trouble);
 }
 
 void growth_engaged(Step& step, Application& app, const event::AreasEngaged&) {
@@ -94,7 +122,7 @@ void growth_engaged(Step& step, Application& app, const event::AreasEngaged&) {
   for (const AreaId id : added) step.state.table.engaged(id);
   const Bytes usable = added.size() * usable_bytes(step.state.setup.pool.area_bytes);
   serving->limit_bytes = std::min(step.state.setup.app(app.id).maximum_bytes, serving->limit_bytes + usable);
-  serving->trouble = "being restarted with " + format_size(serving->limit_bytes);
+  enter_trouble(step, app, "being restarted with " + format_size(serving->limit_bytes), {});
   step.out.growth.push_back({serving->on, app.id, app.epoch, serving->limit_bytes, std::move(added), ""});
 }
 

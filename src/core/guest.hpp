@@ -47,9 +47,12 @@ struct Suspect {
   Time next_probe{};             // while no probe is on its way
   bool probing = false;
 };
-// It must be stopped before anything that it holds may move.
+// It must be stopped before anything that it holds may move. That has no limit: unknown is not stopped. What
+// lasts is said (guests.cpp, say_delay).
 struct Fencing {
   std::string why;
+  Time since{};
+  Time say_at{};
 };
 // Verified stopped: no instruction of this run executes any more. Its process may be kept for a while.
 struct Fenced {
@@ -58,7 +61,10 @@ struct Fenced {
   bool process_left = true;
   enum class Dump { wanted, under_way, done } dump = Dump::done;
 };
-struct Discarding {};
+struct Discarding {  // no limit either: it is not launched beside its former process
+  Time since{};
+  Time say_at{};
+};
 
 }  // namespace guest_state
 
@@ -83,22 +89,35 @@ struct AppVcpus {
   std::string trouble;  // why the latest request was not fulfilled; empty: it was
 };
 
+// Areas of an application that is not there any more, which its guest has kept (leftovers.cpp).
+struct Leftover {
+  bool asked = false;  // to let go of them
+  Time due{};          // of the answer, or of the next time
+};
+
 struct Guest {
   GuestId id;
   std::uint32_t run = 0;
   GuestState state = guest_state::Off{};
   bool wanted = false;
-  std::uint32_t bad_starts = 0;            // launches in a row that never became ready
-  std::string image;                       // what this run booted; empty: not known
-  bool adopted = false;                    // this run: its agent has to be asked which applications it has
+  std::uint32_t bad_starts = 0;           // launches in a row that never became ready
+  std::string image;                      // what this run booted; empty: not known
+  std::string stop_evidence;  // why this run has not ended yet although it was killed; empty: none
+  bool adopted = false;                   // this run: its agent has to be asked which applications it has
+  // Adopted, and its monitor has not answered yet: what is plugged into it is not known.
+  bool unsettled = false;
+  std::optional<Time> state_asked;  // its agent was asked which applications it has; none: or has answered
+  std::optional<Time> state_due;    // until when it has to say it; while unsettled, its monitor what is in it
+  std::optional<Time> down_since;   // verified stopped, or could not be launched
+  std::string launch_trouble;       // why it could not be launched last; empty: it could
   std::optional<Definition> started_with;  // of this run, if it was not launched with what the setup says now
   std::vector<Difference> outdated;        // of this run: in what the setup says otherwise; empty: in nothing
-  std::vector<AppId> unreachable;          // of this run: applications to whose address no port of it leads
-  std::optional<Time> state_due;           // while adopted: until when its agent has to say it
-  std::map<AppId, AppVcpus> vcpus;         // of this run, beyond its base (vcpus.cpp)
-  std::vector<Time> misdeeds;              // of this run's agent, lately
-  std::optional<Time> maintenance_until;   // its failures move nothing until then
-  std::optional<Drill> drill;              // a fault being caused on purpose, not yet seen
+  std::vector<AppId> no_port_for;          // of this run: applications with an address for which it has no port
+  std::map<AppId, AppVcpus> vcpus;        // of this run, beyond its base (vcpus.cpp)
+  std::map<AppId, Leftover> leftovers;    // in this run
+  std::vector<Time> misdeeds;             // of this run's agent, lately
+  std::optional<Time> maintenance_until;  // its failures move nothing until then
+  std::optional<Drill> drill;             // a fault being caused on purpose, not yet seen
   std::optional<Time>
       relaunched_at;  // of the run after a failure, until it is ready: how long the re-arm took
   GuestRecord journalled;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace understudy::core {
 
@@ -18,6 +19,10 @@ constexpr Duration kFirstBackoff = std::chrono::seconds(1);
 constexpr Duration kLongestBackoff = std::chrono::seconds(60);
 // Clearing up after a failed guest and booting it again wait for the takeover that it caused, but not longer.
 constexpr Duration kClearingDelayLimit = std::chrono::seconds(10);
+
+// A process that was killed ends within milliseconds, one with much memory within seconds.
+constexpr Duration kStopWorthSaying = std::chrono::seconds(5);
+constexpr Duration kStopSaidAgain = std::chrono::seconds(60);
 
 // An agent that misbehaves as often as this within the window is compromised or broken: its guest is fenced.
 // The link reports one kind of misdeed at most once a second.
@@ -49,21 +54,38 @@ bool takeover_under_way(const State& state) {
 void of_the_present_setup(Guest& guest) {
   guest.started_with.reset();
   guest.outdated.clear();
-  guest.unreachable.clear();
+  guest.no_port_for.clear();
+}
+
+// Until when it is neither cleared up nor launched for the sake of a takeover; none: nothing is in its way.
+std::optional<Time> held_back_until(const State& state, const Guest& guest) {
+  if (!guest.down_since || !takeover_under_way(state)) return std::nullopt;
+  return *guest.down_since + kClearingDelayLimit;
+}
+
+bool held_back(const Step& step, const Guest& guest) {
+  const auto until = held_back_until(step.state, guest);
+  return until && step.now < *until;
 }
 
 void launch(Step& step, Guest& guest) {
   ++guest.run;
   guest.adopted = false;
+  guest.unsettled = false;
   guest.state_due.reset();
+  guest.state_asked.reset();
+  guest.down_since.reset();
+  guest.leftovers.clear();
   guest.misdeeds.clear();
   of_the_present_setup(guest);
+  guest.stop_evidence.clear();
   guest.state = Launching{};
   step.out.launch.push_back({guest.current()});
   step.note(Severity::info, "guest-launching", step.state.name(guest.id) + " is being launched", guest.id);
 }
 
 void suspect(Step& step, Guest& guest, const Ready& was) {
+  if (!guest.adopted) guest.state_due.reset();  // it is asked again when it greets
   guest.state = Suspect{.last_beat = was.last_beat,
                         .memory = was.memory,
                         .kernel_silent_since = step.now,
@@ -83,9 +105,51 @@ void heard(Step& step, Guest& guest, const MemoryReport& memory) {
     ready->memory = memory;
   } else if (std::holds_alternative<Suspect>(guest.state)) {
     guest.state = Ready{step.now, memory};
-    step.note(Severity::info, "guest-answers", step.state.name(guest.id) + "'s agent answers again",
+    step.note(Severity::info, guest.adopted ? "guest-ready" : "guest-answers",
+              step.state.name(guest.id) +
+                  (guest.adopted ? " answers, it has lived on" : "'s agent answers again"),
               guest.id);
+    if (guest.adopted && !guest.state_asked) ask_state(step, guest);
   }
+}
+
+// The deadline of something that only whoever works on the guest in maintenance may be holding up.
+Time after_maintenance(const Guest& guest, Time due) {
+  return guest.maintenance_until ? std::max(due, *guest.maintenance_until) : due;
+}
+
+// How often it is said that a silent agent, which is left alone, keeps an application waiting.
+constexpr Duration kSaidAgain = std::chrono::seconds(60);
+
+// What a daemon that was started again has to know of the guest did not come.
+void state_overdue(Step& step, Guest& guest) {
+  const std::string& name = step.state.name(guest.id);
+  if (guest.unsettled) {
+    return condemn(step, guest, name + "'s monitor has not answered since the daemon's restart", step.now);
+  }
+  const bool silent = guest.ready() == nullptr;
+  std::string waiting;
+  bool serves = false;
+  for (const Application& app : step.state.apps) {
+    if (app.place() != guest.current()) continue;
+    serves = serves || app.serving() != nullptr;
+    if (app.in_step<move_step::Resuming>() != nullptr)
+      waiting += (waiting.empty() ? "" : ", ") + step.state.name(app.id);
+  }
+  if (silent && serves) {
+    // As its limit allows, a silent agent is left alone; but somebody waits for it.
+    guest.state_due = step.now + kSaidAgain;
+    if (waiting.empty()) return;
+    return step.note(Severity::warning, "takeover-waits",
+                     waiting + " cannot be moved while " + name +
+                         "'s agent is silent: what runs there is not known since the daemon's restart; "
+                         "silent_agent_limit would end " + name + ", where others serve",
+                     guest.id);
+  }
+  condemn(step, guest,
+          name + "'s agent does not say which applications it runs since " +
+              (guest.adopted ? "the daemon's restart" : "it greeted anew"),
+          step.now);
 }
 
 // Verified stopped. From here on, whatever it held can go elsewhere.
@@ -95,6 +159,7 @@ void stopped(Step& step, Guest& guest, const std::string& how, bool process_left
   if (const auto* fencing = std::get_if<Fencing>(&guest.state)) why = fencing->why;
   const bool dump = process_left && guest.wanted && step.state.setup.guest(guest.id).dump;
   guest.state = Fenced{why, step.now, process_left, dump ? Fenced::Dump::wanted : Fenced::Dump::done};
+  guest.down_since = step.now;
   step.state.table.guest_stopped(run);
   guest.vcpus.clear();
   step.note(Severity::info, "guest-fenced", step.state.name(guest.id) + " is verified stopped: " + how,
@@ -104,6 +169,10 @@ void stopped(Step& step, Guest& guest, const std::string& how, bool process_left
 
 void advance_suspect(Step& step, Guest& guest, Suspect& suspicion) {
   const GuestSetup& setup = step.state.setup.guest(guest.id);
+  if (guest.state_due && step.now >= after_maintenance(guest, *guest.state_due)) {
+    state_overdue(step, guest);
+    if (!std::holds_alternative<Suspect>(guest.state)) return;
+  }
   const bool hands_off = guest.maintenance_until && step.now < *guest.maintenance_until;
   if (!hands_off && setup.silent_agent_limit > Duration{} &&
       step.now - suspicion.last_beat >= setup.silent_agent_limit) {
@@ -116,6 +185,25 @@ void advance_suspect(Step& step, Guest& guest, Suspect& suspicion) {
     suspicion.probing = true;
     step.out.probe.push_back({guest.current()});
   }
+}
+
+std::string after_evidence(const Guest& guest) {
+  return (guest.stop_evidence.empty() ? "nothing is known of why" : guest.stop_evidence) +
+         "; if it waits in the kernel, mend what it waits for (a disk or network file system that does not "
+         "answer, a frozen cgroup): it goes on by itself then; only the end of the process or a restart of "
+         "the "
+         "host gives its memory free";
+}
+
+// Nothing ends these two waits but the guest's end: they are said, again and again.
+template <class State>
+void say_delay(Step& step, const Guest& guest, State& waiting, Severity severity, const std::string& what) {
+  if (step.now < waiting.say_at) return;
+  waiting.say_at = step.now + kStopSaidAgain;
+  step.note(severity, "stop-delayed",
+            step.state.name(guest.id) + what + format_duration(step.now - waiting.since) + " (" +
+                after_evidence(guest) + ")",
+            guest.id);
 }
 
 }  // namespace
@@ -154,6 +242,36 @@ GuestRecord Guest::record() const {
   return record;
 }
 
+void ask_state(Step& step, Guest& guest) {
+  if (guest.unsettled) return;  // what its agent says could not be judged yet
+  if (!guest.state_due) guest.state_due = step.now + step.state.setup.guest(guest.id).boot_limit;
+  guest.state_asked = step.now;
+  step.out.state.push_back({guest.current()});
+}
+
+void adopted(Step& step, Guest& guest, bool executing) {
+  const GuestSetup& setup = step.state.setup.guest(guest.id);
+  const GuestRun run = guest.current();
+  guest.state_due = step.now + setup.boot_limit;
+  bool lived = guest.unsettled || !executing || step.state.table.count_in(run) > 0;
+  for (const Application& app : step.state.apps) lived = lived || app.place() == run;
+  if (!lived) {
+    // It may still be booting.
+    guest.state = Booting{step.now + setup.boot_limit};
+    return;
+  }
+  // Not heard of by this daemon. One that executes is given the time to greet before its kernel is asked.
+  const bool ask = guest.unsettled || !executing;
+  const Time first = ask ? step.now : step.now + setup.heartbeat_limit;
+  guest.state = Suspect{.last_beat = step.now,
+                        .memory = {},
+                        .kernel_silent_since = first,
+                        .kernel_answered = false,
+                        .next_probe = first,
+                        .probing = ask};
+  if (ask) step.out.probe.push_back({run});
+}
+
 void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
   const bool has_process =
       guest.believed_up() || guest.coming_up() || std::holds_alternative<Adopting>(guest.state);
@@ -161,7 +279,7 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
   const GuestRun run = guest.current();
   step.note(guest.wanted ? Severity::error : Severity::info, "guest-fencing",
             step.state.name(guest.id) + " is being fenced: " + why, guest.id);
-  guest.state = Fencing{why};
+  guest.state = Fencing{why, step.now, step.now + kStopWorthSaying};
   step.out.fence.push_back({run});
   for (Application& app : step.state.apps) {
     if (app.place() != run) continue;
@@ -200,9 +318,12 @@ void handle(Step& step, const event::LaunchFailed& event) {
   if (!std::holds_alternative<Launching>(guest->state)) return;
   ++guest->bad_starts;
   guest->state = Off{step.now + backoff(guest->bad_starts)};
+  guest->down_since = step.now;
+  // Said once, not with every attempt.
+  if (std::exchange(guest->launch_trouble, event.why) == event.why) return;
   step.note(Severity::error, "guest-launch-failed",
-            step.state.name(guest->id) + " could not be launched: " + event.why + "; tried again in " +
-                format_duration(backoff(guest->bad_starts)),
+            step.state.name(guest->id) + " could not be launched: " + event.why +
+                "; tried again at least once a minute",
             guest->id);
 }
 
@@ -249,6 +370,17 @@ void handle(Step& step, const event::GuestGone& event) {
   guest->state = Off{step.now + backoff(guest->bad_starts)};
   of_the_present_setup(*guest);
   guest->relaunched_at = step.now;
+}
+
+void handle(Step& step, const event::StopDelayed& event) {
+  Guest* guest = step.state.living(event.run);
+  if (guest == nullptr) return;
+  guest->stop_evidence = event.evidence;
+  if (!std::holds_alternative<Launching>(guest->state)) return;  // said when it is time to
+  step.note(Severity::error, "stop-delayed",
+            step.state.name(guest->id) + " could not be launched, and its process does not end (" +
+                after_evidence(*guest) + ")",
+            guest->id);
 }
 
 void handle(Step& step, const event::DumpDone& event) {
@@ -303,15 +435,15 @@ void handle(Step& step, const event::AgentGreeted& event) {
   if (guest == nullptr) return;
   if (!guest->coming_up()) {
     heard(step, *guest, event.memory);
-    // Its former connection may have taken the answer with it.
-    if (guest->adopted && guest->ready() != nullptr) step.out.state.push_back({event.run});
+    // Its former connection may have taken an answer with it, or the agent was started anew in its guest.
+    if (guest->ready() != nullptr && guest->state_asked != step.now) ask_state(step, *guest);
     return;
   }
   guest->state = Ready{step.now, event.memory};
   guest->bad_starts = 0;
+  guest->launch_trouble.clear();
   if (guest->adopted) {
-    guest->state_due = step.now + step.state.setup.guest(guest->id).boot_limit;
-    step.out.state.push_back({event.run});
+    ask_state(step, *guest);
     step.note(Severity::info, "guest-ready", step.state.name(guest->id) + " answers, it has lived on",
               guest->id);
     return;
@@ -363,29 +495,35 @@ void handle(Step& step, const event::AgentMisbehaved& event) {
 
 void advance(Step& step, Guest& guest) {
   if (auto* off = std::get_if<Off>(&guest.state)) {
-    if (guest.wanted && step.now >= off->not_before && !takeover_under_way(step.state)) launch(step, guest);
+    if (guest.wanted && step.now >= off->not_before && !held_back(step, guest)) launch(step, guest);
   } else if (auto* booting = std::get_if<Booting>(&guest.state)) {
-    if (step.now < booting->deadline) return;
+    const Time due = guest.adopted ? after_maintenance(guest, booting->deadline) : booting->deadline;
+    if (step.now < due) return;
     ++guest.bad_starts;
     condemn(step, guest,
             step.state.name(guest.id) + " did not become ready within " +
                 format_duration(step.state.setup.guest(guest.id).boot_limit),
             step.now);
   } else if (auto* ready = std::get_if<Ready>(&guest.state)) {
-    if (guest.adopted && guest.state_due && step.now >= *guest.state_due) {
-      condemn(step, guest,
-              step.state.name(guest.id) +
-                  "'s agent does not say which applications it runs since the daemon's restart",
-              step.now);
-      return;
+    if (guest.state_due && step.now >= after_maintenance(guest, *guest.state_due)) {
+      return state_overdue(step, guest);
     }
     if (step.now - ready->last_beat >= step.state.setup.guest(guest.id).heartbeat_limit) {
       suspect(step, guest, Ready(*ready));
     }
   } else if (auto* suspicion = std::get_if<Suspect>(&guest.state)) {
     advance_suspect(step, guest, *suspicion);
+  } else if (auto* fencing = std::get_if<Fencing>(&guest.state)) {
+    say_delay(
+        step, guest, *fencing, Severity::error,
+        " is not verified stopped: what it holds stays where it is, and whoever needs it has waited for ");
+  } else if (auto* discarding = std::get_if<Discarding>(&guest.state)) {
+    say_delay(
+        step, guest, *discarding, Severity::warning,
+        " is stopped and its process killed, but that does not end, and it cannot come back as a standby; "
+        "since then: ");
   } else if (auto* fenced = std::get_if<Fenced>(&guest.state)) {
-    if (takeover_under_way(step.state) && step.now - fenced->since < kClearingDelayLimit) return;
+    if (held_back(step, guest)) return;
     if (fenced->dump == Fenced::Dump::wanted && fenced->process_left) {
       fenced->dump = Fenced::Dump::under_way;
       step.out.dump.push_back({guest.current()});
@@ -393,7 +531,7 @@ void advance(Step& step, Guest& guest) {
     // A guest that is going down does not wait for a file about its past.
     if (fenced->dump == Fenced::Dump::under_way && guest.wanted) return;
     // Also when the process has ended: its sockets and files are still there.
-    guest.state = Discarding{};
+    guest.state = Discarding{step.now, step.now + kStopWorthSaying};
     step.out.discard.push_back({guest.current()});
   }
 }
@@ -410,18 +548,19 @@ void postpone_silence(State& state, Duration by) {
       suspicion->kernel_silent_since += by;
     }
     for (auto& [app, held] : guest.vcpus) held.due += by;
+    for (auto& [app, left] : guest.leftovers) left.due += by;
   }
 }
 
 std::optional<Time> deadline(const State& state, const Guest& guest) {
   const GuestSetup& setup = state.setup.guest(guest.id);
   if (const auto* off = std::get_if<Off>(&guest.state)) {
-    if (guest.wanted && !takeover_under_way(state)) return off->not_before;
+    if (guest.wanted) return std::max(off->not_before, held_back_until(state, guest).value_or(Time{}));
   } else if (const auto* booting = std::get_if<Booting>(&guest.state)) {
-    return booting->deadline;
+    return guest.adopted ? after_maintenance(guest, booting->deadline) : booting->deadline;
   } else if (const auto* ready = std::get_if<Ready>(&guest.state)) {
     const Time beat_due = ready->last_beat + setup.heartbeat_limit;
-    return guest.adopted && guest.state_due ? std::min(beat_due, *guest.state_due) : beat_due;
+    return guest.state_due ? std::min(beat_due, after_maintenance(guest, *guest.state_due)) : beat_due;
   } else if (const auto* suspicion = std::get_if<Suspect>(&guest.state)) {
     std::optional<Time> at;
     if (!suspicion->probing) at = suspicion->next_probe;
@@ -430,9 +569,17 @@ std::optional<Time> deadline(const State& state, const Guest& guest) {
       if (guest.maintenance_until) limit = std::max(limit, *guest.maintenance_until);
       at = at ? std::min(*at, limit) : limit;
     }
+    if (guest.state_due) {
+      const Time due = after_maintenance(guest, *guest.state_due);
+      at = at ? std::min(*at, due) : due;
+    }
     return at;
+  } else if (const auto* fencing = std::get_if<Fencing>(&guest.state)) {
+    return fencing->say_at;
+  } else if (const auto* discarding = std::get_if<Discarding>(&guest.state)) {
+    return discarding->say_at;
   } else if (const auto* fenced = std::get_if<Fenced>(&guest.state)) {
-    if (fenced->dump != Fenced::Dump::under_way) return fenced->since + kClearingDelayLimit;
+    if (fenced->dump != Fenced::Dump::under_way) return held_back_until(state, guest);
   }
   return std::nullopt;
 }

@@ -12,6 +12,9 @@ namespace {
 
 using namespace move_step;
 
+// Until the areas that are on their way into the guest are in, or are not coming.
+constexpr Duration kWayInLimit = std::chrono::seconds(20);
+constexpr Duration kUnplugPause = std::chrono::milliseconds(500);
 // Beyond the limits that the agent itself was given: its answer may be on its way.
 constexpr Duration kAnswerGrace = std::chrono::seconds(2);
 
@@ -38,10 +41,65 @@ void finish_release_if_done(Step& step, Application& app) {
   const auto* releasing = app.in_step<Releasing>();
   if (releasing == nullptr) return;
   for (const AreaId id : step.state.table.in_use_by(app.id, releasing->from)) {
-    const bool kept = releasing->take_part && step.state.table.area(id).state == AreaState::releasing;
-    if (!kept) return;
+    const AreaState state = step.state.table.area(id).state;
+    const bool kept = state == AreaState::releasing || state == AreaState::plugged;
+    if (!releasing->take_part || !kept) return;
   }
   release_finished(step, app);
+}
+
+void unplug_later(const Step& step, Releasing& releasing, AreaId id) {
+  auto found = std::find_if(releasing.again.begin(), releasing.again.end(),
+                            [id](const AreaLater& later) { return later.area == id; });
+  if (found == releasing.again.end()) found = releasing.again.insert(found, AreaLater{id, 0, {}});
+  ++found->failures;
+  found->at = step.now + kUnplugPause;
+}
+
+// How long one that could not give its memory up for a more important one is not asked again.
+constexpr Duration kYieldsAgain = std::chrono::seconds(60);
+
+// Names of the others that would lose their guest; empty: nobody would.
+std::string others_there(const State& state, const Application& app, GuestRun run) {
+  std::string names;
+  for (const Application& other : state.apps) {
+    if (other.id == app.id || state.is_twin(other.id) || other.place() != run) continue;
+    names += (names.empty() ? "" : ", ") + state.name(other.id);
+  }
+  return names;
+}
+
+// A planned move, or a rehearsal, never costs others their guest, unless it was asked to: it is given up, and the application
+// started again where it was, with what its guest has kept and what had left already. False: that is not so.
+bool given_up_for_others(Step& step, Application& app, const std::string& why) {
+  auto& releasing = *app.in_step<Releasing>();
+  Move& move = app.moving()->move;
+  const GuestRun from = releasing.from;
+  const bool twin = step.state.is_twin(app.id);
+  if (!twin && (!move.planned || move.may_fence || !app.wanted)) return false;
+  const std::string others = others_there(step.state, app, from);
+  if (others.empty()) return false;
+  if (twin) {
+    // What it has left behind is asked for again at leisure.
+    rehearsal_fails(app, why);
+    releasing.take_part = true;
+    finish_release_if_done(step, app);
+    return true;
+  }
+  const std::string& guest = step.state.name(from.guest);
+  const std::string order = move.yields ? "" : "; `understudy takeover " + step.state.name(app.id) +
+                                                   " --fence` moves it all the same, and ends " + guest;
+  step.note(Severity::warning, "switchover-given-up",
+            step.state.name(app.id) + " stays on " + guest + ", where it is started again: " + why + ", and " +
+                guest + " is not ended for a planned move, because others are there (" + others + ")" + order,
+            from.guest, app.id);
+  if (move.yields) app.yields_from = step.now + kYieldsAgain;
+  move.yields = false;
+  move.given_up = why;
+  move.preferred = from.guest;
+  releasing.take_part = true;
+  finish_release_if_done(step, app);
+  return true;
 }
 
 }  // namespace
@@ -101,26 +159,59 @@ void enter_stopping(Step& step, Application& app, GuestRun from) {
   step.out.stop.push_back({from, app.id, app.epoch});
 }
 
-void enter_releasing(Step& step, Application& app, GuestRun from) {
+void enter_releasing(Step& step, Application& app, GuestRun from, bool engaging) {
   const AppSetup& setup = step.state.setup.app(app.id);
-  app.moving()->move.step = Releasing{from, step.now + setup.release_limit + kAnswerGrace};
-  std::vector<AreaId> areas = step.state.table.in_use_by(app.id, from);
+  app.moving()->move.step =
+      Releasing{.from = from,
+                .deadline = step.now + kWayInLimit + setup.release_limit + kAnswerGrace,
+                .engaging = engaging};
+  go_on_releasing(step, app);
+}
+
+void go_on_releasing(Step& step, Application& app) {
+  auto& releasing = *app.in_step<Releasing>();
+  if (releasing.asked) return;
+  std::vector<AreaId> areas = step.state.table.in_use_by(app.id, releasing.from);
   if (areas.empty()) {
     release_finished(step, app);
     return;
   }
+  // Nobody can let go of what is still on its way in.
+  const bool on_its_way = std::any_of(areas.begin(), areas.end(), [&](AreaId id) {
+    return step.state.table.area(id).state == AreaState::plugging;
+  });
+  if (on_its_way || releasing.engaging) return;
+  const AppSetup& setup = step.state.setup.app(app.id);
+  releasing.asked = true;
+  releasing.deadline = step.now + setup.release_limit + kAnswerGrace;
   for (const AreaId id : areas) {
     const AreaState state = step.state.table.area(id).state;
-    if (state == AreaState::plugging) {
-      // Nobody can let go of what is still on its way in.
-      condemn(step, step.state.guest(from.guest),
-              step.state.name(from.guest) + " is left while areas are on their way into it", step.now);
-      return;
-    }
     if (state == AreaState::plugged || state == AreaState::engaged) step.state.table.begin_release(id);
   }
   std::erase_if(areas, [&](AreaId id) { return step.state.table.area(id).state == AreaState::unplugging; });
-  if (!areas.empty()) step.out.release.push_back({from, app.id, app.epoch, areas, setup.release_limit});
+  if (!areas.empty())
+    step.out.release.push_back({releasing.from, app.id, app.epoch, areas, setup.release_limit});
+}
+
+Time releasing_due(const Releasing& releasing) {
+  Time due = releasing.deadline;
+  for (const AreaLater& later : releasing.again) {
+    if (later.at) due = std::min(due, *later.at);
+  }
+  return due;
+}
+
+void advance_releasing(Step& step, Application& app) {
+  auto& releasing = *app.in_step<Releasing>();
+  for (AreaLater& later : releasing.again) {
+    if (!later.at || step.now < *later.at) continue;
+    later.at.reset();
+    if (step.state.table.area(later.area).state != AreaState::releasing) continue;
+    step.state.table.begin_unplug(later.area);
+    step.out.unplug.push_back({releasing.from, later.area});
+  }
+  if (step.now >= releasing.deadline)
+    condemn_slow(step, app, GuestRun(releasing.from), " did not let go of the areas of ");
 }
 
 void enter_fencing(Step& step, Application& app, GuestRun from) {
@@ -158,18 +249,9 @@ void handle(Step& step, const event::AppStopped& event) {
   enter_releasing(step, *app, event.run);
 }
 
-void handle(Step& step, const event::StopFailed& event) {
-  Application* app = expect<Stopping>(step, event);
-  if (app == nullptr) return;
-  condemn(step, step.state.guest(event.run.guest),
-          step.state.name(event.run.guest) + " could not end " + step.state.name(app->id) + " (" + event.why +
-              ")",
-          step.now);
-}
-
 void handle(Step& step, const event::AreasReleased& event) {
   Application* app = expect<Releasing>(step, event);
-  if (app == nullptr) return;
+  if (app == nullptr) return leftover_released(step, event);
   for (const AreaId id : event.areas) {
     if (!step.state.table.knows(id)) continue;
     const Area& area = step.state.table.area(id);
@@ -188,18 +270,30 @@ void handle(Step& step, const event::AreasReleased& event) {
     return;
   }
   // The rest is still in a living OS. Only its end gives it back.
-  condemn(step, step.state.guest(event.run.guest),
-          step.state.name(event.run.guest) + " could not let go of the memory of " +
-              step.state.name(app->id) + " (" + event.why_not_all + ")",
-          step.now);
+  const Bytes area_bytes = step.state.setup.pool.area_bytes;
+  const std::size_t in_all = step.state.table.in_use_by(app->id, event.run).size();
+  const std::size_t left = in_all - std::min(in_all, event.areas.size());
+  const std::string why = step.state.name(event.run.guest) + " could not let go of " +
+                          format_size(left * area_bytes) + " of the " + format_size(in_all * area_bytes) +
+                          " of " + step.state.name(app->id) + " (" + event.why_not_all + ")";
+  if (given_up_for_others(step, *app, why)) return;
+  condemn(step, step.state.guest(event.run.guest), why, step.now);
 }
 
 void handle(Step& step, const event::AreaUnplugged& event) {
   if (!step.state.table.knows(event.area)) return;
   const Area& area = step.state.table.area(event.area);
-  if (area.state != AreaState::unplugging || area.in != event.run) return;
-  step.state.table.unplugged(event.area);
+  if (area.in != event.run || area.state == AreaState::plugging) return;
   Application& app = step.state.app(*area.user);
+  const bool asked = area.state == AreaState::unplugging;
+  step.state.table.unplugged(event.area);
+  if (!asked) {
+    step.note(Severity::warning, "area-lost",
+              step.state.name(event.run.guest) + " has let go of area " + std::to_string(event.area.value) +
+                  " of " + step.state.name(app.id) + " without being asked",
+              event.run.guest, app.id);
+  }
+  if (app.moving() == nullptr) step.state.table.free(event.area);
   finish_release_if_done(step, app);
 }
 
@@ -207,10 +301,23 @@ void handle(Step& step, const event::UnplugFailed& event) {
   if (!step.state.table.knows(event.area)) return;
   const Area& area = step.state.table.area(event.area);
   if (area.state != AreaState::unplugging || area.in != event.run) return;
-  condemn(step, step.state.guest(event.run.guest),
-          "area " + std::to_string(event.area.value) + " could not be unplugged from " +
-              step.state.name(event.run.guest) + " (" + event.why + ")",
-          step.now);
+  Application& app = step.state.app(*area.user);
+  step.state.table.unplug_failed(event.area);
+  if (app.place() != event.run) return;  // it is left over there, and asked for again
+  auto* releasing = app.in_step<Releasing>();
+  if (!event.tried_in_guest) {
+    // Nothing is wrong with the guest, which has let go of it: the host is asked again.
+    if (releasing != nullptr) unplug_later(step, *releasing, event.area);
+    return;
+  }
+  const std::string why = "area " + std::to_string(event.area.value) + " could not be unplugged from " +
+                          step.state.name(event.run.guest) + " (" + event.why + ")";
+  if (releasing != nullptr) {
+    // It is offline there: if it stays, it is confirmed again like one that was plugged just now.
+    step.state.table.keep(event.area);
+    if (given_up_for_others(step, app, why)) return;
+  }
+  condemn(step, step.state.guest(event.run.guest), why, step.now);
 }
 
 }  // namespace understudy::core

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace understudy::core {
 
@@ -15,7 +16,6 @@ using namespace move_step;
 
 // Limits of the steps that only a healthy guest is asked to take. A guest that lets one pass is condemned.
 constexpr Duration kSizingLimit = std::chrono::seconds(5);
-constexpr Duration kPluggingLimit = std::chrono::seconds(20);
 constexpr Duration kEngagingLimit = std::chrono::seconds(20);
 constexpr Duration kFirstAvoid = std::chrono::seconds(1);
 constexpr Duration kLongestAvoid = std::chrono::seconds(60);
@@ -56,40 +56,6 @@ const Guest* choose(const State& state, const Application& app, const Move& move
   return nullptr;
 }
 
-// All areas that this guest is to get are plugged: have them confirmed.
-void engage_if_complete(Step& step, Application& app, GuestRun to) {
-  action::AskEngage ask{to, app.id, app.epoch, {}};
-  for (const Area& area : step.state.table.areas()) {
-    if (area.user != app.id) continue;
-    if (area.state == AreaState::scrubbing) return;
-    if (area.in != to) continue;  // kept by a guest that it has left
-    if (area.state == AreaState::plugging) return;
-    ask.areas.push_back({area.id, area.guest_address, step.state.setup.pool.area_bytes});
-  }
-  Move& move = app.moving()->move;
-  move.lap(Phase::attach, step.now);
-  move.step = Engaging{to, step.now + kEngagingLimit};
-  step.out.engage.push_back(std::move(ask));
-}
-
-// Between trust domains an area is zeroed first; inside one its pages go as they are.
-void plug_or_scrub(Step& step, Application& app, GuestRun to, AreaId id) {
-  const std::string& domain = step.state.definition(to.guest).trust_domain;
-  const Area& area = step.state.table.area(id);
-  if (area.last_domain.empty() || area.last_domain == domain) {
-    step.state.table.begin_plug(id, to, domain);
-    step.out.plug.push_back({to, id});
-    return;
-  }
-  step.note(Severity::info, "area-scrubbed",
-            "area " + std::to_string(id.value) + " is zeroed: it comes from trust domain " +
-                area.last_domain + " and goes to " + domain,
-            to.guest, app.id);
-  step.state.table.begin_scrub(id);
-  step.out.scrub.push_back({id});
-  app.moving()->move.report.bytes_zeroed += step.state.setup.pool.area_bytes;
-}
-
 std::size_t free_slots(const State& state, GuestRun run) {
   const std::uint32_t slots = state.definition(run.guest).slots;
   return slots - std::min(slots, state.table.count_in(run));
@@ -128,19 +94,13 @@ std::optional<std::vector<AreaId>> grant(const State& state, const Application& 
   return areas;
 }
 
-void avoid(Step& step, Application& app, GuestId guest) {
-  Application::Avoid& entry = app.avoid[guest];
-  ++entry.times;
-  entry.until =
-      step.now + std::min<Duration>(kLongestAvoid, kFirstAvoid * (1LL << std::min(entry.times - 1, 10U)));
-}
-
 void finish(Step& step, Application& app, Move& move) {
   move.lap(Phase::serving, step.now);
-  move.report.result = "serving";
+  const bool back = !move.given_up.empty() && move.report.to == move.from;
+  move.report.result = back ? "given up: " + move.given_up : "serving";
   app.placing.add(step.now - move.placed_at);
-  const std::string verb = move.from ? " serves on " : " started on ";
-  step.note(Severity::info, move.from ? "takeover-done" : "app-serving",
+  const std::string verb = back ? " serves again on " : move.from ? " serves on " : " started on ";
+  step.note(Severity::info, move.from && !back ? "takeover-done" : "app-serving",
             step.state.name(app.id) + verb + step.state.name(*move.report.to) + " " +
                 std::to_string(static_cast<long>(to_ms(move.report.total()))) + " ms after: " + move.cause,
             move.report.to, app.id);
@@ -183,9 +143,10 @@ void advance_choosing(Step& step, Application& app, Choosing& choosing) {
   place(step, app, *to);
 }
 
-void condemn_slow(Step& step, Application& app, GuestRun to, const char* what) {
-  condemn(step, step.state.guest(to.guest), step.state.name(to.guest) + what + step.state.name(app.id),
-          step.now);
+// In maintenance, a guest has the time of that to end an application.
+Time stopping_due(const State& state, const Stopping& stopping) {
+  const auto& maintenance = state.guest(stopping.from.guest).maintenance_until;
+  return maintenance ? std::max(stopping.deadline, *maintenance) : stopping.deadline;
 }
 
 }  // namespace
@@ -206,6 +167,19 @@ const char* move_step_name(const MoveStep& step) {
   return std::visit(Names{}, step);
 }
 
+Application::Avoid& avoid(Step& step, Application& app, GuestId guest) {
+  Application::Avoid& entry = app.avoid[guest];
+  ++entry.times;
+  entry.until =
+      step.now + std::min<Duration>(kLongestAvoid, kFirstAvoid * (1LL << std::min(entry.times - 1, 10U)));
+  return entry;
+}
+
+void condemn_slow(Step& step, Application& app, GuestRun to, const char* what) {
+  condemn(step, step.state.guest(to.guest), step.state.name(to.guest) + what + step.state.name(app.id),
+          step.now);
+}
+
 void place(Step& step, Application& app, const Guest& to) {
   Move& move = app.moving()->move;
   ++app.epoch;
@@ -215,6 +189,10 @@ void place(Step& step, Application& app, const Guest& to) {
   enter_sizing(step, app, to.current());
   step.note(Severity::info, "app-placing", step.state.name(app.id) + " goes to " + step.state.name(to.id),
             to.id, app.id);
+}
+
+void enter_engaging(Step& step, Application& app, GuestRun to) {
+  app.moving()->move.step = Engaging{to, step.now + kEngagingLimit};
 }
 
 void enter_starting(Step& step, Application& app, GuestRun to, Bytes limit_bytes) {
@@ -309,7 +287,6 @@ void handle(Step& step, const event::NeedStated& event) {
   for (const AreaId id : table.held_by(app->id)) {
     if (std::find(granted.begin(), granted.end(), id) == granted.end()) table.free(id);
   }
-  move.step = Plugging{to, step.now + kPluggingLimit};
   if (granted.empty() && table.in_use_by(app->id, to).empty()) {
     move.lap(Phase::attach, step.now);
     if (twin && !app->rehearsal->start) {
@@ -322,70 +299,7 @@ void handle(Step& step, const event::NeedStated& event) {
     enter_starting(step, *app, to, step.state.setup.app(app->id).desired_bytes);
     return;
   }
-  for (const AreaId id : granted) plug_or_scrub(step, *app, to, id);
-  if (granted.empty()) engage_if_complete(step, *app, to);  // all that it needs was plugged before a restart
-}
-
-// The area is held again, zeroed or not: on with it where it is wanted now.
-void scrub_ended(Step& step, AreaId id) {
-  Application& app = step.state.app(*step.state.table.area(id).user);
-  const bool not_placed_yet = app.in_step<Choosing>() != nullptr ||
-                              app.in_step<move_step::Fencing>() != nullptr ||
-                              app.in_step<Sizing>() != nullptr;
-  if (const auto* at = app.in_step<Plugging>()) {
-    plug_or_scrub(step, app, at->to, id);
-  } else if (!not_placed_yet) {
-    step.state.table.free(id);  // it came too late to be of use
-  }
-}
-
-void handle(Step& step, const event::AreaScrubbed& event) {
-  if (!step.state.table.knows(event.area) ||
-      step.state.table.area(event.area).state != AreaState::scrubbing) {
-    return;
-  }
-  step.state.table.scrubbed(event.area);
-  scrub_ended(step, event.area);
-}
-
-void handle(Step& step, const event::ScrubFailed& event) {
-  if (!step.state.table.knows(event.area) ||
-      step.state.table.area(event.area).state != AreaState::scrubbing) {
-    return;
-  }
-  step.note(
-      Severity::error, "scrub-failed",
-      "area " + std::to_string(event.area.value) + " could not be zeroed: " + event.why + "; tried again",
-      std::nullopt);
-  step.state.table.scrub_failed(event.area);
-  scrub_ended(step, event.area);
-}
-
-void handle(Step& step, const event::AreaPlugged& event) {
-  if (!step.state.table.knows(event.area)) return;
-  const Area& area = step.state.table.area(event.area);
-  if (area.state != AreaState::plugging || area.in != event.run) return;
-  step.state.table.plugged(event.area, event.guest_address);
-  Application& app = step.state.app(*area.user);
-  if (app.in_step<Plugging>() != nullptr) {
-    engage_if_complete(step, app, event.run);
-  } else if (app.serving() != nullptr && app.serving()->growing) {
-    growth_plugged(step, app);
-  }
-}
-
-void handle(Step& step, const event::PlugFailed& event) {
-  if (!step.state.table.knows(event.area)) return;
-  const Area& area = step.state.table.area(event.area);
-  if (area.state != AreaState::plugging || area.in != event.run) return;
-  step.state.table.plug_failed(event.area);
-  step.note(Severity::error, "plug-failed",
-            "area " + std::to_string(event.area.value) + " could not be plugged into " +
-                step.state.name(event.run.guest) + ": " + event.why,
-            event.run.guest);
-  // What its kernel made of the attempt is unknown: it is not trusted with another.
-  condemn(step, step.state.guest(event.run.guest),
-          step.state.name(event.run.guest) + " could not take an area (" + event.why + ")", step.now);
+  begin_plugging(step, *app, to, granted);
 }
 
 void handle(Step& step, const event::AreasEngaged& event) {
@@ -394,6 +308,11 @@ void handle(Step& step, const event::AreasEngaged& event) {
       known.epoch == event.epoch) {
     growth_engaged(step, known, event);
     return;
+  }
+  if (auto* leaving = known.in_step<Releasing>();
+      leaving != nullptr && leaving->from == event.run && known.epoch == event.epoch) {
+    leaving->engaging = false;
+    return go_on_releasing(step, known);
   }
   Application* app = expect<Engaging>(step, event);
   if (app == nullptr) return;
@@ -420,7 +339,10 @@ void handle(Step& step, const event::AreasEngaged& event) {
 void handle(Step& step, const event::EngageFailed& event) {
   Application& known = step.state.app(event.app);
   const auto* growing = known.serving();
-  if (growing != nullptr && growing->growing && growing->on == event.run && known.epoch == event.epoch) {
+  const auto* leaving = known.in_step<Releasing>();
+  const bool leaves = leaving != nullptr && leaving->engaging && leaving->from == event.run;
+  const bool grows = growing != nullptr && growing->growing && growing->on == event.run;
+  if ((leaves || grows) && known.epoch == event.epoch) {
     condemn(step, step.state.guest(event.run.guest),
             step.state.name(event.run.guest) + " could not use more memory (" + event.why + ")", step.now);
     return;
@@ -439,6 +361,8 @@ void handle(Step& step, const event::AppServing& event) {
       serving != nullptr && serving->on == event.run && known.epoch == event.epoch) {
     if (serving->trouble.empty()) return;  // said twice
     serving->trouble.clear();
+    if (std::exchange(serving->withdrawn, false)) step.out.route.push_back({known.id, serving->on});
+    serving->restart_due.reset();
     step.note(Severity::info, "app-restarted", step.state.name(known.id) + " serves again where it was",
               event.run.guest, known.id);
     return;
@@ -467,9 +391,13 @@ void handle(Step& step, const event::AppServing& event) {
       .base_use_bytes = std::min(event.base_use_bytes, step.state.definition(event.run.guest).base_bytes),
       .unrouted = {},
       .growing = {},
+      .growth_trouble = {},
       .wants = {},
-      .trouble = {}};
-  if (step.state.reachable(app->id, event.run.guest)) {
+      .trouble = {},
+      .withdrawn = false,
+      .unreachable = {},
+      .restart_due = {}};
+  if (step.state.has_port_for(app->id, event.run.guest)) {
     step.out.route.push_back({app->id, event.run});
     serving.unrouted = std::move(move);
   } else {
@@ -481,9 +409,28 @@ void handle(Step& step, const event::AppServing& event) {
 void handle(Step& step, const event::AddressRouted& event) {
   Application& app = step.state.app(event.app);
   auto* serving = app.serving();
-  if (serving == nullptr || serving->on != event.run || !serving->unrouted) return;
+  if (serving == nullptr || serving->on != event.run) return;
+  if (!std::exchange(serving->unreachable, {}).empty()) {
+    step.note(Severity::info, "app-reachable",
+              "clients reach " + step.state.name(app.id) + " on " + step.state.name(event.run.guest),
+              event.run.guest, app.id);
+  }
+  if (!serving->unrouted) return;
   finish(step, app, *serving->unrouted);
   serving->unrouted.reset();
+}
+
+// It stays where it is: another guest boots the same image and would start it with the same command. The gate
+// goes on trying, so whatever mends it inside the guest ends this.
+void handle(Step& step, const event::AddressUnreachable& event) {
+  Application& app = step.state.app(event.app);
+  auto* serving = app.serving();
+  if (serving == nullptr || serving->on != event.run || serving->withdrawn) return;
+  if (std::exchange(serving->unreachable, event.why) == event.why) return;  // said already
+  step.note(Severity::error, "app-unreachable",
+            step.state.name(app.id) + " runs on " + step.state.name(event.run.guest) +
+                ", and no client can be led to it: " + event.why,
+            event.run.guest, app.id);
 }
 
 void handle(Step& step, const event::AppStartFailed& event) {
@@ -509,13 +456,15 @@ void advance(Step& step, Application& app) {
     condemn_slow(step, app, serving->on, " did not take more memory for ");
     return;
   }
+  if (serving != nullptr && serving->restart_due && step.now >= *serving->restart_due)
+    return restart_overdue(step, app);
   if (serving != nullptr) return grow_after_rehearsal(step, app);
   if (auto* choosing = app.in_step<Choosing>()) {
     advance_choosing(step, app, *choosing);
   } else if (auto* sizing = app.in_step<Sizing>()) {
     if (step.now >= sizing->deadline) condemn_slow(step, app, sizing->to, " did not say what it needs for ");
   } else if (auto* plugging = app.in_step<Plugging>()) {
-    if (step.now >= plugging->deadline) condemn_slow(step, app, plugging->to, " did not get the areas for ");
+    if (step.now >= plugging_due(*plugging)) advance_plugging(step, app);
   } else if (auto* engaging = app.in_step<Engaging>()) {
     if (step.now >= engaging->deadline)
       condemn_slow(step, app, engaging->to, " did not confirm the memory for ");
@@ -530,10 +479,10 @@ void advance(Step& step, Application& app) {
     }
     enter_stopping(step, app, starting->to);
   } else if (auto* stopping = app.in_step<Stopping>()) {
-    if (step.now >= stopping->deadline) condemn_slow(step, app, stopping->from, " did not end ");
+    if (step.now >= stopping_due(step.state, *stopping))
+      condemn_slow(step, app, stopping->from, " did not end ");
   } else if (auto* releasing = app.in_step<Releasing>()) {
-    if (step.now >= releasing->deadline)
-      condemn_slow(step, app, releasing->from, " did not let go of the areas of ");
+    if (step.now >= releasing_due(*releasing)) advance_releasing(step, app);
   } else if (app.in_step<Yielding>() != nullptr) {
     advance_yielding(step, app);
   }
@@ -546,7 +495,9 @@ void postpone_deadlines(State& state, Duration by) {
   };
   for (Application& app : state.apps) {
     if (auto* moving = app.moving()) std::visit(postpone, moving->move.step);
-    if (auto* serving = app.serving(); serving != nullptr && serving->growing) *serving->growing += by;
+    auto* serving = app.serving();
+    if (serving != nullptr && serving->growing) *serving->growing += by;
+    if (serving != nullptr && serving->restart_due) *serving->restart_due += by;
   }
 }
 
@@ -563,15 +514,18 @@ std::optional<Time> deadline(const State& state, const Application& app) {
       }
       return at;
     }
-    std::optional<Time> operator()(const Stopping& step) const { return step.deadline; }
-    std::optional<Time> operator()(const Releasing& step) const { return step.deadline; }
+    std::optional<Time> operator()(const Stopping& step) const { return stopping_due(state, step); }
+    std::optional<Time> operator()(const Releasing& step) const { return releasing_due(step); }
     std::optional<Time> operator()(const Sizing& step) const { return step.deadline; }
-    std::optional<Time> operator()(const Plugging& step) const { return step.deadline; }
+    std::optional<Time> operator()(const Plugging& step) const { return plugging_due(step); }
     std::optional<Time> operator()(const Engaging& step) const { return step.deadline; }
     std::optional<Time> operator()(const Starting& step) const { return step.deadline; }
     std::optional<Time> operator()(const Yielding& step) const { return step.deadline; }
   };
-  if (const auto* serving = app.serving()) return serving->growing;
+  if (const auto* serving = app.serving()) {
+    if (serving->growing && serving->restart_due) return std::min(*serving->growing, *serving->restart_due);
+    return serving->growing ? serving->growing : serving->restart_due;
+  }
   const auto* moving = app.moving();
   return moving != nullptr ? std::visit(At{state, app}, moving->move.step) : std::nullopt;
 }

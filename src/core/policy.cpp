@@ -104,7 +104,7 @@ void preempt(Step& step, Application& app) {
     const auto* serving = other.serving();
     const int priority = step.state.setup.app(other.id).priority;
     if (serving == nullptr || serving->growing || priority >= setup.priority) continue;
-    if (!hands_off(step.state, other).empty()) continue;
+    if (!hands_off(step.state, other).empty() || under(other.yields_from, step.now)) continue;
     if (!helps({other.id, serving->on})) continue;
     if (victim == nullptr || priority < step.state.setup.app(victim->id).priority) victim = &other;
   }
@@ -114,6 +114,7 @@ void preempt(Step& step, Application& app) {
   Move& move = begin_move(step, *victim, "its memory goes to " + setup.name + ", which is more important",
                           from.guest, step.now, move_step::Choosing{});
   move.yields = true;
+  move.planned = true;
   enter_stopping(step, *victim, from);
 }
 

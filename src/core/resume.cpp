@@ -65,6 +65,7 @@ struct Restore {
     move.from = record.from;
     move.preferred = record.to;
     move.give_up = record.give_up;
+    move.planned = record.to.has_value();  // that its guest might be ended for it is not written down
     move.report.app = record.app;
     move.report.cause = record.cause;
     move.report.from = record.from;
@@ -127,6 +128,21 @@ bool settle_areas(Step& step, const event::GuestAdopted& event) {
   return true;
 }
 
+// Its monitor has said what is in it. False: that cannot be, and the guest is fenced.
+bool settle(Step& step, Guest& guest, const event::GuestAdopted& event) {
+  guest.unsettled = false;
+  guest.state_due.reset();
+  if (guest.adopted) guest.state_due = step.now + step.state.setup.guest(guest.id).boot_limit;
+  found_vcpus(step, guest, event.vcpus);
+  if (settle_areas(step, event)) {
+    found_leftovers(step, guest);
+    return true;
+  }
+  condemn(step, guest, step.state.name(guest.id) + " holds areas that the journal does not give it",
+          step.now);
+  return false;
+}
+
 // The former daemon asked it to end before it could write that down (a request to end does not wait for a
 // journal that refuses). It goes on leaving: its agent will say that it has ended only to whoever asks again.
 void resume_ending(Step& step, Application& app, GuestRun from) {
@@ -143,15 +159,16 @@ void resume_serving(Step& step, Application& app, const event::AppStated& stated
     resume_ending(step, app, GuestRun(serving->on));
     return;
   }
-  if (!stated.fault.empty() || !stated.runs) {
-    const std::string cause = stated.fault.empty() ? "it ended while the daemon was away" : stated.fault;
-    handle(step, event::AppFaulted{serving->on, app.id, app.epoch, cause, ""});
+  if (!stated.fault.empty()) {
+    handle(step, event::AppFaulted{serving->on, app.id, app.epoch, stated.fault, ""});
     return;
   }
-  if (stated.restarting) serving->trouble = "being restarted in place";
+  if (!stated.runs) return agent_forgot(step, app);
+  if (stated.restarting) enter_trouble(step, app, "being restarted in place", {});
   step.note(Severity::info, "app-resumed", step.state.name(app.id) + " has served on", serving->on.guest,
             app.id);
-  if (step.state.reachable(app.id, serving->on.guest)) step.out.route.push_back({app.id, serving->on});
+  if (step.state.has_port_for(app.id, serving->on.guest) && !serving->withdrawn)
+    step.out.route.push_back({app.id, serving->on});
   // Of a growth of which nothing had reached the guest.
   for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
   // Areas that a growth left half way: they are its own already, and go on from where they are.
@@ -165,6 +182,19 @@ void resume_serving(Step& step, Application& app, const event::AppStated& stated
     growth_plugged(step, app);
   } else if (serving->wants) {
     handle(step, event::AppWantsMemory{serving->on, app.id, app.epoch, *serving->wants});
+  }
+}
+
+// It served before its agent was asked. The agent may be another one, and what it was to tell may be lost.
+void look_again(Step& step, Application& app, const event::AppStated& stated) {
+  const auto* serving = app.serving();
+  if (stated.ending) return resume_ending(step, app, GuestRun(serving->on));
+  if (!stated.fault.empty()) {
+    handle(step, event::AppFaulted{serving->on, app.id, app.epoch, stated.fault, ""});
+  } else if (!stated.runs) {
+    agent_forgot(step, app);
+  } else if (stated.restarting && serving->trouble.empty()) {
+    enter_trouble(step, app, "being restarted in place", {});
   }
 }
 
@@ -206,7 +236,20 @@ void handle(Step& step, const event::Resume&) {
   const bool going_down = std::none_of(step.state.guests.begin(), step.state.guests.end(),
                                        [](const Guest& g) { return g.wanted; });
   for (Guest& guest : step.state.guests) {
-    if (std::holds_alternative<Adopting>(guest.state)) step.out.adopt.push_back({guest.current()});
+    if (std::holds_alternative<guest_state::Off>(guest.state)) guest.down_since = step.now;
+    const auto* adopting = std::get_if<Adopting>(&guest.state);
+    if (adopting == nullptr) continue;
+    if (adopting->was == GuestDurable::fenced) {
+      // Nothing is to be found out: it is verified stopped, its process as well, and is only to be discarded.
+      guest.adopted = false;
+      guest.down_since = step.now;
+      guest.state = guest_state::Fenced{adopting->why, step.now, true, guest_state::Fenced::Dump::done};
+    } else if (adopting->was == GuestDurable::fencing) {
+      // A takeover waits for its end, and it may be its monitor that hangs.
+      condemn(step, guest, std::string(adopting->why), step.now);
+    } else {
+      step.out.adopt.push_back({guest.current()});
+    }
   }
   for (Application& app : step.state.apps) {
     if (going_down) app.wanted = false;
@@ -225,7 +268,7 @@ void handle(Step& step, const event::Resume&) {
   for (const Area& area : std::vector<Area>(step.state.table.areas())) {
     // Zeroing ended with the daemon. Where its application goes now may be where the area comes from: whether
     // it is zeroed at all is decided again when it is plugged.
-    if (area.state == AreaState::scrubbing) step.state.table.scrub_failed(area.id);
+    if (area.state == AreaState::scrubbing) step.state.table.scrub_ended(area.id);
     if (step.state.table.area(area.id).state != AreaState::held) continue;
     if (step.state.app(*area.user).moving() == nullptr) step.state.table.free(area.id);
   }
@@ -255,9 +298,10 @@ void take_definition(Step& step, Guest& guest, const event::GuestAdopted& event)
   guest.started_with = event.definition.value_or(step.state.setup.guest(guest.id));
   if (guest.started_with->trust_domain.empty())
     guest.started_with->trust_domain = domain_of_areas(step, guest);
+  const bool said = guest.outdated == event.outdated;
   guest.outdated = event.outdated;
-  guest.unreachable = event.unreachable;
-  if (guest.outdated.empty()) return;
+  guest.no_port_for = event.no_port_for;
+  if (said || guest.outdated.empty()) return;
   step.note(Severity::warning, "guest-outdated",
             step.state.name(guest.id) + " was started with another configuration and serves on as it is (" +
                 differences_text(guest.outdated) + "); the present one counts from its next start",
@@ -273,34 +317,33 @@ void handle(Step& step, const event::GuestAdopted& event) {
   if (adopting == nullptr) {
     // It was condemned while it was looked for.
     if (std::holds_alternative<guest_state::Fencing>(guest->state)) step.out.fence.push_back({event.run});
+    if (guest->unsettled && guest->believed_up()) take_definition(step, *guest, event);
+    if (guest->unsettled && guest->believed_up() && event.answers && settle(step, *guest, event) &&
+        guest->ready() != nullptr) {
+      ask_state(step, *guest);
+    }
     return;
   }
   const Adopting was = *adopting;
   const std::string& name = step.state.name(guest->id);
-  if (was.was == GuestDurable::fenced) {
-    guest->state = guest_state::Fenced{was.why, step.now, true, guest_state::Fenced::Dump::done};
-    return;
-  }
   take_definition(step, *guest, event);
-  guest->state = guest_state::Booting{step.now + step.state.setup.guest(guest->id).boot_limit};
-  found_vcpus(step, *guest, event.vcpus);
-  // What a monitor says of a guest that does not execute is not waited for: its areas stay with it until it
-  // is verified stopped.
-  if (was.was == GuestDurable::fencing) {
-    condemn(step, *guest, was.why, step.now);
-  } else if (!event.executing) {
-    condemn(step, *guest, name + " failed while the daemon was away", step.now);
-  } else if (!settle_areas(step, event)) {
-    condemn(step, *guest, name + " holds areas that the journal does not give it", step.now);
-  } else {
-    step.note(Severity::info, "guest-adopted", name + " lives; waiting for its agent", guest->id);
-  }
+  guest->unsettled = true;
+  if (event.answers && !settle(step, *guest, event)) return;
+  adopted(step, *guest, event.executing);
+  const bool waits = event.answers && event.executing;
+  step.note(waits ? Severity::info : Severity::warning, "guest-adopted",
+            waits           ? name + " lives; waiting for its agent"
+            : event.answers ? name + "'s vCPUs are paused; asking its kernel"
+                            : name + "'s process is there, but its monitor does not answer; asking its kernel",
+            guest->id);
 }
 
 void handle(Step& step, const event::AppsStated& event) {
   Guest* guest = step.state.living(event.run);
-  if (guest == nullptr || !guest->adopted) return;
+  if (guest == nullptr || guest->unsettled || !guest->state_asked) return;
+  const Time asked = *guest->state_asked;
   guest->adopted = false;
+  guest->state_asked.reset();
   guest->state_due.reset();
   for (Application& app : step.state.apps) {
     const auto place = app.place();
@@ -312,6 +355,8 @@ void handle(Step& step, const event::AppsStated& event) {
         found != event.apps.end() ? *found : event::AppStated{app.id, app.epoch, false, false, ""};
     if (app.serving() != nullptr && app.serving()->unconfirmed) {
       resume_serving(step, app, stated);
+    } else if (app.serving() != nullptr && app.serving()->since <= asked) {
+      look_again(step, app, stated);
     } else if (const auto* resuming = app.in_step<Resuming>()) {
       resume_move(step, app, Resuming(*resuming), stated);
     }

@@ -33,7 +33,7 @@ struct State {
   // What the guest's present run was started with; what its next one will be, while there is none.
   [[nodiscard]] const Definition& definition(GuestId id) const;
   // Clients of the application reach it in this guest: it has an address, and the guest's run a port for it.
-  [[nodiscard]] bool reachable(AppId app, GuestId in) const;
+  [[nodiscard]] bool has_port_for(AppId app, GuestId in) const;
   // Not the operator's, but the stand-in of one for rehearsals.
   [[nodiscard]] bool is_twin(AppId id) const { return setup.app(id).rehearses.has_value(); }
   // The guest if `run` is its present life; late words of a former life find nothing.
@@ -61,6 +61,7 @@ void handle(Step&, const event::GuestPanicked&);
 void handle(Step&, const event::GuestExited&);
 void handle(Step&, const event::GuestFenced&);
 void handle(Step&, const event::GuestGone&);
+void handle(Step&, const event::StopDelayed&);
 void handle(Step&, const event::DumpDone&);
 void handle(Step&, const event::ProbeAnswer&);
 void handle(Step&, const event::AgentGreeted&);
@@ -70,6 +71,10 @@ void handle(Step&, const event::AgentMisbehaved&);
 // Starts to stop a guest whose OS has failed or cannot be trusted with memory any more. `since` is when the
 // fault began, as far as known: the start of the detect phase.
 void condemn(Step&, Guest&, const std::string& why, Time since);
+// Which applications run in it? Answered by AppsStated.
+void ask_state(Step&, Guest&);
+// A former daemon's guest is there: from here on it is judged as any that is not heard of.
+void adopted(Step&, Guest&, bool executing);
 void advance(Step&, Guest&);  // deadlines, suspicion, clearing up, coming back
 [[nodiscard]] std::optional<Time> deadline(const State&, const Guest&);
 void postpone_silence(State&, Duration by);  // as if all that guests were not heard of had begun later
@@ -79,23 +84,36 @@ void handle(Step&, const event::Resume&);
 void handle(Step&, const event::GuestAdopted&);
 void handle(Step&, const event::AppsStated&);
 
-// moves.cpp
-void handle(Step&, const event::NeedStated&);
+// plugging.cpp
 void handle(Step&, const event::AreaPlugged&);
 void handle(Step&, const event::PlugFailed&);
 void handle(Step&, const event::AreaScrubbed&);
 void handle(Step&, const event::ScrubFailed&);
+void begin_plugging(Step&, Application&, GuestRun to, const std::vector<AreaId>& granted);
+void advance_plugging(Step&, Application&);
+[[nodiscard]] Time plugging_due(const move_step::Plugging&);
+// The host could not do its part: nobody is fenced for it, other guests are tried, and this one again later.
+void give_up_placement(Step&, Application&, GuestRun to, const std::string& why);
+
+// moves.cpp
+void handle(Step&, const event::NeedStated&);
 void handle(Step&, const event::AreasEngaged&);
 void handle(Step&, const event::EngageFailed&);
 void handle(Step&, const event::AppServing&);
 void handle(Step&, const event::AppStartFailed&);
 void handle(Step&, const event::AddressRouted&);
+void handle(Step&, const event::AddressUnreachable&);
 // Begins the way of an application; the caller sets the first step.
 Move& begin_move(Step&, Application&, const std::string& cause, std::optional<GuestId> from, Time since,
                  MoveStep first);
 void enter_choosing(Step&, Application&);
 void place(Step&, Application&, const Guest& to);  // the choice is made
 void enter_sizing(Step&, Application&, GuestRun to);
+// The guest is not chosen for a while, ever longer.
+Application::Avoid& avoid(Step&, Application&, GuestId guest);
+// A guest let the time for something pass that only it could do for the application.
+void condemn_slow(Step&, Application&, GuestRun to, const char* what);
+void enter_engaging(Step&, Application&, GuestRun to);  // the caller asks for it
 void enter_starting(Step&, Application&, GuestRun to, Bytes limit_bytes);
 void advance(Step&, Application&);             // choosing, deadlines
 void postpone_deadlines(State&, Duration by);  // of what applications wait for
@@ -103,12 +121,16 @@ void postpone_deadlines(State&, Duration by);  // of what applications wait for
 
 // leaving.cpp
 void handle(Step&, const event::AppStopped&);
-void handle(Step&, const event::StopFailed&);
 void handle(Step&, const event::AreasReleased&);
 void handle(Step&, const event::AreaUnplugged&);
 void handle(Step&, const event::UnplugFailed&);
 void enter_stopping(Step&, Application&, GuestRun from);
-void enter_releasing(Step&, Application&, GuestRun from);
+// `engaging`: the guest was asked to confirm areas of it, and has not answered yet.
+void enter_releasing(Step&, Application&, GuestRun from, bool engaging = false);
+// Nothing is on its way in any more that a release would have to wait for, perhaps.
+void go_on_releasing(Step&, Application&);
+void advance_releasing(Step&, Application&);
+[[nodiscard]] Time releasing_due(const move_step::Releasing&);
 // The guest is (or is about to be) fenced: everything that the application had to do there is over.
 void enter_fencing(Step&, Application&, GuestRun from);
 void guest_stopped(Step&, Application&, GuestRun run);
@@ -122,6 +144,15 @@ void handle(Step&, const event::Switchover&);
 void handle(Step&, const event::Maintenance&);
 void handle(Step&, const event::AppRestarting&);
 void handle(Step&, const event::AppFaulted&);
+void handle(Step&, const event::StopFailed&);
+// Why an order to move it is refused; empty: it is not. `may_fence` as in the order.
+[[nodiscard]] std::string why_no_switchover(const State&, const Application&, bool may_fence);
+// The agent of its guest, asked what runs, does not know an application that should serve there.
+void agent_forgot(Step&, Application&);
+// Something is wrong with an application that serves, and its guest handles it: no client is led to it until it
+// says that it serves again, for which it has so long, the delay before its next start included.
+void enter_trouble(Step&, Application&, std::string trouble, Duration delay);
+void restart_overdue(Step&, Application&);
 inline void handle(Step&, const event::Tick&) {}
 
 // growth.cpp
@@ -130,7 +161,18 @@ void handle(Step&, const event::AppWantsMemory&);
 // What it asked for while a rehearsal was under way.
 void grow_after_rehearsal(Step&, Application&);
 void growth_plugged(Step&, Application&);  // one more of its areas is in
+void growth_plug_failed(Step&, Application&, AreaId, const std::string& why);  // the host could not do it
+[[nodiscard]] bool growth_being_confirmed(const State&, const Application&);
 void growth_engaged(Step&, Application&, const event::AreasEngaged&);
+
+// leftovers.cpp
+void advance_leftovers(Step&, Guest&);
+// A former daemon's guest may have been asked for some a moment ago.
+void found_leftovers(Step&, Guest&);
+[[nodiscard]] std::optional<Time> leftovers_deadline(const Guest&);
+// The answer was to such a request, and not to one of a move.
+void leftover_released(Step&, const event::AreasReleased&);
+[[nodiscard]] bool is_being_let_go_of(const Guest&, AppId);
 
 // vcpus.cpp
 void handle(Step&, const event::VcpusPlugged&);

@@ -55,13 +55,20 @@ void Table::scrubbed(AreaId id) {
   US_CHECK(at(id).state == AreaState::scrubbing);
   at(id).state = AreaState::held;
   at(id).last_domain.clear();
+  at(id).unscrubbed = false;
   changed(id);
 }
 
 void Table::scrub_failed(AreaId id) {
   US_CHECK(at(id).state == AreaState::scrubbing);
   at(id).state = AreaState::held;
+  at(id).unscrubbed = true;
   changed(id);
+}
+
+void Table::scrub_ended(AreaId id) {
+  scrub_failed(id);
+  at(id).unscrubbed = false;
 }
 
 void Table::begin_plug(AreaId id, GuestRun run, const std::string& domain) {
@@ -120,9 +127,17 @@ void Table::begin_unplug(AreaId id) {
 }
 
 void Table::unplugged(AreaId id) {
-  US_CHECK(at(id).state == AreaState::unplugging);
+  const AreaState state = at(id).state;
+  US_CHECK(state == AreaState::unplugging || state == AreaState::plugged || state == AreaState::engaged ||
+           state == AreaState::releasing);
   at(id).state = AreaState::held;
   at(id).in.reset();
+  changed(id);
+}
+
+void Table::unplug_failed(AreaId id) {
+  US_CHECK(at(id).state == AreaState::unplugging);
+  at(id).state = AreaState::releasing;
   changed(id);
 }
 

@@ -16,6 +16,7 @@ struct Area {
   std::optional<GuestRun> in;       // set from plugging to unplugging
   std::string last_domain;          // who could last write to it; empty: all zeroes
   std::uint64_t guest_address = 0;  // where it is plugged; meaningful from plugged on
+  bool unscrubbed = false;          // it could not be zeroed when that was last tried
 };
 
 // The ownership half of the resource management table: who has which area, and in which of the steps
@@ -38,6 +39,7 @@ class Table {
   void begin_scrub(AreaId id);                                          // held -> scrubbing
   void scrubbed(AreaId id);                                             // scrubbing -> held, all zeroes
   void scrub_failed(AreaId id);                                         // scrubbing -> held, as it was
+  void scrub_ended(AreaId id);  // the same, where nothing went wrong: its daemon ended
   void begin_plug(AreaId id, GuestRun run, const std::string& domain);  // held -> plugging
   void plugged(AreaId id, std::uint64_t guest_address);                 // plugging -> plugged
   void plug_failed(AreaId id);                                          // plugging -> held
@@ -46,7 +48,8 @@ class Table {
   void keep(AreaId id);                    // releasing -> plugged: its guest did not let go of it
   void hand_over(AreaId id, AppId to);     // engaged, of a rehearsal -> engaged, of an application
   void begin_unplug(AreaId id);            // plugged, engaged, releasing -> unplugging
-  void unplugged(AreaId id);               // unplugging -> held
+  void unplugged(AreaId id);  // unplugging -> held; a guest may let go unasked: also from plugged on
+  void unplug_failed(AreaId id);           // unplugging -> releasing: it is in the guest as before
   void guest_stopped(GuestRun run);        // verified: everything in it -> held
   void free(AreaId id);                    // held -> unused
   void restore(const AreaRecord& record);  // from the journal, at start only

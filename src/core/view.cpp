@@ -103,7 +103,7 @@ Protection protection(const State& state, const Application& app) {
   }
   if (const std::string why = hands_off(state, app); !why.empty()) result.why = why;
   if (!state.journal_trouble.empty()) result.why = state.journal_trouble;
-  if (serving == nullptr) result.why = app_trouble(app);
+  if (serving == nullptr || !serving->unreachable.empty()) result.why = app_trouble(app);
   if (serving != nullptr && !state.guest(serving->on.guest).believed_up()) {
     result.why = state.name(serving->on.guest) + " has failed";
   }
@@ -120,7 +120,11 @@ std::string app_state_word(const Application& app) {
       return moving.move.from ? "moving" : "starting";
     }
     std::string operator()(const app_state::Serving& serving) const {
-      return serving.trouble.empty() ? "serving" : "restarting";
+      if (!serving.trouble.empty()) return "restarting";
+      if (!serving.unreachable.empty()) return "unreachable";
+      // "Serving" is said when clients can be served.
+      if (serving.unrouted) return serving.unrouted->from ? "moving" : "starting";
+      return "serving";
     }
     std::string operator()(const app_state::Failed&) const { return "failed"; }
   };
@@ -136,7 +140,10 @@ std::string app_trouble(const Application& app) {
       if (choosing != nullptr && !choosing->why_not_yet.empty()) return "it waits: " + choosing->why_not_yet;
       return std::string(move_step_name(moving.move.step)) + " (" + moving.move.cause + ")";
     }
-    std::string operator()(const app_state::Serving& serving) const { return serving.trouble; }
+    std::string operator()(const app_state::Serving& serving) const {
+      if (!serving.trouble.empty() || serving.unreachable.empty()) return serving.trouble;
+      return "no client can be led to it: " + serving.unreachable;
+    }
     std::string operator()(const app_state::Failed& failed) const { return "it was given up: " + failed.why; }
   };
   return std::visit(Trouble{app}, app.state);

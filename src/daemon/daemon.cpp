@@ -1,5 +1,6 @@
 #include "daemon/daemon.hpp"
 
+#include "base/inherited_state.hpp"
 #include "config/changes.hpp"
 #include "config/guest_users.hpp"
 #include "daemon/clean_up.hpp"
@@ -247,18 +248,24 @@ engine::EventSink Daemon::sink() {
 }
 
 void Daemon::watch_signals() {
-  signals_.add(SIGTERM);
-  signals_.add(SIGINT);
-  signals_.async_wait([this](auto error, int) {
-    if (error) return;
-    log_->notice(clock_->now(),
-                 {core::Severity::info,
-                  "daemon-leaves",
-                  "understudyd ends; guests and applications go on, the next `understudy up` resumes",
-                  {},
-                  {}});
-    loop_.stop();
-  });
+  const auto say = [this](core::Notice notice) { log_->notice(clock_->now(), notice); };
+  signals_ = std::make_unique<gateway::SignalWatch>(
+      loop_, "understudyd",
+      gateway::SignalWatch::Handlers{
+          .end =
+              [this, say](int number) {
+                say({core::Severity::info,
+                     "daemon-leaves",
+                     "understudyd ends, by " + signal_name(number) +
+                         "; guests and applications go on, the next `understudy up` resumes",
+                     {},
+                     {}});
+                loop_.stop();
+              },
+          .without_meaning =
+              [say](const std::string& text) {
+                say({core::Severity::info, "daemon-signal", text, {}, {}});
+              }});
 }
 
 void Daemon::finish_if_down() {
@@ -273,6 +280,10 @@ int Daemon::run() {
                                            accelerator_reason_, users_, pool_->description()),
                                {},
                                {}});
+  for (const std::string& remark : options_.remarks) {
+    log_->notice(clock_->now(),
+                 {core::Severity::warning, "daemon-started", "understudyd: " + remark, {}, {}});
+  }
   if (!journal_->rows().empty()) engine_->deliver(core::event::Resume{});
   resume_proofs();
   resume_maintenance();  // before the loop tells of anything that has failed

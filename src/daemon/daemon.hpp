@@ -10,6 +10,7 @@
 #include "daemon/asio_clock.hpp"
 #include "engine/engine.hpp"
 #include "gateway/gateway_client.hpp"
+#include "gateway/signal_watch.hpp"
 #include "hooks/hook_runner.hpp"
 #include "journal/file_journal.hpp"
 #include "link/agent_links.hpp"
@@ -19,6 +20,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <boost/asio.hpp>
 
@@ -29,6 +31,7 @@ struct Options {
   std::filesystem::path config_dir;  // of relative paths in it; empty: its own directory
   std::filesystem::path run_dir;
   std::string accelerator = "auto";  // "auto" leaves it to the configuration
+  std::vector<std::string> remarks;  // what it inherited, cannot change and will feel
 };
 
 // understudyd: every part made and tied to the others. All of it lives on one loop and one thread.
@@ -96,7 +99,7 @@ class Daemon {
   std::unique_ptr<core::Core> core_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<control::Server> server_;
-  boost::asio::signal_set signals_{loop_};
+  std::unique_ptr<gateway::SignalWatch> signals_;
   bool going_down_ = false;
   std::uint32_t proofs_remembered_ = 0;  // core::State::proof_changes when the file was written
 };

@@ -1,3 +1,4 @@
+#include "base/inherited_state.hpp"
 #include "base/version.hpp"
 #include "daemon/clean_up.hpp"
 #include "daemon/daemon.hpp"
@@ -6,8 +7,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
-
-#include <csignal>
 
 #include <CLI/CLI.hpp>
 
@@ -45,9 +44,20 @@ int serve(const daemon::Options& options, int ready_fd) {
   return (*made)->run();
 }
 
+// From here on nothing depends on where and by whom it was started.
+Result<void> become_independent(daemon::Options& options, int ready_fd) {
+  for (std::filesystem::path* path : {&options.config, &options.config_dir, &options.run_dir}) {
+    auto absolute = absolute_path(path->string());
+    if (!absolute) return tl::unexpected(absolute.error());
+    *path = *absolute;
+  }
+  return leave_starter(ready_fd);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  auto state = enter_known_state(ProgramKind::service);
   daemon::Options options;
   std::string run_dir;
   int ready_fd = -1;
@@ -71,14 +81,18 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version,-V", std::string("understudyd ") + version());
   CLI11_PARSE(app, argc, argv);
 
-  std::signal(SIGPIPE, SIG_IGN);
-  if (!gateway_socket.empty()) return gateway::run_gateway({.control_socket = gateway_socket});
-  const auto dir = control::run_dir(run_dir);
-  if (!dir) {
-    fmt::print(stderr, "understudyd: {}\n", dir.error().message);
+  const auto refuse = [&](const std::string& why) {
+    fmt::print(stderr, "understudyd: {}\n", why);
+    tell_starter(ready_fd, why);
     return 1;
-  }
+  };
+  if (!gateway_socket.empty()) return gateway::run_gateway({.control_socket = gateway_socket});
+  if (!state) return refuse(state.error().message);
+  const auto dir = control::run_dir(run_dir);
+  if (!dir) return refuse(dir.error().message);
   options.run_dir = *dir;
+  options.remarks = std::move(state->remarks);
+  if (auto done = become_independent(options, ready_fd); !done) return refuse(done.error().message);
   if (cleans_up) return clean_up(options.run_dir);
   if (options.config.empty()) {
     fmt::print(stderr, "understudyd: name the configuration with -f FILE\n");

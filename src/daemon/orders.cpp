@@ -73,6 +73,8 @@ Result<json::value> Daemon::handle_takeover(const control::command::Takeover& co
   const core::Application& app = state.app(*named);
   const auto* serving = app.serving();
   if (serving == nullptr) return failure(command.app + " is not serving: " + core::app_trouble(app));
+  if (const std::string why = core::why_no_switchover(state, app, command.fence); !why.empty())
+    return failure("not now: " + why);
   std::optional<core::GuestId> to;
   if (!command.to.empty()) {
     for (const core::GuestId id : setup_.app(*named).guests) {
@@ -91,7 +93,7 @@ Result<json::value> Daemon::handle_takeover(const control::command::Takeover& co
     if (!why.empty()) return failure("not now: " + why);
     to = protection.standby;
   }
-  engine_->deliver(core::event::Switchover{*named, to});
+  engine_->deliver(core::event::Switchover{*named, to, command.fence});
   return json::value(command.app + " goes from " + state.name(serving->on.guest) + " to " + state.name(*to) +
                      "; see `understudy report " + command.app + "`");
 }

@@ -63,7 +63,8 @@ class Journal {  // journal/
   [[nodiscard]] virtual Result<void> append(std::span<const core::Record> records) = 0;
 };
 
-class AddressGate {  // gateway/; route is answered by event::AddressRouted
+// gateway/; route is answered by event::AddressRouted, before that perhaps by AddressUnreachable
+class AddressGate {
  public:
   virtual ~AddressGate() = default;
   virtual void withdraw(core::AppId app) = 0;

@@ -48,25 +48,42 @@ Result<std::optional<ControlLink>> ControlLink::connect(const std::filesystem::p
     return ControlLink(std::move(fd));
   }
   if (errno == ENOENT || errno == ECONNREFUSED) return std::optional<ControlLink>();
+  if (errno == EAGAIN) {
+    return failure(fmt::format("the gateway at {} hangs and takes no more connections; end it: fuser -k {}",
+                               path, path));
+  }
   return failure(fmt::format("the gateway at {} cannot be reached: {}", path, std::strerror(errno)));
 }
 
-Result<std::uint64_t> ControlLink::send(const Request& request, milliseconds limit) {
-  const auto deadline = Clock::now() + limit;
-  const std::string line = request_line(++last_id_, request) + "\n";
-  std::size_t sent = 0;
-  while (sent < line.size()) {
-    const ssize_t count =
-        ::send(fd_.get(), line.data() + sent, line.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+Result<std::uint64_t> ControlLink::post(const Request& request) {
+  unsent_ += request_line(++last_id_, request) + "\n";
+  if (auto sent = flush(); !sent) return tl::unexpected(sent.error());
+  if (unsent_.size() > kMostUnsentRequests) return failure("the gateway takes no more requests");
+  return last_id_;
+}
+
+Result<void> ControlLink::flush() {
+  while (!unsent_.empty()) {
+    const ssize_t count = ::send(fd_.get(), unsent_.data(), unsent_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (count >= 0) {
-      sent += static_cast<std::size_t>(count);
+      unsent_.erase(0, static_cast<std::size_t>(count));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!ready_by(fd_.get(), POLLOUT, deadline)) return failure("the gateway takes no more requests");
+      return {};
     } else if (errno != EINTR) {
       return failure(fmt::format("the gateway is gone: {}", std::strerror(errno)));
     }
   }
-  return last_id_;
+  return {};
+}
+
+Result<std::uint64_t> ControlLink::send(const Request& request, milliseconds limit) {
+  const auto deadline = Clock::now() + limit;
+  const auto id = post(request);
+  while (id && has_unsent()) {
+    if (!ready_by(fd_.get(), POLLOUT, deadline)) return failure("the gateway takes no more requests");
+    if (auto sent = flush(); !sent) return tl::unexpected(sent.error());
+  }
+  return id;
 }
 
 Result<std::optional<Answer>> ControlLink::receive(milliseconds limit) {

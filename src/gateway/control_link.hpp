@@ -19,7 +19,12 @@ class ControlLink {
   [[nodiscard]] static Result<std::optional<ControlLink>> connect(const std::filesystem::path& socket);
 
   [[nodiscard]] int fd() const { return fd_.get(); }
-  // Given to the kernel, whole, when it returns. Numbers the requests from 1; returns the number.
+  // Gives the kernel what it takes now and keeps the rest for flush(). Numbers the requests from 1; returns
+  // the number.
+  [[nodiscard]] Result<std::uint64_t> post(const Request& request);
+  [[nodiscard]] bool has_unsent() const { return !unsent_.empty(); }
+  [[nodiscard]] Result<void> flush();
+  // Given to the kernel, whole, when it returns.
   [[nodiscard]] Result<std::uint64_t> send(const Request& request, std::chrono::milliseconds limit);
   // The next answer that came; none when the limit is over first. An error ends the connection's usefulness.
   [[nodiscard]] Result<std::optional<Answer>> receive(std::chrono::milliseconds limit);
@@ -31,6 +36,7 @@ class ControlLink {
 
   UniqueFd fd_;
   std::uint64_t last_id_ = 0;
+  std::string unsent_;
   std::string received_;
 };
 

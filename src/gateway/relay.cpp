@@ -1,5 +1,6 @@
 #include "gateway/relay.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -13,6 +14,22 @@ namespace {
 
 bool try_again(int code) {
   return code == EAGAIN || code == EWOULDBLOCK || code == EINTR;
+}
+
+// Takes bytes out of the kernel's buffer that were looked at and sent on.
+bool discard(int fd, std::size_t size) {
+  while (size > 0) {
+    const ssize_t count = ::recv(fd, nullptr, size, MSG_TRUNC | MSG_DONTWAIT);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return false;
+    size -= static_cast<std::size_t>(count);
+  }
+  return true;
+}
+
+bool is_broken(int fd) {
+  pollfd state{fd, 0, 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 }  // namespace
@@ -47,41 +64,29 @@ void Relay::stop() {
 void Relay::wait_readable(Direction& direction) {
   direction.from->async_wait(Socket::wait_read,
                              [self = shared_from_this(), &direction](boost::system::error_code error) {
-                               if (!error && direction.from->is_open()) self->read(direction);
+                               if (!error && direction.from->is_open()) self->pass_on(direction);
                              });
-}
-
-void Relay::read(Direction& direction) {
-  const ssize_t count =
-      ::recv(direction.from->native_handle(), scratch_.data(), scratch_.size(), MSG_DONTWAIT);
-  if (count < 0) return try_again(errno) ? wait_readable(direction) : broke();
-  if (count == 0) return end(direction);
-  const auto size = static_cast<std::size_t>(count);
-  const ssize_t sent =
-      ::send(direction.to->native_handle(), scratch_.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (sent < 0 && !try_again(errno)) return broke();
-  const std::size_t gone = sent < 0 ? 0 : static_cast<std::size_t>(sent);
-  if (gone == size) return wait_readable(direction);
-  direction.unsent.assign(scratch_.begin() + static_cast<std::ptrdiff_t>(gone),
-                          scratch_.begin() + static_cast<std::ptrdiff_t>(size));
-  direction.sent = 0;
-  wait_writable(direction);
 }
 
 void Relay::wait_writable(Direction& direction) {
   direction.to->async_wait(Socket::wait_write,
                            [self = shared_from_this(), &direction](boost::system::error_code error) {
-                             if (!error && direction.to->is_open()) self->flush(direction);
+                             if (!error && direction.to->is_open()) self->pass_on(direction);
                            });
 }
 
-void Relay::flush(Direction& direction) {
-  const ssize_t sent = ::send(direction.to->native_handle(), direction.unsent.data() + direction.sent,
-                              direction.unsent.size() - direction.sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+void Relay::pass_on(Direction& direction) {
+  if (!direction.from->is_open() || !direction.to->is_open()) return;
+  const int from = direction.from->native_handle();
+  const ssize_t count = ::recv(from, scratch_.data(), scratch_.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (count < 0) return try_again(errno) ? wait_readable(direction) : broke();
+  if (count == 0) return end(direction);
+  const auto size = static_cast<std::size_t>(count);
+  const ssize_t sent =
+      ::send(direction.to->native_handle(), scratch_.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0) return try_again(errno) ? wait_writable(direction) : broke();
-  direction.sent += static_cast<std::size_t>(sent);
-  if (direction.sent < direction.unsent.size()) return wait_writable(direction);
-  std::vector<std::byte>().swap(direction.unsent);  // an idle connection holds no buffer
+  if (!discard(from, static_cast<std::size_t>(sent))) return broke();
+  if (static_cast<std::size_t>(sent) < size) return wait_writable(direction);
   wait_readable(direction);
 }
 
@@ -90,7 +95,24 @@ void Relay::end(Direction& direction) {
   boost::system::error_code error;
   direction.to->shutdown(Socket::shutdown_send, error);
   if (error) return broke();
-  if (directions_[0].ended && directions_[1].ended) report(false);
+  if (directions_[0].ended && directions_[1].ended) return report(false);
+  watch_for_break(direction);
+}
+
+// Whoever has ended his own direction is read no more, and may still break off: a client that gave up waiting
+// for its answer, or one whose host is gone (the kernel's keepalive finds out).
+void Relay::watch_for_break(Direction& direction) {
+  direction.from->async_wait(Socket::wait_error,
+                             [self = shared_from_this(), &direction](boost::system::error_code error) {
+                               if (error || !direction.from->is_open()) return;
+                               const int from = direction.from->native_handle();
+                               if (is_broken(from)) return self->broke();
+                               // Urgent data, which would wake us again and again. No more can come after its
+                               // end.
+                               char byte = 0;
+                               if (::recv(from, &byte, 1, MSG_OOB | MSG_DONTWAIT) > 0)
+                                 self->watch_for_break(direction);
+                             });
 }
 
 void Relay::broke() {

@@ -14,14 +14,17 @@ namespace understudy::gateway {
 // sent yet is not sent any more.
 void cut(boost::asio::ip::tcp::socket& socket);
 
-// One client's connection and one to the application, bytes handed on in both directions. What was read is
-// sent on at once; only what the receiver does not take is kept, and then nothing more is read until it went.
-// An end in one direction is passed on and the other direction lives on.
+// One client's connection and one to the application, bytes handed on in both directions. An end in one
+// direction is passed on and the other direction lives on, watched.
+//
+// Nothing is kept here: bytes are looked at where the kernel has them (MSG_PEEK), sent on, and only as many
+// taken out as the receiver took. So what clients can make this process hold is bounded whatever the number
+// of its connections; a receiver that does not read fills the kernel's buffers, and the sender's window
+// closes.
 class Relay : public std::enable_shared_from_this<Relay> {
  public:
   using Socket = boost::asio::ip::tcp::socket;
-  // Reading borrows one buffer, because only what stays unsent outlives a handler: an idle connection holds
-  // none.
+  // One buffer for all of them: nothing in it outlives a handler.
   using Scratch = std::vector<std::byte>;
   // `ended` is called once, when both directions are at their end or the connection broke; not after stop().
   using Ended = std::function<void(const std::shared_ptr<Relay>&, bool broke)>;
@@ -34,16 +37,14 @@ class Relay : public std::enable_shared_from_this<Relay> {
   struct Direction {
     Socket* from = nullptr;
     Socket* to = nullptr;
-    std::vector<std::byte> unsent;
-    std::size_t sent = 0;  // of unsent
     bool ended = false;
   };
 
   void wait_readable(Direction& direction);
-  void read(Direction& direction);
   void wait_writable(Direction& direction);
-  void flush(Direction& direction);
+  void pass_on(Direction& direction);
   void end(Direction& direction);
+  void watch_for_break(Direction& direction);
   void broke();
   void report(bool broke);
 

@@ -1,5 +1,6 @@
 #include "hooks/hook_process.hpp"
 
+#include "base/inherited_state.hpp"
 #include "base/units.hpp"
 
 #include <fcntl.h>
@@ -46,14 +47,10 @@ void say(const char* text) {
 // Between fork and exec: nothing but system calls, because the daemon has other threads.
 [[noreturn]] void become(const Child& child) {
   ::setpgid(0, 0);
-  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  become_ordinary_child();
   if (::dup2(child.input, STDIN_FILENO) >= 0 && ::dup2(child.output, STDOUT_FILENO) >= 0 &&
       ::dup2(child.output, STDERR_FILENO) >= 0) {
     ::close_range(3, ~0U, 0);
-    (void)!::chdir("/");
     ::execve(child.argv[0], child.argv, child.environment);
   }
   const char* why = ::strerrordesc_np(errno);

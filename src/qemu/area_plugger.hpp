@@ -14,6 +14,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -42,6 +43,9 @@ class AreaPlugger final {
   void plug(std::span<const core::AreaId> areas);
   void unplug(std::span<const core::AreaId> areas);
   void on_event(const QmpEvent& event);
+  // The guest is stopped, and what it had is given to others: whatever the monitor still answers is about the
+  // past. Nothing is said, asked or given back any more.
+  void end();
 
   [[nodiscard]] bool busy() const { return plugging_ > 0 || !leaving_.empty(); }
 
@@ -61,18 +65,20 @@ class AreaPlugger final {
     std::shared_ptr<boost::asio::steady_timer> limit;  // none: DEVICE_DELETED came, the backing goes
   };
 
+  void ask(std::string_view command, boost::json::object arguments, QmpClient::Callback answered);
   void add_backend(const std::shared_ptr<Batch>& batch, std::size_t index);
   void add_device(const std::shared_ptr<Batch>& batch, std::size_t index);
   void locate(const std::shared_ptr<Batch>& batch);
   void finish(const Batch& batch, const std::vector<PluggedArea>& devices);
   void take_back(const Plugging& area);
   [[nodiscard]] std::string path_for_qemu(core::AreaId area) const;
-  void is_out(core::AreaId area);
+  [[nodiscard]] std::uint32_t times_given(core::AreaId area) const;
+  void is_out(core::AreaId area, std::uint32_t given);
   bool decided(Batch& batch, const QmpReply& reply);
 
   void begin_leaving(core::AreaId area);
   void device_gone(core::AreaId area);
-  void fail_leaving(core::AreaId area, const std::string& why);
+  void fail_leaving(core::AreaId area, const std::string& why, bool tried_in_guest = true);
   void remove_backend(core::AreaId area);
 
   boost::asio::io_context& loop_;
@@ -85,8 +91,13 @@ class AreaPlugger final {
   Broken broken_;
   std::map<core::AreaId, std::uint64_t> plugged_;  // with their addresses
   std::set<core::AreaId> stray_backends_;          // mapped without a device
+  std::set<core::AreaId> unasked_;                 // the guest let go of them, and nobody waits for that
   std::map<core::AreaId, Leaving> leaving_;
-  std::size_t plugging_ = 0;  // batches under way
+  std::set<core::AreaId> coming_;                // of the batches under way
+  std::set<core::AreaId> removing_;              // their object-del is not answered yet
+  std::map<core::AreaId, std::uint32_t> given_;  // how often each was made ready to be plugged
+  std::size_t plugging_ = 0;                     // batches under way
+  bool ended_ = false;
 };
 
 }  // namespace understudy::qemu

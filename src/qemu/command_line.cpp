@@ -1,5 +1,6 @@
 #include "qemu/command_line.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <optional>
@@ -20,6 +21,9 @@ constexpr const char* kKvmCpu = "host";
 
 // spawn=deny and elevateprivileges=deny: a guest that breaks into QEMU cannot start or become anything else.
 constexpr const char* kSandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+constexpr const char* kNoS3 = "ICH9-LPC.disable_s3=1";
+constexpr const char* kNoS4 = "ICH9-LPC.disable_s4=1";
 
 constexpr const char* kKernelArguments =
     // Areas come online as movable memory, so that they can be taken away again, and carry their own memmap,
@@ -108,6 +112,8 @@ std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, c
 
   add({"-chardev", "socket,id=qmp,server=on,wait=off,fd=" + std::to_string(kQmpFd), "-mon",
        "chardev=qmp,mode=control"});
+  // No suspension to memory or disk: its vCPUs would not run then, and would again all by themselves.
+  add({"-global", kNoS3, "-global", kNoS4});
   // A guest that stops by itself stays as it is, for the fence to verify and for a look at it.
   add({"-device", "pvpanic-pci", "-device", "vmcoreinfo", "-action", "panic=pause", "-action",
        "reboot=shutdown", "-action", "shutdown=pause"});
@@ -124,6 +130,13 @@ std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, c
   }
   add({"-netdev", network_option(plan), "-device", "virtio-net-pci,netdev=net0,romfile="});
   return argv;
+}
+
+bool offers_suspend(const std::vector<std::string>& argv) {
+  const auto has = [&argv](const char* argument) {
+    return std::find(argv.begin(), argv.end(), argument) != argv.end();
+  };
+  return !has(kNoS3) || !has(kNoS4);
 }
 
 // The q35 machine: what does not fit below its PCI hole goes on at 4 GiB (hw/i386/pc_q35.c, pc_q35_init).

@@ -49,6 +49,11 @@ enum class ImageAccess { by_path, by_descriptor };
                                                     const Marker& marker,
                                                     ImageAccess access = ImageAccess::by_path);
 
+// Whether the guest of a QEMU with this command line was offered to suspend itself (ACPI S3 and S4): its
+// vCPUs stop then, and an alarm of its clock lets them go on. No guest of ours is, but one of an earlier
+// version of this program may be.
+[[nodiscard]] bool offers_suspend(const std::vector<std::string>& argv);
+
 // The end of base memory in the guest's physical address space. Areas are plugged in above it: no address
 // below belongs to one.
 [[nodiscard]] std::uint64_t end_of_base(Bytes base_bytes);

@@ -10,6 +10,9 @@ struct Limits {
   Duration launch = std::chrono::seconds(10);               // process start to a working monitor
   Duration adopt = std::chrono::seconds(3);                 // the same for a QEMU that runs already
   Duration fence_monitor = std::chrono::milliseconds(200);  // stop and query-status, then SIGKILL
+  Duration fence_signal = std::chrono::milliseconds(200);   // SIGSTOP to all threads stopped, then SIGKILL
+  Duration kill_said = std::chrono::seconds(3);  // after SIGKILL: then it is said that it has not ended
+  Duration kill_said_again = std::chrono::seconds(60);
   Duration probe = std::chrono::milliseconds(200);
   Duration plug = std::chrono::seconds(10);         // each monitor command of a plug
   Duration unplug = std::chrono::seconds(5);        // device_del to DEVICE_DELETED

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <optional>
 
 #include <boost/json/serialize.hpp>
@@ -53,6 +54,14 @@ std::array<std::uint64_t, 4> order_of(const json::object& props) {
 }
 
 }  // namespace
+
+// QEMU 7.2 to 10: qapi/run-state.json, system/runstate.c. Not "prelaunch" and "postmigrate": a guest of ours
+// is never in them, and what has brought it there is not ours.
+bool RunStatus::only_a_command_ends_it() const {
+  constexpr std::string_view kStops[] = {"paused", "guest-panicked", "shutdown", "internal-error",
+                                         "io-error"};
+  return !running && std::find(std::begin(kStops), std::end(kStops), name) != std::end(kStops);
+}
 
 Result<RunStatus> read_status(const json::value& reply) {
   const json::value* running = member(&reply, "running");

@@ -19,6 +19,11 @@ struct RunStatus {
   bool running = true;
   std::string
       name;  // "running", "paused", "guest-panicked", "shutdown", "internal-error", ...; fit to be shown
+  // Not running, and nothing but a command of its monitor can change that: neither a device (an alarm of its
+  // clock ends "suspended"), nor the end of something that QEMU is doing ("inmigrate", "save-vm",
+  // "restore-vm", "finish-migrate", "colo"), nor whoever holds another socket ("debug"). What is not known
+  // here ends by itself for all that is known.
+  [[nodiscard]] bool only_a_command_ends_it() const;
 };
 [[nodiscard]] Result<RunStatus> read_status(const boost::json::value& reply);  // query-status
 

@@ -1,5 +1,6 @@
 #include "qemu/proc.hpp"
 
+#include "base/shown.hpp"
 #include "base/unique_fd.hpp"
 
 #include <dirent.h>
@@ -20,6 +21,7 @@ namespace {
 // include/linux/sched.h: "Getting shut down", set first thing in do_exit() and never taken back.
 constexpr std::uint64_t kPfExiting = 0x4;
 constexpr std::size_t kMostProcBytes = 1 << 20;
+constexpr std::size_t kMostNameBytes = 64;
 
 fs::path process_path(pid_t pid) {
   return fs::path("/proc") / std::to_string(pid);
@@ -67,11 +69,12 @@ std::optional<TaskStat> parse_task_stat(std::string_view text) {
     fields.push_back(text.substr(0, end));
     text.remove_prefix(end);
   }
-  constexpr std::size_t kState = 0, kFlags = 6, kUtime = 11, kStime = 12;
+  constexpr std::size_t kState = 0, kFlags = 6, kUtime = 11, kStime = 12, kThreads = 17;
   if (fields.size() <= kStime || fields[kState].size() != 1) return std::nullopt;
   stat.state = fields[kState].front();
   stat.flags = number(fields[kFlags]);
   stat.cpu_ticks = number(fields[kUtime]) + number(fields[kStime]);
+  if (fields.size() > kThreads) stat.threads = number(fields[kThreads]);
   return stat;
 }
 
@@ -133,27 +136,102 @@ std::vector<std::string> split_arguments(std::string_view text) {
   return arguments;
 }
 
-bool all_threads_over(pid_t pid) {
-  // "Gone" must come from the kernel's own word: with no descriptor left to open /proc with (EMFILE), a
-  // running process would look just as absent.
-  const auto gone = [](int error) { return error == ENOENT || error == ESRCH; };
-  const fs::path tasks = process_path(pid) / "task";
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(tasks.c_str()), ::closedir);
-  if (!dir) return gone(errno);
+namespace {
+
+// "Gone" must come from the kernel's own word: with no descriptor left to open /proc with (EMFILE), a running
+// process would look just as absent.
+bool says_gone(int error) {
+  return error == ENOENT || error == ESRCH;
+}
+
+struct StatRead {
+  bool gone = false;
+  std::optional<TaskStat> stat;  // none, and not gone: it could not be read
+};
+
+StatRead read_stat(int directory, const std::string& name) {
+  const UniqueFd fd(::openat(directory, name.c_str(), O_RDONLY | O_CLOEXEC));
+  char text[1024];
+  const ssize_t count = fd ? ::read(fd.get(), text, sizeof text) : -1;
+  if (count < 0) return {says_gone(errno), std::nullopt};
+  return {false, parse_task_stat(std::string_view(text, static_cast<std::size_t>(count)))};
+}
+
+// One look at a process and all its threads.
+struct Census {
+  bool gone = false;         // the process is
+  bool readable = true;      // everything that was listed
+  std::uint64_t before = 0;  // so many threads it had before the look, as the kernel counts,
+  std::uint64_t after = 0;   // and after it
+  std::uint64_t over = 0;    // seen: can execute nothing any more, or gone since they were listed
+  std::uint64_t stopped = 0;
+  std::uint64_t others = 0;
+};
+
+Census take_census(pid_t pid, const fs::path& proc) {
+  Census census;
+  const fs::path process = proc / std::to_string(pid);
+  const StatRead before = read_stat(AT_FDCWD, process / "stat");
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir((process / "task").c_str()), ::closedir);
+  census.gone = before.gone || (!dir && says_gone(errno)) ||
+                (before.stat && before.stat->is_over() && before.stat->threads == 0);
+  census.readable = before.stat && dir;
+  if (census.gone || !census.readable) return census;
+  census.before = before.stat->threads;
   while (true) {
     errno = 0;
     const dirent* entry = ::readdir(dir.get());
-    if (entry == nullptr) return errno == 0 || gone(errno);
+    if (entry == nullptr) {
+      census.readable = errno == 0 || says_gone(errno);
+      break;
+    }
     if (entry->d_name[0] == '.') continue;
-    const UniqueFd fd(
-        ::openat(::dirfd(dir.get()), (std::string(entry->d_name) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
-    char text[1024];
-    const ssize_t count = fd ? ::read(fd.get(), text, sizeof text) : -1;
-    if (count < 0 && gone(errno)) continue;
-    if (count <= 0) return false;
-    const auto stat = parse_task_stat(std::string_view(text, static_cast<std::size_t>(count)));
-    if (!stat || !stat->is_over()) return false;
+    const StatRead task = read_stat(::dirfd(dir.get()), std::string(entry->d_name) + "/stat");
+    if (task.gone || (task.stat && task.stat->is_over())) {
+      ++census.over;
+    } else if (task.stat && task.stat->state == 'T') {
+      ++census.stopped;
+    } else {
+      ++census.others;
+    }
   }
+  const StatRead after = read_stat(AT_FDCWD, process / "stat");
+  if (after.stat) census.after = after.stat->threads;
+  return census;
+}
+
+}  // namespace
+
+// Nobody starts a thread after SIGKILL. So whoever executes something now was there before the look; as many
+// were seen as there were then, so it was seen, and it was over.
+bool all_threads_over(pid_t pid, const fs::path& proc) {
+  const Census census = take_census(pid, proc);
+  if (census.gone) return true;
+  return census.readable && census.others == 0 && census.stopped == 0 && census.over == census.before;
+}
+
+// What was seen stopped neither ends nor starts a thread. As many as were seen are there before and after the
+// look: so they are all.
+bool all_threads_stopped(pid_t pid, const fs::path& proc) {
+  const Census census = take_census(pid, proc);
+  return !census.gone && census.readable && census.stopped > 0 && census.over == 0 && census.others == 0 &&
+         census.stopped == census.before && census.after == census.before;
+}
+
+std::string threads_left(pid_t pid) {
+  std::string text;
+  for (const pid_t thread : threads_of(pid)) {
+    const fs::path path = process_path(pid) / "task" / std::to_string(thread);
+    const auto stat = parse_task_stat(read_proc_file(path / "stat"));
+    if (!stat || stat->is_over()) continue;
+    const std::string place = read_proc_file(path / "wchan");
+    text += text.empty() ? "" : "; ";
+    text += "thread " + std::to_string(thread) + " (" + shown(stat->name, kMostNameBytes) + ") is in state " +
+            stat->state;
+    if (stat->state == 'D') text += ", waits in the kernel and cannot be killed there";
+    if (!place.empty() && place != "0") text += " (" + shown(place, kMostNameBytes) + ")";
+  }
+  return text;
 }
 
 VcpuProgress vcpu_progress(pid_t pid) {

@@ -152,13 +152,17 @@ void QemuHypervisor::adopt(core::GuestRun run) {
   make(run, recorded(run)).adopt();
 }
 
+bool QemuHypervisor::has_process(core::GuestRun run) const {
+  const auto processes = find_processes(settings_.run_dir);
+  return std::any_of(processes.begin(), processes.end(),
+                     [&](const FoundProcess& process) { return process.marker == marker(run); });
+}
+
 // A run that this daemon does not know is proved stopped by the absence of its process, or taken and stopped.
 void QemuHypervisor::fence(core::GuestRun run) {
   if (QemuRun* known = find(run)) return known->fence();
-  const auto processes = find_processes(settings_.run_dir);
-  const bool exists = std::any_of(processes.begin(), processes.end(),
-                                  [&](const FoundProcess& process) { return process.marker == marker(run); });
-  if (!exists) {
+  if (!has_process(run)) {
+    const auto processes = find_processes(settings_.run_dir);
     const auto& user = settings_.guests.at(run.guest.value).user;
     const bool other_run = std::any_of(processes.begin(), processes.end(), [&](const FoundProcess& process) {
       return process.marker.guest == marker(run).guest;
@@ -203,7 +207,12 @@ void QemuHypervisor::unplug_vcpus(core::GuestRun run, core::AppId app) {
 
 void QemuHypervisor::discard(core::GuestRun run) {
   QemuRun* known = find(run);
-  if (known == nullptr) return emit(GuestGone{run});
+  if (known == nullptr) {
+    // Of a former daemon, which had verified that it is stopped.
+    if (!has_process(run)) return emit(GuestGone{run});
+    known = &make(run, recorded(run));
+    known->adopt_stopped();
+  }
   host_bytes_.forget(known->pid());
   known->discard();
 }

@@ -91,6 +91,7 @@ class QemuHypervisor final : public engine::Hypervisor {
   void emit(core::Event event);
   void post(std::function<void()> call);
   [[nodiscard]] Marker marker(core::GuestRun run) const;
+  [[nodiscard]] bool has_process(core::GuestRun run) const;  // whoever started it
   [[nodiscard]] bool busy() const;
 
   boost::asio::io_context& loop_;

@@ -41,7 +41,13 @@ std::string describe_exit(int code, int status) {
 }
 
 QemuProcess::QemuProcess(asio::io_context& loop, pid_t pid, UniqueFd pidfd, bool child, Ended ended)
-    : pid_(pid), child_(child), pidfd_(loop, pidfd.release()), timer_(loop), ended_(std::move(ended)) {
+    : pid_(pid),
+      child_(child),
+      pidfd_(loop, pidfd.release()),
+      timer_(loop),
+      stop_timer_(loop),
+      delay_timer_(loop),
+      ended_(std::move(ended)) {
   watch();
 }
 
@@ -86,6 +92,9 @@ void QemuProcess::watch() {
     if (::poll(&end, 1, 0) != 1 || (end.revents & POLLIN) == 0) return watch();
     how_ = reap();
     timer_.cancel();
+    stop_timer_.cancel();
+    delay_timer_.cancel();
+    held_ = {};  // the end of the process is what is said
     for (const Stopped& stopped : std::exchange(stopped_, {})) {
       stopped(*how_);
       if (!*alive) return;
@@ -112,7 +121,25 @@ Result<void> QemuProcess::signal(int number) const {
   return failure("cannot signal QEMU (pid " + std::to_string(pid_) + "): " + std::strerror(errno));
 }
 
+void QemuProcess::tell_of_delay(Duration first, Duration again, Delayed delayed) {
+  delay_first_ = first;
+  delay_again_ = again;
+  delayed_ = std::move(delayed);
+}
+
+void QemuProcess::await_delay(Duration after) {
+  delay_timer_.expires_after(after);
+  delay_timer_.async_wait([this, alive = alive_](auto error) {
+    if (error || !*alive || how_) return;
+    await_delay(delay_again_);
+    const std::string left = threads_left(pid_);
+    delayed_("process " + std::to_string(pid_) + " was sent SIGKILL and has not ended: " +
+             (left.empty() ? "the kernel is still taking it apart" : left));
+  });
+}
+
 void QemuProcess::kill(Stopped stopped) {
+  if (!std::exchange(killed_, true) && delayed_) await_delay(delay_first_);
   killed_at_ = std::chrono::steady_clock::now();
   stopped_.push_back(std::move(stopped));
   (void)signal(SIGKILL);  // if it has ended already, check_killed() sees it
@@ -140,6 +167,29 @@ void QemuProcess::check_killed() {
             : std::chrono::duration_cast<std::chrono::steady_clock::duration>(kPatientInterval));
   timer_.async_wait([this, alive = alive_](auto error) {
     if (!error && *alive) check_killed();
+  });
+}
+
+void QemuProcess::stop(Duration limit, Held held) {
+  held_ = std::move(held);
+  stop_limit_ = std::chrono::steady_clock::now() + limit;
+  (void)signal(SIGSTOP);  // if it has ended already, its end is told
+  asio::post(pidfd_.get_executor(), [this, alive = alive_] {
+    if (*alive) check_stopped();
+  });
+}
+
+void QemuProcess::check_stopped() {
+  if (!held_ || how_) return;
+  const bool stopped = all_threads_stopped(pid_);
+  if (stopped || std::chrono::steady_clock::now() >= stop_limit_) {
+    const Held held = std::exchange(held_, {});
+    const std::string left = threads_left(pid_);
+    return held(stopped ? Result<void>{} : failure("not all of its threads stopped: " + left));
+  }
+  stop_timer_.expires_after(kEagerInterval);
+  stop_timer_.async_wait([this, alive = alive_](auto error) {
+    if (!error && *alive) check_stopped();
   });
 }
 

@@ -6,8 +6,10 @@
 #include "qemu/marker.hpp"
 #include "qemu/spawn.hpp"
 
+#include <signal.h>
 #include <sys/types.h>
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -28,6 +30,8 @@ class QemuProcess final {
   // how: "killed by signal 9 (SIGKILL)", "exit status 1".
   using Ended = std::function<void(const std::string& how)>;
   using Stopped = std::function<void(const std::string& how)>;
+  using Held = std::function<void(const Result<void>&)>;
+  using Delayed = std::function<void(const std::string& evidence)>;
 
   // `ended` is called once, when the process has ended.
   [[nodiscard]] static Result<std::unique_ptr<QemuProcess>> spawn(boost::asio::io_context& loop,
@@ -52,18 +56,37 @@ class QemuProcess final {
   // may therefore be never called, but not too early.
   void kill(Stopped stopped);
 
+  // SIGSTOP, then proof that every one of its threads is stopped, and so its vCPUs, whatever QEMU believes of
+  // them: no error. An error says what was still running when the limit passed. It may be undone by anybody
+  // who may send it SIGCONT.
+  void stop(Duration limit, Held held);
+  Result<void> go_on() const { return signal(SIGCONT); }  // only for what is known to execute nothing then
+
+  // Called while a killed process has still not ended: after `first`, then every `again`.
+  void tell_of_delay(Duration first, Duration again, Delayed delayed);
+
  private:
   QemuProcess(boost::asio::io_context& loop, pid_t pid, UniqueFd pidfd, bool child, Ended ended);
   void watch();
   void check_killed();
+  void check_stopped();
+  void await_delay(Duration after);
   std::string reap() const;
 
   pid_t pid_;
   bool child_;
   boost::asio::posix::stream_descriptor pidfd_;
-  boost::asio::steady_timer timer_;
+  boost::asio::steady_timer timer_;       // of kill()
+  boost::asio::steady_timer stop_timer_;  // of stop()
+  boost::asio::steady_timer delay_timer_;
   Ended ended_;
   std::vector<Stopped> stopped_;
+  Held held_;
+  std::chrono::steady_clock::time_point stop_limit_{};
+  Delayed delayed_;
+  Duration delay_first_{};
+  Duration delay_again_{};
+  bool killed_ = false;
   std::optional<std::string> how_;
   std::chrono::steady_clock::time_point killed_at_{};
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // posted calls must not reach a gone object

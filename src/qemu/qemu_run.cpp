@@ -90,7 +90,15 @@ Result<void> QemuRun::start_process() {
                                     [this](const std::string& how) { on_process_end(how); });
   if (!process) return failure(process.error().message);
   process_ = std::move(*process);
+  watch_process();
   return files_.write_pid(process_->pid());
+}
+
+void QemuRun::watch_process() {
+  const Limits& limits = context_.limits;
+  process_->tell_of_delay(limits.kill_said, limits.kill_said_again, [this](const std::string& evidence) {
+    emit(StopDelayed{run_, evidence});
+  });
 }
 
 void QemuRun::open_monitor(Duration limit) {
@@ -98,6 +106,7 @@ void QemuRun::open_monitor(Duration limit) {
   start_limit_.async_wait([weak = std::weak_ptr(self_), limit](auto error) {
     const auto self = weak.lock();
     if (error || !self || (*self)->phase_ != Phase::starting) return;
+    if (!(*self)->launched_here_) return (*self)->not_answering();
     (*self)->fail_start("QEMU's monitor did not answer within " + format_duration(limit));
   });
   QmpClient::Handlers handlers;
@@ -112,7 +121,9 @@ void QemuRun::open_monitor(Duration limit) {
 void QemuRun::ask_for_state() {
   // Pipelined; the last answer has all the others before it. An unanswered one is the start limit's business.
   const auto opening = std::make_shared<Opening>();
-  const Duration limit = context_.limits.adopt + context_.limits.launch;
+  // Whoever lives already is waited for as long as the core waits.
+  const Duration limit =
+      launched_here_ ? context_.limits.adopt + context_.limits.launch : Duration(std::chrono::hours(24 * 365));
   monitor_->execute("query-status", {}, limit, [opening](const QmpReply& reply) {
     if (reply) opening->status = read_status(*reply);
   });
@@ -164,25 +175,34 @@ void QemuRun::opened(const Opening& opening) {
                                          VcpuPlugger::unplugs_safely(definition_.accelerator),
                                          [this](core::Event event) { emit_vcpus(std::move(event)); });
   vcpus_->adopt(opening.vcpus);
-  available_ = true;
-  context_.available(run_);
+  if (!std::exchange(available_, true)) context_.available(run_);
+  if (fence_asked_) return fence_by_monitor();
   if (launched_here_) {
     emit(GuestLaunched{run_, definition_.image_stamp});
   } else {
     report_adopted(opening);
   }
-  // It may have stopped by itself before anybody listened; an adopted one says so in its event.
-  if (early_event_ || (launched_here_ && !opening.status->running)) check_unasked_stop();
+  // It may have stopped by itself before anybody listened. That an adopted one is merely paused is for the core
+  // to judge: its operator may have done that.
+  const bool paused = !launched_here_ && opening.status->name == "paused";
+  if (early_event_ || (!opening.status->running && !paused)) check_unasked_stop();
 }
 
 void QemuRun::report_adopted(const Opening& opening) {
-  GuestAdopted adopted{run_, opening.status->running, {}};
+  GuestAdopted adopted = as_started();
+  adopted.executing = opening.status->running;
   for (const PluggedArea& device : *opening.devices)
     adopted.areas.push_back({device.area, device.guest_address});
   for (core::event::PluggedVcpus vcpus : vcpus_->plugged()) {
     const auto app = number_of_now(vcpus.app);
     if (app) adopted.vcpus.push_back({*app, vcpus.count});
   }
+  emit(std::move(adopted));
+}
+
+// What is known of it whether its monitor answers or not.
+GuestAdopted QemuRun::as_started() const {
+  GuestAdopted adopted{run_, false, {}};
   adopted.definition = core_definition(plan_);
   adopted.image = definition_.image_stamp;
   const RunDefinition next{
@@ -196,10 +216,11 @@ void QemuRun::report_adopted(const Opening& opening) {
   for (std::uint32_t app = 0; app < context_.apps.size(); ++app) {
     const std::string& name = context_.apps[app];
     const auto here = plan_.app_ports.find(name);
-    const bool reached = here != plan_.app_ports.end() && ports_.count(here->second) != 0;
-    if (context_.configured.app_ports.count(name) != 0 && !reached) adopted.unreachable.push_back({app});
+    const bool reached =
+        here != plan_.app_ports.end() && (ports_.empty() || ports_.count(here->second) != 0);
+    if (context_.configured.app_ports.count(name) != 0 && !reached) adopted.no_port_for.push_back({app});
   }
-  emit(std::move(adopted));
+  return adopted;
 }
 
 core::AppId QemuRun::number_here(core::AppId app) const {
@@ -245,8 +266,29 @@ void QemuRun::fail_start(const std::string& why) {
 // ---- adoption ----
 // 1. the process: by the pid file, else by a look at every process; proved by its marker, run included
 // 2. the monitor as at a launch, with what is plugged
-// 3. GuestAdopted; or, if there is no process, or a limit passes and it had to be ended, GuestExited
+// 3. GuestAdopted; or GuestExited if there is no process
+// A monitor that does not answer within its limit is no reason to end anybody (its QEMU may have been stopped
+// by its operator): GuestAdopted says that it does not answer, its agent may be heard of meanwhile, and
+// GuestAdopted comes again when the monitor answers.
+void QemuRun::not_answering() {
+  if (fence_asked_) return fence_by_kill("its monitor does not answer");
+  GuestAdopted adopted = as_started();
+  adopted.answers = false;
+  emit(std::move(adopted));
+  if (!std::exchange(available_, true)) context_.available(run_);
+}
+
 void QemuRun::adopt() {
+  if (!find_process()) return stopped("its process ended while no daemon watched it");
+  // One that is stopped itself will not answer.
+  open_monitor(qemu_is_stopped() ? Duration{} : context_.limits.adopt);
+}
+
+void QemuRun::adopt_stopped() {
+  (void)find_process();
+}
+
+bool QemuRun::find_process() {
   std::vector<pid_t> candidates;
   if (const auto pid = files_.read_pid()) candidates.push_back(*pid);
   for (const FoundProcess& found : find_processes(marker_.run_dir)) {
@@ -260,17 +302,28 @@ void QemuRun::adopt() {
     // As it was started, which another configuration may have said.
     const auto ids = ids_of(pid);
     user_ = ids && ids->uid != ::geteuid() ? std::optional(HostUser{ids->uid, ids->gid, {}}) : std::nullopt;
-    return open_monitor(context_.limits.adopt);
+    may_suspend_ = offers_suspend(arguments_of(pid));
+    watch_process();
+    return true;
   }
-  stopped("its process ended while no daemon watched it");
+  return false;
 }
 
 // ---- what QEMU says by itself ----
 void QemuRun::on_event(const QmpEvent& event) {
   if (event.name == "DUMP_COMPLETED") return on_dump_completed(event);
   if (phase_ == Phase::starting) early_event_ = true;  // looked into when the monitor is open
+  const bool wakes = event.name == "RESUME" || event.name == "WAKEUP" || event.name == "SUSPEND" ||
+                     event.name == "SUSPEND_DISK" || event.name == "RESET";
+  if (wakes && (fence_asked_ || phase_ == Phase::stopped)) return woke(event.name);
   if (phase_ != Phase::running) return;
-  if (event.name == "GUEST_PANICKED") {
+  if (event.name == "SUSPEND" || event.name == "SUSPEND_DISK") {
+    end_by_ourselves("its OS suspended itself, which no guest of ours is offered");
+  } else if (event.name == "WAKEUP") {
+    end_by_ourselves("its OS woke from a suspension, which no guest of ours is offered");
+  } else if (event.name == "POWERDOWN") {
+    // Its power button was pressed, by nobody of us. What its OS makes of that is a SHUTDOWN, or nothing.
+  } else if (event.name == "GUEST_PANICKED") {
     if (!std::exchange(panicked_, true)) emit(GuestPanicked{run_});
   } else if (event.name == "SHUTDOWN" || event.name == "RESET") {
     on_shutdown(event);
@@ -304,7 +357,8 @@ void QemuRun::check_unasked_stop() {
   monitor_->execute("query-status", {}, context_.limits.plug, [this](const QmpReply& reply) {
     if (!reply || fence_asked_ || discard_asked_ || panicked_ || phase_ != Phase::running) return;
     const auto status = read_status(*reply);
-    if (!status || status->running) return;
+    if (!status) return end_by_ourselves(status.error().message);
+    if (status->running) return;
     panicked_ = true;
     if (status->name == "guest-panicked") return emit(GuestPanicked{run_});
     end_by_ourselves("QEMU stopped it by itself (" + status->name + ")");

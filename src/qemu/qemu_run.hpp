@@ -33,9 +33,11 @@ namespace understudy::qemu {
 //
 // When a run counts as stopped (and only then GuestFenced or GuestExited is said):
 //   - its process has ended, or
-//   - QEMU says that its vCPUs do not run, after `stop` or after it stopped by itself (nobody else has its
-//     monitor), or
-//   - it was sent SIGKILL and the host's kernel shows no thread of it that could run again.
+//   - it was sent SIGKILL and the host's kernel shows no thread of it that could run again, or
+//   - both: QEMU is in a state that only a command of its monitor ends (nobody else has that), and every
+//     thread of it is stopped by SIGSTOP. Either would do by itself; so it takes two mistakes, of two
+//     programs, before it runs again.
+// docs/threat-model.md, "What stopped means".
 class QemuRun final {
  public:
   using Emit = std::function<void(core::Event)>;
@@ -64,6 +66,8 @@ class QemuRun final {
   // Finds the process of this very run and takes it over: GuestAdopted, or GuestExited if there is none or it
   // could not be managed and was ended.
   void adopt();
+  // The same for a run that is to be discarded next: its monitor is not asked for anything.
+  void adopt_stopped();
   void fence();
   void probe();
   void plug(std::span<const core::AreaId> areas);
@@ -98,18 +102,22 @@ class QemuRun final {
 
   // launch and adopt
   Result<void> start_process();
+  [[nodiscard]] bool find_process();
+  void watch_process();
   bool end_leftover();
   void after_leftover();
   void open_monitor(Duration limit);
   void ask_for_state();
   void opened(const Opening& opening);
   void report_adopted(const Opening& opening);
+  [[nodiscard]] core::event::GuestAdopted as_started() const;
   // An application's number in the names of this run's vCPUs, and back.
   [[nodiscard]] core::AppId number_here(core::AppId app) const;
   [[nodiscard]] std::optional<core::AppId> number_of_now(core::AppId here) const;
   void emit_vcpus(core::Event event);
   void number_new_applications();
   void fail_start(const std::string& why);
+  void not_answering();  // it lives, and that is all that is known
 
   // what QEMU says by itself
   void on_event(const QmpEvent& event);
@@ -119,12 +127,17 @@ class QemuRun final {
   void on_process_end(const std::string& how);
 
   // ends
+  [[nodiscard]] bool qemu_is_stopped() const;
   void fence_by_monitor();
+  void fence_by_signal(const std::string& state);
   void fence_by_kill(const std::string& because);
+  void woke(const std::string& event);
   void end_by_ourselves(const std::string& why);
   void stopped(const std::string& how);
+  void write_dump();
   void on_dump_completed(const QmpEvent& event);
   void end_dump(const std::string& failed);
+  void hold_again();
   void finish_discard();
   void answer_probe(bool answered, const std::string& text, const std::string& monitor);
   void emit(core::Event event) { context_.emit(std::move(event)); }
@@ -153,6 +166,8 @@ class QemuRun final {
   bool panicked_ = false;     // said so, or about to be ended for another stop of its own
   bool fence_asked_ = false;
   bool discard_asked_ = false;
+  bool may_suspend_ = false;  // it was launched by an earlier version, which let its guest do so
+  bool dump_asked_ = false;
   std::string own_reason_;  // why we ended it without being asked
   std::string stopped_how_;
   std::filesystem::path dump_part_;  // being written; empty: nothing is

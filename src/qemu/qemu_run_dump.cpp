@@ -24,18 +24,25 @@ constexpr const char* kDumpFd = "dump";  // what QEMU is to call the file that i
 
 }  // namespace
 
-// 1. the guest is stopped, its QEMU lives and listens: a kill has left nothing to write
+// QEMU writes the file itself: it alone knows the vCPUs' registers, and under KVM their threads are needed to
+// read them. So of the two things that hold a stopped guest one is lifted meanwhile: QEMU's threads go on,
+// and its own state is what keeps the vCPUs from running. It is asked for that state before anything else,
+// ended at once when it is another one or when it says that the guest moves, and stopped again afterwards.
+//
+// 1. the guest is stopped, its QEMU lives: a kill has left nothing to write
 // 2. a file, made here, so that its mode is ours; room for it
-// 3. dump-guest-memory in the background, DUMP_COMPLETED within the limit
-// 4. the file's name, the oldest removed, DumpDone
-// Each failure is a DumpDone that says why; QEMU may then still be writing to a file that has no name any
-// more, until it is discarded.
+// 3. SIGCONT; query-status: still in a state that only we can end, else SIGKILL
+// 4. dump-guest-memory in the background, DUMP_COMPLETED within the limit
+// 5. SIGSTOP, and every thread is seen to be stopped, else SIGKILL
+// 6. the file's name, the oldest removed, DumpDone
+// Each failure is a DumpDone that says why, and stops QEMU as well.
 void QemuRun::dump() {
-  if (!dump_part_.empty()) return;  // asked already
+  if (dump_asked_) return;  // what comes of it is said once
   if (phase_ == Phase::starting || phase_ == Phase::running)
     return emit(DumpDone{run_, "", "the guest is not stopped"});
   if (phase_ == Phase::gone || discard_asked_ || !has_process() || !monitor_ || !monitor_->ready())
     return emit(DumpDone{run_, "", "its QEMU had to be killed, and its memory went with it"});
+  dump_asked_ = true;
   const auto part = context_.dumps.begin(plan_.name, run_.run, plan_.base_bytes);
   if (!part) return emit(DumpDone{run_, "", part.error().message});
   dump_part_ = *part;
@@ -46,6 +53,18 @@ void QemuRun::dump() {
     (*self)->end_dump("it was not written within " + format_duration((*self)->context_.dumps.limit()) +
                       "; raise limit in [dumps], or write to a faster disk");
   });
+  if (auto ok = process_->go_on(); !ok) return end_dump(ok.error().message);
+  monitor_->execute("query-status", {}, context_.limits.plug, [this](const QmpReply& reply) {
+    if (dump_part_.empty()) return;
+    const auto status = reply ? read_status(*reply) : failure(reply.error().message);
+    if (status && status->only_a_command_ends_it()) return write_dump();
+    const std::string why = status ? "QEMU says \"" + status->name + "\"" : status.error().message;
+    end_dump(why + ", so it was ended");
+    process_->kill([](const std::string&) {});
+  });
+}
+
+void QemuRun::write_dump() {
   // QEMU is given the open file alone: it need not be allowed to make one, nor to look into the directory.
   UniqueFd file(::open(dump_part_.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!file) return end_dump("cannot open " + dump_part_.string() + ": " + std::strerror(errno));
@@ -77,6 +96,7 @@ void QemuRun::end_dump(const std::string& failed) {
   if (dump_part_.empty()) return;
   dump_limit_.cancel();
   const auto part = std::exchange(dump_part_, {});
+  hold_again();
   if (!failed.empty()) {
     DumpStore::abandon(part);
     return emit(DumpDone{run_, "", failed});
@@ -84,6 +104,13 @@ void QemuRun::end_dump(const std::string& failed) {
   const auto file = context_.dumps.finish(part);
   if (!file) return emit(DumpDone{run_, "", file.error().message});
   emit(DumpDone{run_, file->string(), ""});
+}
+
+void QemuRun::hold_again() {
+  if (phase_ != Phase::stopped || discard_asked_ || !has_process()) return;
+  process_->stop(context_.limits.fence_signal, [this](const Result<void>& held) {
+    if (!held && has_process()) process_->kill([](const std::string&) {});
+  });
 }
 
 }  // namespace understudy::qemu

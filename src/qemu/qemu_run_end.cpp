@@ -45,10 +45,11 @@ void QemuRun::unplug_vcpus(core::AppId app) {
 
 // ---- fence: stop, and know it ----
 // 1. stopped already: said again
-// 2. no monitor yet, or a QEMU that does not run itself (state T): 4
+// 2. no monitor yet, a QEMU that does not run itself (state T), or one whose guest may suspend itself: 5
 // 3. by the monitor, which keeps the guest for a look at it: query-status if it said it panicked, else
-//    stop + query-status, both sent at once; "not running" within the limit: fenced
-// 4. SIGKILL through its pidfd, until no thread of it can run any more: fenced
+//    stop + query-status, both sent at once; a state that only we can end within the limit: 4, else 5
+// 4. SIGSTOP; every thread of it is seen to be stopped within the limit: fenced, else 5
+// 5. SIGKILL through its pidfd, until no thread of it can run any more: fenced
 void QemuRun::fence() {
   if (phase_ == Phase::stopped || phase_ == Phase::gone) return emit(GuestFenced{run_, stopped_how_});
   if (std::exchange(fence_asked_, true)) return;
@@ -56,12 +57,25 @@ void QemuRun::fence() {
     if (!leftover_) stopped("it was not started");
     return;
   }
+  if (qemu_is_stopped()) return fence_by_kill("QEMU itself is stopped (state T)");
+  if (phase_ == Phase::starting && !launched_here_ && monitor_ && own_reason_.empty()) {
+    // Found a moment ago: the monitor, which keeps the guest for a look at it, has the time of a fence to open.
+    start_limit_.expires_after(context_.limits.fence_monitor);
+    return start_limit_.async_wait([weak = std::weak_ptr(self_)](auto error) {
+      const auto self = weak.lock();
+      if (!error && self && (*self)->phase_ == Phase::starting) (*self)->not_answering();
+    });
+  }
   if (phase_ != Phase::running || !monitor_->ready() || !own_reason_.empty())
     return fence_by_kill("its monitor does not answer");
-  const auto state = process_stat(process_->pid());
-  if (state && (state->state == 'T' || state->state == 't'))
-    return fence_by_kill("QEMU itself is stopped (state T)");
+  if (may_suspend_)
+    return fence_by_kill("it was launched by an earlier version, with a guest that may suspend");
   fence_by_monitor();
+}
+
+bool QemuRun::qemu_is_stopped() const {
+  const auto state = process_ ? process_stat(process_->pid()) : std::nullopt;
+  return state && (state->state == 'T' || state->state == 't');
 }
 
 void QemuRun::fence_by_monitor() {
@@ -72,10 +86,19 @@ void QemuRun::fence_by_monitor() {
     if (!reply) return fence_by_kill(reply.error().message);
     const auto status = read_status(*reply);
     if (!status) return fence_by_kill(status.error().message);
-    if (!status->running) return stopped("its vCPUs are stopped (QEMU says \"" + status->name + "\")");
+    if (status->only_a_command_ends_it()) return fence_by_signal(status->name);
+    if (!status->running) return fence_by_kill("QEMU says \"" + status->name + "\", which is no stop");
     if (asked_to_stop) return fence_by_kill("QEMU was asked to stop it, but it still runs");
     panicked_ = false;  // it is not what its event said: stop it after all
     fence_by_monitor();
+  });
+}
+
+void QemuRun::fence_by_signal(const std::string& state) {
+  process_->stop(context_.limits.fence_signal, [this, state](const Result<void>& held) {
+    if (phase_ != Phase::running || !own_reason_.empty()) return;
+    if (!held) return fence_by_kill(held.error().message);
+    stopped("its vCPUs are stopped (QEMU says \"" + state + "\"), and every thread of QEMU, too");
   });
 }
 
@@ -84,6 +107,14 @@ void QemuRun::fence_by_kill(const std::string& because) {
   process_->kill([this, because](const std::string& how) {
     if (phase_ == Phase::starting || phase_ == Phase::running) stopped(how + " (" + because + ")");
   });
+}
+
+// What was to be stopped, or was, says that it moves.
+void QemuRun::woke(const std::string& event) {
+  const std::string why = "QEMU said " + event + " of a guest that is to be stopped";
+  end_dump(why);
+  if (phase_ == Phase::running) return fence_by_kill(why);
+  if (phase_ == Phase::stopped && has_process()) process_->kill([](const std::string&) {});
 }
 
 // The guest cannot be managed, or its OS went away: kept alive it could only do harm.
@@ -105,6 +136,8 @@ void QemuRun::stopped(const std::string& how) {
   stopped_how_ = how;
   start_limit_.cancel();
   lost_limit_.cancel();
+  if (plugger_) plugger_->end();
+  if (vcpus_) vcpus_->end();
   if (std::exchange(available_, false)) context_.gone(run_);
   // Before anybody hears of it: what hears of it gives them to the next guest.
   if (user_) context_.pool.take_back_all(user_->uid);
@@ -141,6 +174,8 @@ void QemuRun::finish_discard() {
 // whatever else is known by then is the evidence.
 void QemuRun::probe() {
   if (phase_ != Phase::running || !has_process()) {
+    if (phase_ == Phase::starting && !launched_here_ && has_process())
+      return answer_probe(false, "its monitor does not answer, which knows the way to its kernel", "");
     const char* text =
         phase_ == Phase::starting ? "the guest is still being launched" : "the guest is stopped";
     return emit(ProbeAnswer{run_, false, text});

@@ -1,5 +1,6 @@
 #include "qemu/spawn.hpp"
 
+#include "base/inherited_state.hpp"
 #include "base/unique_fd.hpp"
 
 #include <fcntl.h>
@@ -67,15 +68,6 @@ struct Child {
   ::_exit(127);
 }
 
-void reset_signals() {
-  struct sigaction plain {};
-  plain.sa_handler = SIG_DFL;
-  for (int number = 1; number < NSIG; ++number) ::sigaction(number, &plain, nullptr);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-}
-
 bool arrange_descriptors(const Child& child) {
   if (::dup2(child.null, STDIN_FILENO) < 0 || ::dup2(child.log, STDOUT_FILENO) < 0 ||
       ::dup2(child.log, STDERR_FILENO) < 0)
@@ -91,9 +83,7 @@ bool arrange_descriptors(const Child& child) {
 bool drop_privileges() {
   // A core file would hold the memory of the guest, areas included.
   const rlimit none{0, 0};
-  ::umask(077);
-  return ::chdir("/") == 0 && ::setrlimit(RLIMIT_CORE, &none) == 0 &&
-         ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+  return ::setrlimit(RLIMIT_CORE, &none) == 0 && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
 // By the system calls themselves: the library's functions would look for other threads, which a child of a
@@ -111,7 +101,8 @@ bool become(const HostUser& user) {
 
 [[noreturn]] void run(const Child& child) {
   ::setsid();
-  reset_signals();
+  become_ordinary_child();
+  ::umask(077);
   if (!arrange_descriptors(child)) give_up(child, Step::descriptors);
   if (child.user != nullptr) {
     if (!drop_privileges()) give_up(child, Step::privileges);
@@ -127,16 +118,16 @@ bool may_pass_on(std::string_view variable) {
   for (const std::string_view name : {"PATH=", "TZ=", "LANG=", "LD_LIBRARY_PATH="}) {
     if (variable.starts_with(name)) return true;
   }
-  for (const std::string_view prefix : {"LC_", "QEMU_", "MALLOC_", "UNDERSTUDY_", "ASAN_", "UBSAN_"}) {
+  for (const std::string_view prefix : {"QEMU_", "UNDERSTUDY_", "ASAN_", "UBSAN_"}) {
     if (variable.starts_with(prefix)) return true;
   }
   return false;
 }
 
-std::vector<char*> environment_for(const SpawnSpec& spec) {
+std::vector<char*> passed_environment() {
   std::vector<char*> variables;
   for (char** each = environ; *each != nullptr; ++each) {
-    if (!spec.user || may_pass_on(*each)) variables.push_back(*each);
+    if (may_pass_on(*each)) variables.push_back(*each);
   }
   variables.push_back(nullptr);
   return variables;
@@ -216,7 +207,7 @@ Result<pid_t> spawn_process(const SpawnSpec& spec) {
   std::vector<char*> argv;
   for (const std::string& argument : spec.argv) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  const std::vector<char*> environment = environment_for(spec);
+  const std::vector<char*> environment = passed_environment();
   const pid_t pid =
       fork_and_run({program->c_str(), argv.data(), environment.data(), null.get(), log.get(), fds.data(),
                     static_cast<int>(fds.size()), report->get(), spec.user ? &*spec.user : nullptr});

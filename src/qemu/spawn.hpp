@@ -23,14 +23,14 @@ struct SpawnSpec {
   std::vector<std::string> argv;
   std::filesystem::path log;  // standard output and error are appended here
   std::vector<int> fds;       // become descriptors 3, 4, ... of the process, which gets no others
-  // Who it is to be; only root can say. It then has no capabilities and can get no new privileges, starts in
-  // "/", leaves no core file, and sees of our environment only what a QEMU may need.
+  // Who it is to be; only root can say. It then has no capabilities and can get no new privileges.
   std::optional<HostUser> user = std::nullopt;
 };
 inline constexpr int kFirstPassedFd = 3;
 
-// Starts the program in a session of its own, so that it outlives this process. The caller reaps it. An error
-// says which step did not succeed; nothing is left then.
+// Starts the program in a session of its own, so that it outlives this process; in "/", with ordinary signals
+// and limits (base/inherited_state.hpp), without core file, and with of our environment only what a QEMU may
+// need. The caller reaps it. An error says which step did not succeed; nothing is left then.
 [[nodiscard]] Result<pid_t> spawn_process(const SpawnSpec& spec);
 
 // The file that a program's name stands for; nothing when there is none.

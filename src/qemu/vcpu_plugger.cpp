@@ -40,6 +40,18 @@ VcpuPlugger::VcpuPlugger(boost::asio::io_context& loop, std::shared_ptr<QmpClien
       can_unplug_(can_unplug),
       emit_(std::move(emit)) {}
 
+void VcpuPlugger::end() {
+  ended_ = true;
+  leaving_.clear();
+}
+
+void VcpuPlugger::ask(std::string_view command, json::object arguments, QmpClient::Callback answered) {
+  monitor_->execute(command, std::move(arguments), limits_.plug,
+                    [this, answered = std::move(answered)](const QmpReply& reply) {
+                      if (!ended_) answered(reply);
+                    });
+}
+
 void VcpuPlugger::learn(const std::vector<VcpuPlace>& places) {
   in_.clear();
   for (const VcpuPlace& place : places) {
@@ -70,7 +82,7 @@ void VcpuPlugger::plug(core::AppId app, std::uint32_t count) {
 }
 
 void VcpuPlugger::next() {
-  monitor_->execute("query-hotpluggable-cpus", {}, limits_.plug, [this](const QmpReply& reply) {
+  ask("query-hotpluggable-cpus", {}, [this](const QmpReply& reply) {
     if (!reply && reply.error().kind == QmpError::Kind::lost) return;
     if (!reply) return finish_plugging(reply.error().message);
     const auto places = read_hotpluggable_cpus(*reply);
@@ -93,12 +105,12 @@ void VcpuPlugger::add_devices(const std::vector<VcpuPlace>& places) {
     arguments["id"] = vcpu_id(plugging->app, index);
     ++index;
     --missing;
-    monitor_->execute("device_add", std::move(arguments), limits_.plug, [plugging](const QmpReply& reply) {
+    ask("device_add", std::move(arguments), [plugging](const QmpReply& reply) {
       if (!reply && plugging->why.empty()) plugging->why = reply.error().message;
     });
   }
   if (missing > 0) plugging->why = "the virtual machine was started with no more places for vCPUs";
-  monitor_->execute("query-hotpluggable-cpus", {}, limits_.plug, [this](const QmpReply& reply) {
+  ask("query-hotpluggable-cpus", {}, [this](const QmpReply& reply) {
     if (!reply && reply.error().kind == QmpError::Kind::lost) return;
     if (!reply) return finish_plugging(reply.error().message);
     const auto now = read_hotpluggable_cpus(*reply);
@@ -135,7 +147,7 @@ void VcpuPlugger::unplug(core::AppId app) {
     if (!error && weak.lock())
       finish_leaving(app, "the guest did not let go within " + format_duration(limits_.unplug));
   });
-  monitor_->execute("query-hotpluggable-cpus", {}, limits_.plug, [this, app](const QmpReply& reply) {
+  ask("query-hotpluggable-cpus", {}, [this, app](const QmpReply& reply) {
     if (!reply && reply.error().kind == QmpError::Kind::lost) return;
     if (!reply) return finish_leaving(app, reply.error().message);
     const auto places = read_hotpluggable_cpus(*reply);
@@ -152,15 +164,13 @@ void VcpuPlugger::delete_devices(core::AppId app) {
   }
   for (const VcpuName& name : std::set<VcpuName>(in_)) {
     if (name.app != app) continue;
-    monitor_->execute("device_del", {{"id", vcpu_id(app, name.index)}}, limits_.plug,
-                      [this, name](const QmpReply& reply) {
-                        if (reply || reply.error().kind == QmpError::Kind::lost) return;
-                        const QmpError& error = reply.error();
-                        if (error.error_class == "DeviceNotFound") return gone(name);
-                        if (error.message.find("already in the process of unplug") != std::string::npos)
-                          return;
-                        finish_leaving(name.app, error.message);
-                      });
+    ask("device_del", {{"id", vcpu_id(app, name.index)}}, [this, name](const QmpReply& reply) {
+      if (reply || reply.error().kind == QmpError::Kind::lost) return;
+      const QmpError& error = reply.error();
+      if (error.error_class == "DeviceNotFound") return gone(name);
+      if (error.message.find("already in the process of unplug") != std::string::npos) return;
+      finish_leaving(name.app, error.message);
+    });
   }
 }
 
@@ -188,7 +198,7 @@ void VcpuPlugger::on_event(const QmpEvent& event) {
 
 // What is not there any more?
 void VcpuPlugger::look() {
-  monitor_->execute("query-hotpluggable-cpus", {}, limits_.plug, [this](const QmpReply& reply) {
+  ask("query-hotpluggable-cpus", {}, [this](const QmpReply& reply) {
     if (!reply) return;  // the limit of whoever waits for it answers
     const auto places = read_hotpluggable_cpus(*reply);
     if (!places) return;

@@ -12,6 +12,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -46,6 +47,8 @@ class VcpuPlugger final {
   void plug(core::AppId app, std::uint32_t count);
   void unplug(core::AppId app);
   void on_event(const QmpEvent& event);
+  // The guest is stopped: whatever the monitor still answers is about the past, and nothing more is asked.
+  void end();
 
  private:
   struct Plugging {
@@ -57,6 +60,7 @@ class VcpuPlugger final {
     std::shared_ptr<boost::asio::steady_timer> limit;
   };
 
+  void ask(std::string_view command, boost::json::object arguments, QmpClient::Callback answered);
   void learn(const std::vector<VcpuPlace>& places);
   [[nodiscard]] std::uint32_t count_of(core::AppId app) const;
   void next();
@@ -78,6 +82,7 @@ class VcpuPlugger final {
   std::deque<std::shared_ptr<Plugging>>
       plugging_;  // the first is under way: two at once would choose the same places
   std::map<core::AppId, Leaving> leaving_;  // asked, not answered
+  bool ended_ = false;
 };
 
 }  // namespace understudy::qemu

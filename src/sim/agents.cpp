@@ -27,8 +27,8 @@ core::event::AppsStated stated_by(const Vm& vm) {
   event::AppsStated answer{vm.run, {}};
   for (std::uint32_t i = 0; i < vm.apps.size(); ++i) {
     const AppInside& app = vm.apps[i];
-    if (!app.exists && app.fault.empty()) continue;
-    const bool restarting = app.exists && app.wants_memory;
+    if ((!app.exists && app.fault.empty()) || app.stray) continue;
+    const bool restarting = app.exists && (app.wants_memory || app.restarting || app.undying);
     answer.apps.push_back({core::AppId{i}, app.epoch, app.exists, restarting, app.fault, app.ending});
   }
   return answer;
@@ -79,8 +79,9 @@ void SimAgents::ask_start(const core::action::AskStart& request) {
 void SimAgents::start(const core::action::AskStart& request) {
   const core::GuestRun run = request.run;
   AppInside& app = inside(run, request.app);
+  if (app.stray && !app.undying) app = AppInside{};  // killed before a start
   const bool again = request.epoch == app.epoch && request.epoch > app.ended;
-  if (again && app.exists && app.serving) return started(run, request.app, request.epoch);
+  if (again && app.exists && app.serving && !app.restarting) return started(run, request.app, request.epoch);
   if (again && app.exists) return;  // it is being started: the answer comes
   if (again && !app.start_failed && !app.fault.empty()) {
     world_.from_agent(run, event::AppFaulted{run, request.app, request.epoch, app.fault, ""});
@@ -115,6 +116,7 @@ void SimAgents::start(const core::action::AskStart& request) {
 void SimAgents::started(core::GuestRun run, core::AppId app, core::Epoch epoch) {
   AppInside& now = inside(run, app);
   now.serving = true;
+  now.restarting = false;
   world_.from_agent(run, event::AppServing{run, app, epoch, 4_MiB, now.areas});
 }
 
@@ -125,18 +127,18 @@ void SimAgents::ask_stop(const core::action::AskStop& request) {
     if (request.epoch >= asked.epoch) {
       // From here on it serves nobody and starts no more, however long its processes take to go.
       asked.ending = asked.exists;
-      asked.serving = asked.wants_memory = false;
+      asked.serving = asked.wants_memory = asked.restarting = false;
       asked.epoch = asked.ended = request.epoch;
     }
     if (world_.random.chance(world_.shape.odds.stop_hangs)) return;
-    if (world_.random.chance(world_.shape.odds.stop_fails)) {
+    if (asked.undying || world_.random.chance(world_.shape.odds.stop_fails)) {
       world_.from_agent(run, event::StopFailed{run, request.app, request.epoch, "a process does not end"});
       return;
     }
     world_.in_agent(run, world_.takes(world_.shape.timing.stop), [this, request, run] {
       AppInside& app = inside(run, request.app);
       if (app.epoch > request.epoch) return;
-      app.exists = app.ending = app.start_failed = false;
+      app.exists = app.ending = app.start_failed = app.stray = false;
       app.fault.clear();
       world_.from_agent(run, event::AppStopped{run, request.app, request.epoch});
     });
@@ -187,6 +189,7 @@ void SimAgents::answer_growth(const core::action::AnswerGrowth& answer) {
     }
     app.limit_bytes = answer.memory_limit_bytes;
     app.areas.insert(app.areas.end(), answer.areas.begin(), answer.areas.end());
+    app.restarting = true;
     restart(answer.run, answer.app, answer.epoch);
   });
 }
@@ -194,7 +197,7 @@ void SimAgents::answer_growth(const core::action::AnswerGrowth& answer) {
 void SimAgents::restart(core::GuestRun run, core::AppId app, core::Epoch epoch) {
   world_.in_agent(run, world_.takes(world_.shape.timing.start), [this, run, app, epoch] {
     AppInside& now = inside(run, app);
-    if (now.exists && !now.ending && now.epoch == epoch) started(run, app, epoch);
+    if (now.exists && !now.ending && !now.undying && now.epoch == epoch) started(run, app, epoch);
   });
 }
 

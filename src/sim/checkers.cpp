@@ -14,10 +14,13 @@ namespace {
 // A guest that keeps a rehearsal in one of its last steps beyond the limits of that step is fenced: plugging
 // 20 s, confirming 20 s, then letting go 5 s.
 constexpr Duration kLongestWait = std::chrono::seconds(50);
+// An agent waits up to 10 s for the end of what it has killed before it says anything.
+constexpr Duration kLongestPretence = std::chrono::seconds(20);
 
 }  // namespace
 
-Checkers::Checkers(World& world, const MemoryJournal& journal) : world_(world), journal_(journal) {
+Checkers::Checkers(World& world, const MemoryJournal& journal)
+    : world_(world), journal_(journal), pretends_since_(world.setup().apps.size()) {
   world_.app_started = [this](core::AppId app, core::GuestRun run) { app_started(app, run); };
   world_.area_mapped = [this](core::AreaId area, core::GuestRun run) { area_mapped(area, run); };
 }
@@ -146,7 +149,7 @@ void Checkers::routing(core::AppId app, core::GuestRun run) {
   if (world_.may_execute(run) && !world_.vm(run.guest).apps[app.value].exists) {
     // It may have failed a moment ago, and its agent's word be on its way; then nobody else has it either.
     const AppInside& inside = world_.vm(run.guest).apps[app.value];
-    if (inside.epoch != record.epoch) {
+    if (inside.epoch != record.epoch && inside.forgotten != record.epoch) {
       violated("the address of " + name(app) + " leads to " + name(run) + ", where it was not started");
     }
   }
@@ -158,6 +161,50 @@ void Checkers::discarding(core::GuestRun run) {
     violated(name(run) + " is removed before the journal says that it is fenced");
   }
   if (world_.may_execute(run)) violated(name(run) + " is removed while it may execute");
+}
+
+bool Checkers::of_the_host(const core::Event& event) {
+  namespace event_ns = core::event;
+  if (const auto* plug = std::get_if<event_ns::PlugFailed>(&event)) return !plug->tried_in_guest;
+  if (const auto* unplug = std::get_if<event_ns::UnplugFailed>(&event)) return !unplug->tried_in_guest;
+  return std::holds_alternative<event_ns::ScrubFailed>(event) ||
+         std::holds_alternative<event_ns::LaunchFailed>(event) ||
+         std::holds_alternative<event_ns::DumpDone>(event) ||
+         std::holds_alternative<event_ns::VcpusPlugged>(event) ||
+         std::holds_alternative<event_ns::VcpusUnplugged>(event);
+}
+
+// Somebody else serves in the guest, and the application leaves it by a plan that does not allow to end it;
+// empty: that is not so.
+std::string Checkers::spared_for(const core::State& state, core::AppId id, core::GuestRun run) const {
+  const core::Application& app = state.app(id);
+  const auto* releasing = app.in_step<core::move_step::Releasing>();
+  if (releasing == nullptr || releasing->from != run || !app.wanted) return "";
+  if (!app.moving()->move.planned || app.moving()->move.may_fence) return "";
+  const Vm& vm = world_.vm(run.guest);
+  for (std::uint32_t i = 0; i < vm.apps.size(); ++i) {
+    if (i == id.value || world_.setup().apps[i].rehearses || !vm.apps[i].serving) continue;
+    const auto* serving = state.app(core::AppId{i}).serving();
+    if (serving != nullptr && serving->on == run) return name(core::AppId{i});
+  }
+  return "";
+}
+
+void Checkers::telling(const core::Event& event, const core::State& state) {
+  no_fence_.clear();
+  if (of_the_host(event)) no_fence_ = "for what the host could not do";
+  std::string spared;
+  if (const auto* released = std::get_if<core::event::AreasReleased>(&event)) {
+    if (!released->why_not_all.empty()) spared = spared_for(state, released->app, released->run);
+  } else if (const auto* unplug = std::get_if<core::event::UnplugFailed>(&event)) {
+    const auto& user = state.table.area(unplug->area).user;
+    if (user) spared = spared_for(state, *user, unplug->run);
+  }
+  if (!spared.empty()) no_fence_ = "for a planned move, and " + spared + " serves there";
+}
+
+void Checkers::fencing(core::GuestRun run) {
+  if (!no_fence_.empty()) violated(name(run) + " is fenced " + no_fence_);
 }
 
 void Checkers::app_started(core::AppId app, core::GuestRun run) {
@@ -194,12 +241,77 @@ void Checkers::reported(const core::TakeoverReport& report) {
 }
 
 void Checkers::check(const core::State& state) {
+  check_stopped();
   check_areas(state);
   check_vcpus(state);
   check_apps();
   check_budget();
   check_definitions(state);
   check_rehearsals(state);
+  check_clients();
+  check_serving(state);
+}
+
+void Checkers::is_down(core::AppId app, core::GuestRun run, core::Epoch epoch, bool down) {
+  // What is late, or made up by a guest where it does not run, tells nothing.
+  if (!serves(app, run, epoch)) return;
+  if (down) {
+    down_[app] = {run, epoch};
+  } else {
+    down_.erase(app);
+  }
+}
+
+bool Checkers::serves(core::AppId app, core::GuestRun run, core::Epoch epoch) const {
+  const core::AppRecord& record = journal_.app(app);
+  return record.state == AppDurable::serving && record.in == run && record.epoch == epoch;
+}
+
+void Checkers::hears(const core::Event& event) {
+  if (const auto* said = std::get_if<core::event::AppRestarting>(&event)) {
+    is_down(said->app, said->run, said->epoch, true);
+  } else if (const auto* wants = std::get_if<core::event::AppWantsMemory>(&event)) {
+    is_down(wants->app, wants->run, wants->epoch, true);
+  } else if (const auto* serves = std::get_if<core::event::AppServing>(&event)) {
+    is_down(serves->app, serves->run, serves->epoch, false);
+  } else if (const auto* stated = std::get_if<core::event::AppsStated>(&event)) {
+    for (const core::event::AppStated& app : stated->apps) {
+      if (app.restarting) is_down(app.app, stated->run, app.epoch, true);
+    }
+  }
+}
+
+void Checkers::daemon_died() {
+  down_.clear();
+}
+
+// Clients wait, or are refused, while an application is restarted in place: led there they would be reset.
+void Checkers::check_clients() {
+  for (const auto& [app, down] : down_) {
+    if (world_.routes[app.value] != down.run || !serves(app, down.run, down.epoch)) continue;
+    violated("clients of " + name(app) + " are led to " + name(down.run) +
+             " while it is being restarted there");
+  }
+}
+
+// What is shown as serving serves. An agent that could say otherwise does so within its patience.
+void Checkers::check_serving(const core::State& state) {
+  for (const core::Application& app : state.apps) {
+    std::optional<Time>& since = pretends_since_[app.id.value];
+    const auto* serving = app.serving();
+    const Vm* vm = serving != nullptr ? world_.living(serving->on) : nullptr;
+    const bool shown = vm != nullptr && serving->trouble.empty() && !serving->unconfirmed;
+    const bool could_say = shown && vm->agent_runs() && vm->linked == world_.daemon &&
+                           world_.now() > world_.stalled_until;
+    if (!could_say || vm->apps[app.id.value].serving) {
+      since.reset();
+    } else if (!since) {
+      since = world_.now();
+    } else if (world_.now() - *since > kLongestPretence) {
+      violated(name(app.id) + " is shown as serving on " + name(vm->run) + " for " +
+               format_duration(kLongestPretence) + ", and does not serve");
+    }
+  }
 }
 
 // A rehearsal goes no further once an application is on its way, and that one waits for its end alone, which
@@ -243,11 +355,18 @@ void Checkers::check_areas(const core::State& state) {
   }
 }
 
+// "Stopped" is no oracle: what was said to be stopped is looked at for as long as its process exists.
+void Checkers::check_stopped() {
+  for (const Vm& vm : world_.vms) {
+    if (vm.fenced && vm.executes()) violated(name(vm.run) + " executes although it was said to be stopped");
+  }
+}
+
 // The same of vCPUs, in guests that the daemon knows: listed, or on their way in or out.
 void Checkers::check_vcpus(const core::State& state) {
   for (const Vm& vm : world_.vms) {
     const core::Guest& guest = state.guest(vm.run.guest);
-    if (!vm.may_execute() || guest.current() != vm.run || !guest.believed_up()) continue;
+    if (!vm.may_execute() || guest.current() != vm.run || !guest.believed_up() || guest.unsettled) continue;
     for (std::uint32_t i = 0; i < vm.vcpus.size(); ++i) {
       if (vm.vcpus[i] == 0 || guest.vcpus.count(core::AppId{i}) != 0) continue;
       violated("vCPUs of " + name(core::AppId{i}) + " are in " + name(vm.run) +

@@ -64,10 +64,13 @@ struct EventText {
   std::string operator()(const core::event::GuestAdopted& e) const {
     std::vector<AreaId> areas;
     for (const auto& plugged : e.areas) areas.push_back(plugged.area);
-    return n(e.run) + " is found, " + (e.executing ? "executing" : "not executing") + ", with " + name(areas);
+    return n(e.run) + " is found, " + (!e.answers ? "not answering" : e.executing ? "executing" : "not executing") + ", with " + name(areas);
   }
   std::string operator()(const core::event::DumpDone& e) const {
     return "the memory of " + n(e.run) + (e.file.empty() ? " was not written: " + e.why_not : " was written");
+  }
+  std::string operator()(const core::event::StopDelayed& e) const {
+    return n(e.run) + " was killed and does not end: " + e.evidence;
   }
   std::string operator()(const core::event::GuestGone& e) const { return n(e.run) + " is cleared up"; }
   std::string operator()(const core::event::ProbeAnswer& e) const {
@@ -96,6 +99,9 @@ struct EventText {
   std::string operator()(const core::event::AreaScrubbed& e) const { return n(e.area) + " is zeroed"; }
   std::string operator()(const core::event::ScrubFailed& e) const {
     return n(e.area) + " could not be zeroed: " + e.why;
+  }
+  std::string operator()(const core::event::AddressUnreachable& e) const {
+    return "clients of " + n(e.app) + " cannot be led to " + n(e.run) + ": " + e.why;
   }
   std::string operator()(const core::event::AddressRouted& e) const {
     return "the address of " + n(e.app) + " leads to " + n(e.run);

@@ -16,6 +16,7 @@ constexpr Duration kAdoptLimit = std::chrono::seconds(1);
 // Of a dump, which nobody waits for; every other one fails.
 constexpr Duration kDumpTime = std::chrono::milliseconds(400);
 constexpr Span kLateLetGo{std::chrono::seconds(3), std::chrono::seconds(30)};
+const char* const kRefused = "too many open files";
 constexpr Span kSlowFence{std::chrono::milliseconds(500), std::chrono::seconds(4)};
 
 }  // namespace
@@ -39,12 +40,14 @@ void SimHypervisor::launch(core::GuestRun run) {
     world_.kill_vmm(run.guest, "its monitor did not answer");
   });
   const Duration taken = world_.takes(world_.shape.timing.launch);
-  if (world_.random.chance(world_.shape.odds.launch_fails)) {
-    world_.in_vmm(run, taken, [this, run] {
+  const bool refused = world_.host_refuses();
+  if (refused || world_.random.chance(world_.shape.odds.launch_fails)) {
+    world_.in_vmm(run, taken, [this, run, refused] {
       Vm& failed = world_.vm(run.guest);
       failed.process = false;
       world_.stopped_for_good(failed);
-      world_.from_monitor(run, core::event::LaunchFailed{run, "exit status 1: cannot set up guest memory"});
+      const char* why = refused ? kRefused : "exit status 1: cannot set up guest memory";
+      world_.from_monitor(run, core::event::LaunchFailed{run, why});
     });
     return;
   }
@@ -59,14 +62,14 @@ void SimHypervisor::adopt(core::GuestRun run) {
   world_.kill_point();
   const auto answered = std::make_shared<bool>(false);
   const auto answer = [this, run, answered, life = world_.daemon](bool reached) {
-    if (*answered || life != world_.daemon) return;
+    if (life != world_.daemon || (*answered && !reached)) return;
     *answered = true;
     Vm* vm = world_.living(run);
     if (vm == nullptr || !vm->process) {
       world_.post(Duration{}, core::event::GuestExited{run, "there is no such process"});
       return;
     }
-    core::event::GuestAdopted adopted{run, reached && vm->executes(), {}};
+    core::event::GuestAdopted adopted{run, reached && !vm->panic_told, {}, {}, reached};
     for (std::uint32_t i = 0; reached && i < world_.areas.size(); ++i) {
       if (world_.areas[i].in == run) adopted.areas.push_back({core::AreaId{i}, world_.areas[i].address});
     }
@@ -79,17 +82,21 @@ void SimHypervisor::adopt(core::GuestRun run) {
     if (vm->definition != core::Definition(world_.setup().guest(run.guest)))
       adopted.outdated = {{"its definition", "another", "the file's"}};
     world_.from_monitor(run, adopted);
+    if (reached && vm->panic_told) world_.from_monitor(run, core::event::GuestPanicked{run});
     if (vm->booted) world_.greet(run);
   };
   const Vm* vm = world_.living(run);
   const bool exists = vm != nullptr && vm->process;
+  // Asked once; answered when its monitor does, however long that takes.
   if (exists) world_.in_monitor(run, world_.takes(world_.shape.timing.monitor), [answer] { answer(true); });
-  world_.timeline.after(exists ? kAdoptLimit : world_.takes(world_.shape.timing.monitor),
+  const bool told_at_once = exists && vm->vmm_stopped;  // as its state (T) shows
+  world_.timeline.after(exists && !told_at_once ? kAdoptLimit : world_.takes(world_.shape.timing.monitor),
                         [answer] { answer(false); });
 }
 
 void SimHypervisor::fence(core::GuestRun run) {
   world_.kill_point();
+  checkers_.fencing(run);
   const bool slow = world_.random.chance(world_.shape.odds.fence_slow);
   const Duration taken = slow ? world_.random.within(kSlowFence) : world_.takes(world_.shape.timing.fence);
   world_.timeline.after(taken, [this, run, life = world_.daemon] {
@@ -99,12 +106,19 @@ void SimHypervisor::fence(core::GuestRun run) {
       world_.post(Duration{}, core::event::GuestFenced{run, "there is no such process"});
       return;
     }
-    if (vm->process) {
-      vm->fenced = true;
-      world_.stopped_for_good(*vm);
-    }
+    if (vm->process && !vm->fenced) stop(*vm);
     world_.from_monitor(run, core::event::GuestFenced{run, "every thread of its process is stopped"});
   });
+}
+
+// Held by two things, each of which may fail later: a state of QEMU that nothing but its monitor ends, and
+// SIGSTOP. What is in any other state, or does not answer, is ended.
+void SimHypervisor::stop(Vm& vm) {
+  if (vm.suspended || vm.vmm_stopped) return world_.end_process(vm);
+  vm.paused = true;
+  vm.vmm_stopped = true;
+  vm.fenced = true;
+  world_.stopped_for_good(vm);
 }
 
 void SimHypervisor::probe(core::GuestRun run) {
@@ -140,8 +154,12 @@ void SimHypervisor::plug_one(core::GuestRun run, core::AreaId area) {
     world_.from_monitor(run, core::event::PlugFailed{run, area, "no free slot"});
     return;
   }
+  if (world_.host_refuses() || world_.random.chance(world_.shape.odds.plug_refused)) {
+    world_.from_monitor(run, core::event::PlugFailed{run, area, kRefused});
+    return;
+  }
   if (world_.random.chance(world_.shape.odds.plug_fails)) {
-    world_.from_monitor(run, core::event::PlugFailed{run, area, "the device was refused"});
+    world_.from_monitor(run, core::event::PlugFailed{run, area, "the guest did not take the device", true});
     return;
   }
   if (world_.area_mapped) world_.area_mapped(area, run);
@@ -166,6 +184,10 @@ void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
       world_.from_monitor(run, core::event::UnplugFailed{run, area, why});
     });
   };
+  if (world_.host_refuses() || world_.random.chance(world_.shape.odds.unplug_refused)) {
+    world_.from_monitor(run, core::event::UnplugFailed{run, area, kRefused, false});
+    return;
+  }
   if (truth.in != run) return fail({}, "there is no such device");
   if (!vm.executes()) return fail(kUnplugLimit, "the guest does not answer the request");
   if (truth.online) return fail({}, "the guest keeps it: it is in use");
@@ -178,6 +200,18 @@ void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
 void SimHypervisor::dump(core::GuestRun run) {
   world_.kill_point();
   const bool works = run.run % 2 == 1;
+  // QEMU has to go on for it, and its own state holds the guest alone meanwhile: it is looked at first.
+  if (Vm* vm = world_.living(run); vm != nullptr && vm->process && vm->fenced) {
+    if (!vm->paused) {
+      world_.end_process(*vm);
+      world_.post({}, core::event::DumpDone{run, "", "it was not in the state that it was fenced in"});
+      return;
+    }
+    vm->vmm_stopped = false;
+    world_.timeline.after(kDumpTime, [this, run] {
+      if (Vm* dumped = world_.living(run); dumped != nullptr && dumped->fenced) dumped->vmm_stopped = true;
+    });
+  }
   world_.post(kDumpTime, core::event::DumpDone{run, works ? "dump" : "", works ? "" : "no space left"});
 }
 
@@ -232,13 +266,7 @@ void SimHypervisor::discard(core::GuestRun run) {
   world_.kill_point();
   checkers_.discarding(run);
   world_.timeline.after(world_.takes(world_.shape.timing.discard), [this, run, life = world_.daemon] {
-    if (Vm* vm = world_.living(run)) {
-      vm->process = false;
-      world_.stopped_for_good(*vm);
-      for (AreaTruth& area : world_.areas) {
-        if (area.in == run) area = AreaTruth{{}, false, false, area.contents, 0};
-      }
-    }
+    if (Vm* vm = world_.living(run)) world_.end_process(*vm);
     // A daemon is answered what it asked itself, not what a former one did.
     if (life == world_.daemon) world_.post(Duration{}, core::event::GuestGone{run});
   });

@@ -27,6 +27,7 @@ class SimHypervisor final : public engine::Hypervisor {
   void plug_one(core::GuestRun run, core::AreaId area);
   void unplug_one(core::GuestRun run, core::AreaId area);
   void unplug_vcpus_now(core::GuestRun run, core::AppId app);
+  void stop(Vm& vm);
 
   World& world_;
   Checkers& checkers_;

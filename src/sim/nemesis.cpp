@@ -17,6 +17,10 @@ constexpr Span kFollowUp{std::chrono::milliseconds(0), std::chrono::milliseconds
 constexpr Span kMaintenance{std::chrono::milliseconds(0), std::chrono::milliseconds(8000)};
 constexpr Span kJump{std::chrono::milliseconds(1), std::chrono::minutes(2)};
 constexpr Span kStall{std::chrono::milliseconds(50), std::chrono::seconds(20)};
+constexpr Span kAlarm{std::chrono::milliseconds(100), std::chrono::milliseconds(8000)};
+// How long an agent waits for what it has killed.
+constexpr Span kKillPatience{std::chrono::seconds(1), std::chrono::seconds(10)};
+constexpr Span kHostRefuses{std::chrono::milliseconds(100), std::chrono::seconds(20)};
 constexpr Span kDownFor{std::chrono::milliseconds(100), std::chrono::milliseconds(4000)};
 
 }  // namespace
@@ -47,6 +51,12 @@ const char* fault_name(FaultName fault) {
     case FaultName::rehearse: return "rehearse";
     case FaultName::clock_jump: return "clock-jump";
     case FaultName::daemon_stall: return "daemon-stall";
+    case FaultName::suspend: return "suspend";
+    case FaultName::signal_cont: return "signal-cont";
+    case FaultName::monitor_cont: return "monitor-cont";
+    case FaultName::app_undying: return "app-does-not-end";
+    case FaultName::host_refuses: return "host-refuses";
+    case FaultName::agent_restart: return "agent-restarts";
   }
   return "?";
 }
@@ -61,6 +71,7 @@ void Nemesis::call_off() {
   active_ = false;
   called_off_ = true;
   journal_.refusing = false;
+  world_.host_refuses_until = world_.now();
   for (Vm& vm : world_.vms) {
     // What hangs for good stays so: it is to be found and fenced. A silent agent may have been left alone.
     if (!vm.agent_silent) continue;
@@ -112,20 +123,32 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
     case FaultName::vmm_kill:
     case FaultName::agent_silent:
     case FaultName::agent_silent_short:
+    case FaultName::suspend:
+    case FaultName::agent_restart:
     case FaultName::agent_lost: done = cause_in_guest(fault, vm); break;
+    case FaultName::signal_cont:
+    case FaultName::monitor_cont: done = loosen(fault); break;
     case FaultName::app_exit:
     case FaultName::app_failed:
     case FaultName::app_hang:
     case FaultName::app_wants:
-    case FaultName::app_oom: done = cause_in_app(fault, app); break;
+    case FaultName::app_oom:
+    case FaultName::app_undying: done = cause_in_app(fault, app); break;
     case FaultName::lie: done = lie(app, vm); break;
     case FaultName::journal:
       journal_.refusing = true;
       journal_.keeps_what_it_refuses = world_.random.chance(0.5);
       world_.timeline.after(world_.random.within(kJournalOutage), [this] { journal_.refusing = false; });
       break;
-    case FaultName::switchover:
-      hands_.command(world_.random.chance(0.5) ? event::Switchover{app, guest} : event::Switchover{app, {}});
+    case FaultName::switchover: {
+      event::Switchover order{app, {}};
+      if (world_.random.chance(0.5)) order.to = guest;
+      if (world_.shape.weight(FaultName::app_undying) > 0) order.may_fence = world_.random.chance(0.3);
+      hands_.command(order);
+      break;
+    }
+    case FaultName::host_refuses:
+      world_.host_refuses_until = world_.now() + world_.random.within(kHostRefuses);
       break;
     case FaultName::down_and_up:
       hands_.command(event::BringDown{});
@@ -163,7 +186,7 @@ bool Nemesis::cause_in_guest(FaultName fault, Vm& vm) {
   switch (fault) {
     case FaultName::panic:
       if (!vm.executes() || !vm.launched) return false;
-      vm.panicked = true;
+      vm.panicked = vm.panic_told = true;
       world_.timeline.after(world_.random.within(kPanicSeen), [this, run] {
         if (world_.may_execute(run)) world_.from_monitor(run, event::GuestPanicked{run});
       });
@@ -171,6 +194,10 @@ bool Nemesis::cause_in_guest(FaultName fault, Vm& vm) {
     case FaultName::panic_unseen:
       if (!vm.executes()) return false;
       vm.panicked = true;
+      return true;
+    case FaultName::suspend:
+      if (!vm.executes()) return false;
+      world_.suspend(run, world_.random.within(kAlarm));
       return true;
     case FaultName::hang: return vm.hung = true;
     case FaultName::hang_short:
@@ -188,6 +215,18 @@ bool Nemesis::cause_in_guest(FaultName fault, Vm& vm) {
       vm.agent_silent = true;
       recover_later(run, &Vm::agent_silent, kShort);
       return true;
+    case FaultName::agent_restart:
+      if (!vm.agent_runs()) return false;
+      for (AppInside& app : vm.apps) {
+        AppInside fresh;
+        // What does not end outlives it for certain, anything else perhaps.
+        fresh.undying = app.exists && app.undying;
+        fresh.exists = fresh.stray = fresh.undying || (app.exists && world_.random.chance(0.5));
+        fresh.forgotten = std::max(app.epoch, app.forgotten);
+        app = fresh;
+      }
+      if (world_.daemon_up && vm.linked == world_.daemon) world_.greet(run);
+      return true;
     case FaultName::agent_lost:
       if (!vm.agent_runs() || vm.linked != world_.daemon) return false;
       // The channel closes; the daemon connects again and greets.
@@ -200,10 +239,21 @@ bool Nemesis::cause_in_guest(FaultName fault, Vm& vm) {
   }
 }
 
+// One of the two things that hold a fenced guest fails; never the second as well. While a dump is written the
+// first is lifted, and the promise rests on the other (docs/threat-model.md).
+bool Nemesis::loosen(FaultName fault) {
+  for (Vm& vm : world_.vms) {
+    if (!vm.process || !vm.fenced || !vm.paused || !vm.vmm_stopped) continue;
+    (fault == FaultName::signal_cont ? vm.vmm_stopped : vm.paused) = false;
+    return true;
+  }
+  return false;
+}
+
 bool Nemesis::cause_in_app(FaultName fault, core::AppId app) {
   const auto found = std::find_if(world_.vms.begin(), world_.vms.end(), [&](const Vm& vm) {
     return vm.agent_runs() && vm.apps[app.value].exists && vm.apps[app.value].serving &&
-           !vm.apps[app.value].wants_memory;
+           !vm.apps[app.value].wants_memory && !vm.apps[app.value].restarting;
   });
   if (found == world_.vms.end()) return false;
   const core::GuestRun run = found->run;
@@ -217,15 +267,27 @@ bool Nemesis::cause_in_app(FaultName fault, core::AppId app) {
     return true;
   }
   if (fault == FaultName::app_exit && ++inside.restarts <= world_.shape.most_restarts) {
+    inside.restarting = true;
     world_.from_agent(run, event::AppRestarting{run, app, epoch, "exit status 1", inside.restarts});
     world_.in_agent(run, world_.takes(world_.shape.timing.start), [this, run, app, epoch] {
-      const AppInside& now = world_.vm(run.guest).apps[app.value];
-      if (!now.exists || now.ending || now.wants_memory || now.epoch != epoch) return;
+      AppInside& now = world_.vm(run.guest).apps[app.value];
+      if (!now.exists || now.ending || now.undying || now.wants_memory || now.epoch != epoch) return;
+      now.restarting = false;
       world_.from_agent(run, event::AppServing{run, app, epoch, 4_MiB, now.areas});
     });
     return true;
   }
-  inside.exists = inside.serving = false;
+  inside.serving = false;
+  if (fault == FaultName::app_undying) {
+    inside.undying = true;
+    world_.in_agent(run, world_.random.within(kKillPatience), [this, run, app, epoch] {
+      const AppInside& now = world_.vm(run.guest).apps[app.value];
+      if (!now.undying || now.ending || now.epoch != epoch) return;
+      world_.from_agent(run, event::StopFailed{run, app, epoch, "a process in state D is still there"});
+    });
+    return true;
+  }
+  inside.exists = false;
   inside.fault = fault == FaultName::app_hang  ? "its health check failed three times"
                  : fault == FaultName::app_oom ? "out of memory"
                                                : "killed by signal 11 (SIGSEGV), restarts used up";

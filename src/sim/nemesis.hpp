@@ -39,6 +39,7 @@ class Nemesis {
   void strike();
   bool cause_in_guest(FaultName fault, Vm& vm);
   bool cause_in_app(FaultName fault, core::AppId app);
+  bool loosen(FaultName fault);
   bool lie(core::AppId app, Vm& vm);
   void recover_later(core::GuestRun run, bool Vm::*flag, Span when);
 

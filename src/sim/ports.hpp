@@ -105,17 +105,33 @@ class SimGate final : public engine::AddressGate {
 
   void withdraw(core::AppId app) override {
     world_.kill_point();
+    ++requests_[app];
     world_.routes[app.value].reset();
   }
   void route(core::AppId app, core::GuestRun run) override {
     world_.kill_point();
     checkers_.routing(app, run);
+    const std::uint64_t request = ++requests_[app];
+    if (!world_.random.chance(world_.shape.odds.unreachable)) return lead(app, run);
+    world_.post(world_.takes(world_.shape.timing.route),
+                core::event::AddressUnreachable{app, run, "nothing listens at the guest's address"});
+    world_.timeline.after(world_.random.within(kUnreachable),
+                          [this, app, run, request, life = world_.daemon] {
+                            if (life == world_.daemon && world_.daemon_up && requests_[app] == request)
+                              lead(app, run);
+                          });
+  }
+
+ private:
+  static constexpr Span kUnreachable{std::chrono::milliseconds(10), std::chrono::seconds(5)};
+
+  void lead(core::AppId app, core::GuestRun run) {
     world_.routes[app.value] = run;
     const Time at = channel_.arrival(world_.now() + world_.takes(world_.shape.timing.route));
     world_.post(at - world_.now(), core::event::AddressRouted{app, run});
   }
 
- private:
+  std::map<core::AppId, std::uint64_t> requests_;  // a later one overtakes what an earlier one is waiting for
   World& world_;
   Checkers& checkers_;
   Channel channel_;
@@ -130,7 +146,7 @@ class SimPool final : public engine::Pool {
     checkers_.scrubbing(area);
     world_.timeline.after(world_.takes(world_.shape.timing.scrub), [this, area, life = world_.daemon] {
       if (life != world_.daemon) return;
-      if (world_.random.chance(world_.shape.odds.scrub_fails)) {
+      if (world_.host_refuses() || world_.random.chance(world_.shape.odds.scrub_fails)) {
         world_.post({}, core::event::ScrubFailed{area, "input/output error"});
         return;
       }

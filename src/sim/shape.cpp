@@ -160,6 +160,20 @@ void draw_rehearsals(Random& random, Shape& shape) {
 void draw_clock(Random& random, Shape& shape) {
   if (random.chance(0.3)) shape.weight(FaultName::clock_jump) = random.fraction(0.2, 2);
   if (random.chance(0.3)) shape.weight(FaultName::daemon_stall) = random.fraction(0.2, 2);
+  if (random.chance(0.4)) shape.weight(FaultName::suspend) = random.fraction(0.2, 2);
+  if (random.chance(0.4)) shape.weight(FaultName::signal_cont) = random.fraction(1, 5);
+  if (random.chance(0.4)) shape.weight(FaultName::monitor_cont) = random.fraction(1, 5);
+}
+
+void draw_undying(Random& random, Shape& shape) {
+  if (random.chance(0.3)) shape.weight(FaultName::app_undying) = random.fraction(0.2, 2);
+}
+
+void draw_host(Random& random, Shape& shape) {
+  if (random.chance(0.3)) shape.weight(FaultName::host_refuses) = random.fraction(0.2, 2);
+  if (random.chance(0.3)) shape.weight(FaultName::agent_restart) = random.fraction(0.2, 2);
+  if (random.chance(0.3)) shape.odds.plug_refused = random.fraction(0, 0.1);
+  if (random.chance(0.3)) shape.odds.unplug_refused = random.fraction(0, 0.1);
 }
 
 }  // namespace
@@ -243,6 +257,9 @@ Shape draw_shape(Random& random, std::size_t guests, std::size_t apps) {
   draw_vcpus(random, shape);
   draw_rehearsals(random, shape);
   draw_clock(random, shape);
+  if (random.chance(0.3)) shape.odds.unreachable = random.fraction(0, 0.2);
+  draw_undying(random, shape);
+  draw_host(random, shape);
   if (random.chance(0.5)) shape.file_changes = random.fraction(0.2, 1.0);
   return shape;
 }

@@ -37,9 +37,11 @@ struct Odds {
   double launch_fails = 0;
   double boot_hangs = 0;
   double fence_slow = 0;  // takes seconds
-  double plug_fails = 0;
+  double plug_fails = 0;    // tried in the guest
+  double plug_refused = 0;  // by the host: the guest never sees it
   double plug_silent = 0;
   double unplug_fails = 0;
+  double unplug_refused = 0;  // by the host
   double need_silent = 0;
   double engage_fails = 0;
   double engage_silent = 0;
@@ -56,6 +58,7 @@ struct Odds {
   double vcpus_silent = 0;   // no answer, and nothing done
   double twice = 0;          // an agent's message arrives a second time, later
   double from_grave = 0;     // what a guest sent before its end arrives after it
+  double unreachable = 0;    // it serves, and its clients cannot be led to it for a while
 };
 
 // What may be caused from outside, by weight; 0 never.
@@ -84,8 +87,14 @@ enum class FaultName {
   rehearse,      // by order
   clock_jump,    // the daemon's clock is ahead all at once, as after a suspended host
   daemon_stall,  // the daemon is not let run for a while, and then finds everything at once
+  suspend,       // a guest's OS suspends itself, and an alarm of its clock wakes it
+  signal_cont,   // of what holds a fenced guest: somebody sends its QEMU SIGCONT,
+  monitor_cont,  // or somebody else lets it go on by its monitor
+  app_undying,   // given up by its agent, and its processes do not end
+  host_refuses,  // out of descriptors, say: for a while nothing is plugged, zeroed or launched
+  agent_restart,  // started anew in its guest; what it had started may still run
 };
-inline constexpr std::size_t kFaultNames = 24;
+inline constexpr std::size_t kFaultNames = 30;
 [[nodiscard]] const char* fault_name(FaultName fault);
 
 // One system and the weather it lives in.

@@ -68,14 +68,14 @@ void Simulation::repeat_order() {
 
 void Simulation::kill_daemon() {
   world.say("the daemon dies");
+  checkers.daemon_died();
   daemon_.reset();
   world.daemon_up = false;
   ++world.daemon;
   clock_.forget();
   held_.clear();
   world.stalled_until = {};
-  // Its connections to clients end with it.
-  for (auto& route : world.routes) route.reset();
+  // The gateway is a process of its own: clients are led on to where they were.
 }
 
 void Simulation::restart_daemon_after(Duration delay) {
@@ -154,14 +154,20 @@ void Simulation::deliver(const core::Event& event) {
     if (++ticks_in_second_ > kMostTicksPerSecond)
       checkers.violated("the core waits for a time that has passed");
   }
-  perform(event);
+  // What is due anyway first, here too.
+  if (Checkers::of_the_host(event)) perform(event::Tick{});
+  if (daemon_) perform(event);
 }
 
 void Simulation::perform(const core::Event& event) {
   ++steps_;
+  checkers.hears(event);
+  checkers.telling(event, daemon_->core.state());
   try {
     daemon_->engine.deliver(event);
+    checkers.done();
   } catch (const DaemonDied&) {
+    checkers.done();
     kill_daemon();
     restart_daemon_after(world.takes(kDaemonAway));
   }

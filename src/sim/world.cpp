@@ -156,6 +156,8 @@ void World::greet(core::GuestRun run) {
       const core::AppId id{i};
       if (app.exists && app.wants_memory) {
         from_agent(run, core::event::AppWantsMemory{run, id, app.epoch, setup().pool.area_bytes});
+      } else if (app.exists && app.restarting) {
+        from_agent(run, core::event::AppRestarting{run, id, app.epoch, "exit status 1", app.restarts});
       } else if (app.exists && app.serving) {
         from_agent(run, core::event::AppServing{run, id, app.epoch, 4_MiB, app.areas});
       } else if (app.start_failed) {
@@ -188,14 +190,29 @@ void World::stopped_for_good(Vm& machine) {
   machine.for_agent.clear();
 }
 
-void World::kill_vmm(core::GuestId id, const std::string& how) {
-  Vm& machine = vm(id);
-  if (!machine.process) return;
+void World::end_process(Vm& machine) {
   machine.process = false;
   stopped_for_good(machine);
   for (AreaTruth& area : areas) {
     if (area.in == machine.run) area = AreaTruth{{}, false, false, area.contents, 0};
   }
+}
+
+// The alarm is the machine's: it comes whatever the daemon has made of it meanwhile.
+void World::suspend(core::GuestRun run, Duration alarm) {
+  vm(run.guest).suspended = true;
+  timeline.after(alarm, [this, run] {
+    Vm* machine = living(run);
+    if (machine == nullptr || !machine->process || !machine->suspended) return;
+    machine->suspended = false;
+    go_on(*machine);
+  });
+}
+
+void World::kill_vmm(core::GuestId id, const std::string& how) {
+  Vm& machine = vm(id);
+  if (!machine.process) return;
+  end_process(machine);
   if (machine.launched) {
     from_monitor(machine.run, core::event::GuestExited{machine.run, how});
   } else {

@@ -18,9 +18,13 @@ struct AppInside {
   bool exists = false;  // processes of it are there, or its agent is about to start them again
   bool serving = false;
   bool wants_memory = false;  // killed for lack of memory, waiting for an answer
+  bool restarting = false;    // ended by a recoverable fault, and not ready again yet
   bool ending = false;        // asked to end; processes of it are still there
+  bool undying = false;       // killed; processes of it stay there until their guest ends
+  bool stray = false;         // a former agent started it, and this one knows nothing of it
   bool start_failed = false;  // the first start of this epoch; said again to whoever asks for it again
   core::Epoch epoch = 0;      // newest that its agent has seen
+  core::Epoch forgotten = 0;  // newest that a former agent had seen
   core::Epoch ended = 0;      // newest that it was asked to end: that one starts no more
   Bytes limit_bytes = 0;
   std::uint32_t restarts = 0;
@@ -31,14 +35,17 @@ struct AppInside {
 // One guest: its present or last run.
 struct Vm {
   core::GuestRun run;
-  core::Definition definition;  // what it was started with, whatever a later file says
-  bool process = false;         // QEMU exists
-  bool launched = false;        // the launch was answered
-  bool fenced = false;          // stopped for good by the hypervisor
-  bool booted = false;          // its agent has greeted
+  bool process = false;   // QEMU exists
+  bool launched = false;  // the launch was answered
+  bool fenced = false;    // the hypervisor says that it is stopped for good; what holds it is below
+  bool booted = false;    // its agent has greeted
   bool panicked = false;
-  bool hung = false;          // vCPUs stuck
-  bool vmm_stopped = false;   // SIGSTOP of QEMU
+  bool panic_told = false;   // by pvpanic: QEMU has paused it and says why
+  bool hung = false;         // vCPUs stuck
+  bool vmm_stopped = false;  // SIGSTOP of QEMU
+  bool paused = false;       // QEMU's own state: only a command of its monitor ends that
+  bool suspended =
+      false;  // its OS suspended itself; an alarm of its clock wakes it, whatever QEMU calls that
   bool agent_silent = false;  // the agent's loop is stuck; the kernel and applications go on
   std::uint32_t linked = 0;   // the life of the daemon that its agent talks to
   std::vector<AppInside> apps;
@@ -53,8 +60,9 @@ struct Vm {
 
   // Whatever is in it might execute, now or later: only a fence or the end of the process rules that out.
   [[nodiscard]] bool may_execute() const { return process && !fenced; }
-  [[nodiscard]] bool vmm_runs() const { return may_execute() && !vmm_stopped; }
-  [[nodiscard]] bool executes() const { return vmm_runs() && !panicked && !hung; }
+  [[nodiscard]] bool vmm_runs() const { return process && !vmm_stopped; }
+  // It really does, whatever anybody said of it.
+  [[nodiscard]] bool executes() const { return vmm_runs() && !paused && !suspended && !panicked && !hung; }
   [[nodiscard]] bool agent_runs() const { return executes() && booted && !agent_silent; }
 };
 
@@ -127,7 +135,9 @@ class World {
   void boot(core::GuestRun run);
   void stopped_for_good(Vm& vm);  // fenced or dead: nothing waits for it to go on
   void kill_vmm(core::GuestId id, const std::string& how);
-  void go_on(Vm& vm);  // whatever was stuck and is not any more
+  void end_process(Vm& vm);                          // and say nothing of it
+  void suspend(core::GuestRun run, Duration alarm);  // by its own OS
+  void go_on(Vm& vm);                                // whatever was stuck and is not any more
   void start_beating(core::GuestRun run);
   // The daemon's end of the channel says hello; the agent says who it is and where each application stands.
   void greet(core::GuestRun run);
@@ -136,6 +146,9 @@ class World {
   Duration clock_ahead{};
   // Until then the daemon is not let run (stopped, or its host was): what arrives waits.
   Time stalled_until{};
+  // Until then the host refuses whatever takes a descriptor.
+  Time host_refuses_until{};
+  [[nodiscard]] bool host_refuses() const { return now() < host_refuses_until; }
   // Counts the lives of the daemon: what was on its way to a former one is lost. None is up in between.
   std::uint32_t daemon = 0;
   bool daemon_up = false;

@@ -1,7 +1,16 @@
 """The application fails while its OS lives."""
 import contextlib
+import json
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import tempfile
+import threading
 
-from harness import MIB, NO_RESTART, Failed, Redis, Understudy, free_port, pair, redis_config
+from harness import (MIB, NO_RESTART, Failed, Redis, Understudy, free_port, guests_config, pair, processes_with,
+                     redis_application, redis_config)
 
 
 def serving_again(understudy, epoch, guest):
@@ -11,10 +20,92 @@ def serving_again(understudy, epoch, guest):
     return met
 
 
+class Newcomers(threading.Thread):
+    """Clients that come while Redis is being restarted in place: from the moment that the event says so, each of them
+    waits and is served. None is led there and reset."""
+
+    def __init__(self, understudy):
+        super().__init__(daemon=True)
+        self.understudy = understudy
+        self.resets = []
+        self.served = 0
+        self.start()
+
+    def run(self):
+        with subprocess.Popen(self.understudy.command("events", "--follow", "--json"), stdout=subprocess.PIPE,
+                              text=True) as follower:
+            restarting = len([e for e in self.understudy.events() if e["kind"] == "app-restarting"])
+            seen = 0
+            for line in follower.stdout:
+                seen += json.loads(line)["kind"] == "app-restarting"
+                if seen > restarting:
+                    break
+            for _ in range(20):
+                try:
+                    newcomer = Redis(self.understudy.port)
+                    newcomer.do("PING")
+                    newcomer.close()
+                    self.served += 1
+                except OSError as error:
+                    self.resets.append(str(error))
+            follower.terminate()
+
+    def check(self):
+        self.join(timeout=60)
+        if self.is_alive() or self.resets or self.served != 20:
+            raise Failed(f"clients that came during a restart in place: {self.served} served, reset: {self.resets}")
+
+
+def up_from_somewhere_odd(understudy):
+    """`understudy up`, by a starter that ignores and blocks signals, has few descriptors, an umask that lets everybody
+    in, a working directory that is gone, a timer that is about to end it, and an environment full of garbage."""
+    gone = tempfile.mkdtemp()
+
+    def be_odd():
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.SIGRTMAX + 1))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        os.umask(0)
+        os.nice(10)
+        os.chdir(gone)
+        os.rmdir(gone)
+        signal.setitimer(signal.ITIMER_REAL, 5)
+
+    garbage = {"LC_ALL": "garbage", "TMPDIR": "/nowhere", "MALLOC_ARENA_MAX": "x", "LD_PRELOAD": ""}
+    done = subprocess.run(understudy.command("up", "-f", str(understudy.config), "--detach"), preexec_fn=be_odd,
+                          env={**os.environ, **garbage}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=120, check=False)
+    if done.returncode != 0:
+        raise Failed(f"up from somewhere odd: exit status {done.returncode}\n{done.stdout}{done.stderr}{understudy.log()}")
+
+
+def send_every_signal(pid, answers):
+    """Those that people and scripts send to daemons, and that mean nothing to ours."""
+    numbers = [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF,
+               signal.SIGIO, signal.SIGPWR, signal.SIGXCPU, signal.SIGXFSZ, signal.SIGPIPE, signal.SIGWINCH,
+               signal.SIGURG, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT, signal.SIGCHLD,
+               *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)]
+    for number in numbers:
+        os.kill(pid, number)
+    answers()
+    if not pathlib.Path(f"/proc/{pid}").exists():
+        raise Failed(f"a signal ended process {pid}")
+
+
 def case_restart_in_place():
-    """A recoverable fault: restarted where it is, under the same epoch; nothing moves."""
-    with pair() as (understudy, client):
+    """A recoverable fault: restarted where it is, under the same epoch; nothing moves, and who comes meanwhile waits.
+    All of it started by somebody with odd signals, limits and directories, and bothered with every signal."""
+    with pair(up=up_from_somewhere_odd) as (understudy, client):
+        gateway = processes_with(f"--gateway\0{understudy.run_dir}")
+        for pid in (understudy.daemon_pid(), *gateway):
+            send_every_signal(pid, understudy.status)
+        client.wait_reply()
+        said = [event["text"] for event in understudy.events() if event["kind"] == "daemon-signal"]
+        if len(gateway) != 1 or not any(text.startswith("SIGHUP means nothing to understudyd") for text in said):
+            raise Failed(f"a signal was not said: {said}, gateways {gateway}")
         for kind in ("app-exit", "app-hang"):
+            newcomers = Newcomers(understudy)
             client.reset()
             before = len([e for e in understudy.events() if e["kind"] == "app-restarting"])
             understudy.run("fault", "redis", "--kind", kind)
@@ -22,6 +113,7 @@ def case_restart_in_place():
                 lambda event: len([e for e in understudy.events() if e["kind"] == "app-restarting"]) > before
                 and understudy.app()["state"] == "serving", f"Redis restarted after {kind}")
             client.wait_reply()
+            newcomers.check()
         status = understudy.app()
         if status["active"] != "alpha" or status["epoch"] != 1:
             raise Failed(f"a recoverable fault moved the application: {status}")
@@ -137,3 +229,36 @@ def case_release_limit():
         understudy.wait_protected()
         if understudy.guest("alpha")["run"] != 2 or understudy.guest("beta")["areas_bytes"] != 1024 * MIB:
             raise Failed("alpha was not fenced, or kept something")
+
+
+def case_unreachable_application():
+    """One application listens on its guest's loopback alone, another turns strangers away: neither is ever called
+    serving or protected, no client is led there, and the reason is said where somebody looks."""
+    loopback, strangers = free_port(), free_port()
+    options = {"guests": ("solo",), "memory": "256 MiB", "minimum": "128 MiB", "maxmemory": "64mb"}
+    config = guests_config(("solo",), "800 MiB")
+    config += redis_application("loopback", loopback, inside=6379, **options).replace("0.0.0.0", "127.0.0.1")
+    config += redis_application("strangers", strangers, inside=6380, **options).replace('"--protected-mode", "no"',
+                                                                                         '"--protected-mode", "yes"')
+    expected = {"loopback": "let it listen on 0.0.0.0", "strangers": "-DENIED Redis is running in protected mode"}
+    with Understudy(config) as understudy:
+        # No later than it is known does `up` return, and says so.
+        up = understudy.run("up", "-f", str(understudy.config), "--detach", check=False)
+        if up.returncode == 0:
+            raise Failed(f"up says that all is well: {up.stdout}")
+        understudy.wait_for(lambda _: all(understudy.app(name)["state"] == "unreachable" for name in expected),
+                            "both shown as unreachable")
+        for name, reason in expected.items():
+            app = understudy.app(name)
+            said = [event["text"] for event in understudy.events()
+                    if event["kind"] == "app-unreachable" and event["application"] == name]
+            if app["protected"] or reason not in app["trouble"] or not said or reason not in said[0]:
+                raise Failed(f"the reason is not said: {app}, {said}")
+        if any(event["kind"] == "app-serving" for event in understudy.events()):
+            raise Failed("an application that no client can reach was called serving")
+        with Redis(loopback, limit_s=1).socket as waiting:
+            waiting.settimeout(1)
+            with contextlib.suppress(TimeoutError):
+                raise Failed(f"a client was led there: {waiting.recv(1)}")
+        understudy.down()
+        understudy.check_nothing_left()

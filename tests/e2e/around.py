@@ -5,9 +5,39 @@ import pathlib
 import signal
 import socket
 import struct
+import threading
+import time
 
-from harness import MIB, Failed, Understudy, free_port, pair, redis_config
+from harness import MIB, Failed, Understudy, free_port, now_ms, pair, redis_config
 from os_faults import expect_takeover
+
+
+def stopped_by_its_operator(understudy):
+    """alpha's QEMU is stopped while the next daemon comes up: it is found, asked, and left alone until it goes on."""
+    pid = understudy.qemu_pid("alpha")
+    os.kill(pid, signal.SIGSTOP)
+    up = threading.Thread(target=understudy.up)
+    up.start()
+    try:
+        limit_ms = now_ms() + 60000
+        while understudy.run("status", check=False).returncode != 0:
+            if now_ms() > limit_ms:
+                raise Failed("the next daemon did not come up")
+
+        def found(event):
+            return event and event["kind"] == "guest-adopted" and "does not answer" in event["text"]
+
+        understudy.wait_for(found, "alpha found, not answering")
+        # Longer than any limit for a monitor, and than a hang takes to be confirmed: nothing may happen.
+        time.sleep(5)
+        if understudy.guest("alpha")["run"] != 1 or understudy.guest("alpha")["state"] not in ("suspect", "ready"):
+            raise Failed(f"what its operator stopped in maintenance was not left alone: {understudy.guest('alpha')}")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        up.join()
+    understudy.wait_for(lambda _: understudy.guest("alpha")["state"] == "ready", "alpha answering again")
+    if understudy.guest("alpha")["run"] != 1 or understudy.app()["epoch"] != 1:
+        raise Failed(f"it did not just go on: {understudy.guest('alpha')}, {understudy.app()}")
 
 
 def case_maintenance():
@@ -31,7 +61,7 @@ def case_maintenance():
         # The next daemon knows of it.
         until = understudy.guest("alpha")["maintenance_until"]
         understudy.kill_daemon()
-        understudy.up()
+        stopped_by_its_operator(understudy)
         if not understudy.guest("alpha")["maintenance_until"] or understudy.guest("alpha")["maintenance_until"][:16] < until[:16]:
             raise Failed(f"the next daemon forgot it: until {until}, now {understudy.guest('alpha')['maintenance_until']}")
         client.wait_reply()

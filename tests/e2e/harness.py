@@ -397,11 +397,11 @@ class Client(threading.Thread):
 
 
 @contextlib.contextmanager
-def pair(run_dir=None, **options):
+def pair(run_dir=None, up=Understudy.up, **options):
     """alpha serving Redis, beta its standby, and a client at work. Afterwards all is checked and ended."""
     port = free_port()
     with Understudy(redis_config(port, **options), run_dir=run_dir) as understudy:
-        understudy.up()
+        up(understudy)
         understudy.wait_protected()
         client = Client(port)
         client.start()

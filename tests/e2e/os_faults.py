@@ -1,8 +1,10 @@
 """The guest's OS or its QEMU fails; the application goes on in the other guest."""
+import contextlib
 import os
+import pathlib
 import signal
 
-from harness import MIB, Failed, load_keys, now_ms, pair
+from harness import MIB, Failed, Redis, Understudy, free_port, load_keys, now_ms, pair, redis_config
 
 
 def expect_takeover(understudy, client, strike, source, target):
@@ -68,6 +70,58 @@ def case_hang_of_qemu():
         kinds = [event["kind"] for event in understudy.events()]
         if kinds.index("guest-suspected") > kinds.index("guest-hung"):
             raise Failed("the hang was not suspected before it was confirmed")
+
+
+# Root in alpha, who does nothing before it is told to by way of Redis: says what sleep it is offered, then sets an
+# alarm and suspends its OS to memory.
+SUSPENDS = ("until redis-cli ping; do sleep 0.2; done; redis-cli blpop go 0; "
+            'redis-cli lpush offered \\"$(cat /sys/power/mem_sleep)\\"; redis-cli blpop go 0; '
+            "echo +4 > /sys/class/rtc/rtc0/wakealarm; echo mem > /sys/power/state; redis-cli lpush refused yes; "
+            "exec sleep 100000")
+
+
+def states_of_threads(pid):
+    states = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError):
+            states[task.name] = (task / "stat").read_text().rpartition(")")[2].split()[0]
+    return states
+
+
+def case_guest_that_suspends_itself():
+    """Stopped is not asleep: a guest that wakes by an alarm of its clock never runs beside its successor."""
+    port = free_port()
+    config = redis_config(port, pool="1792 MiB") + f"""[[application]]
+name = "root"
+guests = ["alpha"]
+memory = "64 MiB"
+user = "root"
+start = ["/bin/sh", "-c", "{SUSPENDS}"]
+health = {{ kind = "process" }}
+"""
+    with Understudy(config) as understudy:
+        understudy.up()
+        understudy.wait_protected()
+        pid = understudy.qemu_pid("alpha")
+        redis = Redis(port)
+        redis.do("LPUSH", "go", "now")
+        offered = redis.do("BRPOPLPUSH", "offered", "said", 60)
+        if not offered or b"deep" in offered:
+            raise Failed(f"alpha is offered a suspension to memory from which it wakes by itself: {offered}")
+        redis.do("LPUSH", "go", "now")
+        redis.close()
+        understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
+                            "Redis serving on beta")
+        # Its alarm comes about now. Its process is stopped, or it is gone.
+        states = states_of_threads(pid)
+        if set(states.values()) - {"T", "Z", "X"}:
+            raise Failed(f"alpha's former QEMU is not stopped: {states}")
+        understudy.wait_protected()
+        fenced = [e["text"] for e in understudy.events() if e["kind"] == "guest-fenced"]
+        if len(fenced) != 1 or "alpha" not in fenced[0]:
+            raise Failed(f"not alpha alone was fenced, once: {fenced}")
+        understudy.check_table()
+        understudy.end()
 
 
 def case_silent_agent():

@@ -204,6 +204,7 @@ listen = "[0::1]:5432"
 port = 5433
 while_down = "refuse"
 wait_limit = "3 s"
+reach_check = false
 [application.health]
 kind = "exec"
 command = ["/bin/check"]
@@ -268,6 +269,7 @@ first = "takeover"
   EXPECT_EQ(db.address->guest_port, 5433);
   EXPECT_EQ(db.address->while_down, WhileDown::refuse);
   EXPECT_EQ(db.address->wait_limit, seconds(3));
+  EXPECT_FALSE(db.address->reach_check);
   EXPECT_EQ(db.health.kind, HealthKind::exec);
   EXPECT_THAT(db.health.command, ElementsAre("/bin/check"));
   EXPECT_EQ(db.health.interval, milliseconds(100));

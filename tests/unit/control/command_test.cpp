@@ -12,6 +12,7 @@ TEST(Command, EveryCommandSurvivesTheWire) {
                                       command::Report{""},
                                       command::Events{true},
                                       command::Takeover{"redis", "beta"},
+                                      command::Takeover{"redis", "", true},
                                       command::Fault{"alpha", core::FaultKind::vmm_kill},
                                       command::Start{"redis"},
                                       command::Maintenance{"alpha", std::chrono::minutes(30)},

@@ -221,5 +221,55 @@ TEST(OsFault, AFenceThatIsNeverVerifiedMovesNothing) {
   EXPECT_EQ(stage.areas_in("beta"), 0U);
 }
 
+// A limit that is promised holds in every state: a start that takes minutes kept the failed guest off for
+// minutes.
+TEST(OsFault, TheFailedGuestComesBackAfterTenSecondsHoweverLongTheStartTakes) {
+  for (const bool still_to_be_cleared_up : {true, false}) {
+    core::Setup setup = plain_setup();
+    setup.apps[0].start_limit = std::chrono::minutes(10);
+    Stage stage(setup);
+    stage.up();
+    stage.hold<action::AskStart>();
+    if (!still_to_be_cleared_up) stage.hold<action::AskNeed>();
+    stage.give(event::GuestPanicked{stage.run("alpha")});
+    stage.settle();
+    if (!still_to_be_cleared_up) {
+      // Cleared up before the takeover is under way: it is off when that begins.
+      ASSERT_EQ(stage.where("db"), "sizing on beta");
+    }
+    stage.pass(std::chrono::seconds(4));
+    stage.hold_nothing();
+    stage.hold<action::AskStart>();
+    stage.settle();
+    ASSERT_EQ(stage.where("db"), "starting on beta");
+    EXPECT_EQ(stage.run("alpha").run, 1U) << "it does not delay the takeover";
+    stage.pass(std::chrono::seconds(7));
+    EXPECT_EQ(stage.where("db"), "starting on beta");
+    EXPECT_EQ(stage.run("alpha").run, 2U);
+    EXPECT_EQ(stage.is("alpha"), "ready");
+  }
+}
+
+// The state in which it was looked at by nobody: off, between two launches that failed.
+TEST(OsFault, AGuestThatIsOffDoesNotWaitForAStartEither) {
+  core::Setup setup = plain_setup(3);
+  setup.apps[0].start_limit = std::chrono::minutes(10);
+  Stage stage(setup);
+  stage.up();
+  stage.hold<action::Launch>();
+  stage.give(event::GuestExited{stage.run("gamma"), "killed"});
+  stage.settle();
+  const auto request = stage.take_request<action::Launch>();
+  stage.give(event::LaunchFailed{request.run, "cannot allocate memory"});
+  ASSERT_EQ(stage.is("gamma"), "off");
+  stage.hold<action::AskStart>();
+  stage.give(event::GuestExited{stage.run("alpha"), "killed"});
+  stage.settle();
+  ASSERT_EQ(stage.where("db"), "starting on beta");
+  stage.pass(std::chrono::seconds(12));
+  EXPECT_EQ(stage.is("gamma"), "launching");
+  EXPECT_EQ(stage.is("alpha"), "launching");
+}
+
 }  // namespace
 }  // namespace understudy::core

@@ -40,7 +40,7 @@ class OutdatedTest : public ::testing::Test {
     const Definition& then = former_->setup().guest(run.guest);
     adopted.definition = then;
     if (!(then == Definition(stage_->setup().guest(run.guest)))) adopted.outdated = {{"it", "then", "now"}};
-    adopted.unreachable = unreachable;
+    adopted.no_port_for = no_port_for;
     stage_->give(adopted);
     stage_->give(event::AgentGreeted{run, stage_->memory(run)});
   }
@@ -57,7 +57,7 @@ class OutdatedTest : public ::testing::Test {
     return stage_->core.state().guest(stage_->guest(name));
   }
 
-  std::vector<AppId> unreachable;
+  std::vector<AppId> no_port_for;
   Rows rows_;
   std::unique_ptr<Stage> former_;
   std::unique_ptr<Stage> stage_;
@@ -124,7 +124,7 @@ TEST_F(OutdatedTest, AGuestWithoutThePortOfAnAddressTakesNothingOver) {
   core::Setup then = plain_setup();
   then.apps[0].has_address = false;
   former(then);
-  unreachable = {AppId{0}};
+  no_port_for = {AppId{0}};
   Stage& stage = restarted(plain_setup());
   EXPECT_EQ(stage.where("db"), "serving on alpha") << "it goes on";
   EXPECT_TRUE(stage.asked<action::Route>().empty()) << "no client can be led to it";

@@ -90,7 +90,8 @@ TEST(Stale, WordsOfAGuestThatDoesNotHaveItChangeNothing) {
 TEST(Stale, AnswersToWhatWasNotAskedChangeNothing) {
   const std::vector<std::size_t> meaningful = {
       Event(event::AppServing{}).index(), Event(event::AppRestarting{}).index(),
-      Event(event::AppWantsMemory{}).index(), Event(event::AppFaulted{}).index()};
+      Event(event::AppWantsMemory{}).index(), Event(event::AppFaulted{}).index(),
+      Event(event::StopFailed{}).index()};
   Stage stage;
   stage.up();
   for (const Event& event : words(stage.run("alpha"), stage.app("db"), stage.epoch("db"))) {

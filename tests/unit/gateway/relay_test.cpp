@@ -151,6 +151,44 @@ TEST_F(ServicesTest, AnEndInOneDirectionLeavesTheOther) {
   EXPECT_TRUE(eventually([](const ServiceStatus& now) { return now.connections == 0; }));
 }
 
+// Nobody read from it any more, so nobody saw it go: the application kept a connection for ever.
+TEST_F(ServicesTest, WhoeverHasEndedOneDirectionIsStillWatched) {
+  Server server;
+  listen();
+  route(server);
+  Stream client = Stream::connect(port_);
+  const Stream app = server.accept();
+  client.shutdown_send();
+  ASSERT_EQ(app.ending(), 0);
+  client.reset();
+  EXPECT_TRUE(eventually([](const ServiceStatus& now) { return now.connections == 0; }));
+  EXPECT_NE(app.ending(), 0) << "the application is told";
+
+  const Stream other = Stream::connect(port_);
+  Stream other_app = server.accept();
+  ASSERT_TRUE(other.send("x"));
+  ASSERT_EQ(other_app.receive(1), "x");
+  other_app.shutdown_send();
+  ASSERT_EQ(other.ending(), 0);
+  other_app.reset();
+  EXPECT_TRUE(eventually([](const ServiceStatus& now) { return now.connections == 0; }));
+}
+
+TEST_F(ServicesTest, UrgentDataBeforeAnEndDoesNotHideABreak) {
+  Server server;
+  listen();
+  route(server);
+  Stream client = Stream::connect(port_);
+  const Stream app = server.accept();
+  ASSERT_EQ(::send(client.fd(), "!", 1, MSG_OOB), 1);
+  ASSERT_TRUE(client.send("word"));
+  client.shutdown_send();
+  EXPECT_EQ(app.receive(4), "word");
+  EXPECT_EQ(app.ending(), 0);
+  client.reset();
+  EXPECT_TRUE(eventually([](const ServiceStatus& now) { return now.connections == 0; }));
+}
+
 TEST_F(ServicesTest, WhatWasSentBeforeAnEndArrivesBeforeIt) {
   Server server;
   listen();

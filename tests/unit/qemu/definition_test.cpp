@@ -132,7 +132,7 @@ TEST_P(ChangedFile, AGuestOfAnOlderDefinitionLivesOnAsWhatItIs) {
   ASSERT_TRUE(adopted.definition);
   EXPECT_EQ(*adopted.definition, (core::Definition{128_MiB, 3, 1, "default"}));
   const bool leads_nowhere = settings.guests[run.guest.value].app_ports.count("web") != 0;
-  EXPECT_EQ(adopted.unreachable, leads_nowhere ? std::vector{core::AppId{1}} : std::vector<core::AppId>{});
+  EXPECT_EQ(adopted.no_port_for, leads_nowhere ? std::vector{core::AppId{1}} : std::vector<core::AppId>{});
   EXPECT_EQ(hypervisor->forwarded_port(run, "redis"), port);
   // It is probed, unplugged from, and nothing ends it.
   hypervisor->probe(run);
@@ -187,7 +187,7 @@ TEST_F(RecordTest, WithoutARecordTheProcessItselfTells) {
     EXPECT_TRUE(adopted.executing);
     EXPECT_EQ(*adopted.definition, (core::Definition{128_MiB, 3, 1, ""}));
     EXPECT_THAT(what(adopted.outdated), ElementsAre("base memory", "slots", "forwarded ports"));
-    EXPECT_THAT(adopted.unreachable, ElementsAre(core::AppId{1})) << "no port of it leads to web";
+    EXPECT_THAT(adopted.no_port_for, ElementsAre(core::AppId{1})) << "no port of it leads to web";
     hypervisor->probe(kA);
     EXPECT_TRUE(await<ProbeAnswer>(kA).kernel_answers) << "the port on which nobody listens was found";
   }

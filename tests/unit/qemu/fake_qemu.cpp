@@ -132,17 +132,18 @@ class FakeQemu {
     }
   }
 
-  void say(const std::string& line) const {
+  void say(const std::string& line) {
+    if (holding_) return held_.push_back(line);
     if (monitor_ >= 0) (void)!::write(monitor_, (line + "\r\n").data(), line.size() + 2);
   }
-  void event(const std::string& name, const std::string& data) const {
+  void event(const std::string& name, const std::string& data) {
     say(R"({"timestamp": {"seconds": 1, "microseconds": 2}, "event": ")" + name + R"(", "data": )" + data +
         "}");
   }
-  void done(const json::value& id, const json::value& value = json::object()) const {
+  void done(const json::value& id, const json::value& value = json::object()) {
     say(json::serialize(json::object{{"return", value}, {"id", id}}));
   }
-  void refuse(const json::value& id, const char* error_class, const std::string& text) const {
+  void refuse(const json::value& id, const char* error_class, const std::string& text) {
     say(json::serialize(
         json::object{{"error", json::object{{"class", error_class}, {"desc", text}}}, {"id", id}}));
   }
@@ -158,6 +159,7 @@ class FakeQemu {
       if (has("silent=" + name)) return;
       if (has("exit=" + name)) ::_exit(3);
       if (has("garbage=" + name)) return say("garbage");
+      if (has("late=" + name)) holding_ = true;
       if (has("hangup=" + name)) {
         ::close(monitor_);
         monitor_ = -1;
@@ -327,6 +329,15 @@ class FakeQemu {
     } else if (word == "stop") {
       status_ = detail;
       event("STOP", "{}");
+    } else if (word == "status") {
+      status_ = detail;
+    } else if (word == "answer") {
+      holding_ = false;
+      for (const std::string& each : std::exchange(held_, {})) say(each);
+    } else if (word == "backend") {
+      backends_.insert(detail);
+    } else if (word == "event") {
+      event(detail, "{}");
     } else if (word == "open") {
       answer_open(detail);
     } else if (word == "deleted") {
@@ -346,6 +357,8 @@ class FakeQemu {
   int control_ = -1;
   std::string monitor_input_;
   std::string control_input_;
+  bool holding_ = false;
+  std::vector<std::string> held_;         // said when somebody orders it
   std::map<int, std::string> listeners_;  // with their lines of `info usernet`
   int passed_ = -1;
   std::map<std::string, int> named_;  // by getfd

@@ -11,7 +11,8 @@ namespace understudy::qemu {
 // Its faults are listed in UNDERSTUDY_FAKE_QEMU, separated by spaces:
 //   ACTION=COMMAND    from the first such command after a launch's own on; ACTION is one of
 //                     refuse (answers with an error), silent (answers nothing to it), exit (ends itself),
-//                     hangup (closes the monitor), garbage (says something that is no JSON)
+//                     hangup (closes the monitor), garbage (says something that is no JSON),
+//                     late (does it, and says nothing more from then on until it is ordered to "answer")
 //   launch            the actions count from the first command on, those of a launch included
 //   mute              never greets
 //   deaf              the guest never lets go of an area
@@ -21,7 +22,8 @@ namespace understudy::qemu {
 //   dump-hangs        a dump is begun and never done
 //   dump-fails        a dump is begun and fails
 //   unstoppable       `stop` succeeds, but query-status says that it runs
-// Orders: "panic", "shutdown REASON", "stop STATUS", "deleted DEVICE", "exit STATUS", "abort",
+// Orders: "panic", "shutdown REASON", "stop STATUS", "status STATUS" (it is so, and nothing is said),
+// "event NAME", "deleted DEVICE", "exit STATUS", "abort", "answer", "backend NAME" (as of a former daemon),
 // "open PATH" (answered with "opened", "connected" when it is a socket, or why not).
 constexpr const char* kFakeQemuVariable = "UNDERSTUDY_FAKE_QEMU";
 constexpr const char* kFakeQemu = "/proc/self/exe";

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <signal.h>
+
 #include <filesystem>
 
 namespace understudy::qemu {
@@ -51,8 +53,29 @@ TEST_F(HypervisorTest, AGuestThatPanickedMeanwhileDoesNotExecute) {
   events.clear();
   hypervisor->adopt(kA);
   EXPECT_FALSE(await<GuestAdopted>(kA).executing);
+  (void)await<GuestPanicked>(kA);
+  loop.run_for(kQuiet);
+  EXPECT_EQ(events.size(), 2u);
+}
+
+// Its operator may have done that: whether it is a fault is not decided here.
+TEST_F(HypervisorTest, AGuestThatIsMerelyPausedIsNotEndedAtAdoption) {
+  launch();
+  const pid_t pid = processes().at(0).pid;
+  const UniqueFd orders = connect(kA);
+  hypervisor.reset();
+  loop.run_for(kQuiet);
+  ASSERT_EQ(::write(orders.get(), "stop paused\n", 12), 12);
+  loop.run_for(kQuiet);
+  make_hypervisor();
+  events.clear();
+  hypervisor->adopt(kA);
+  const auto adopted = await<GuestAdopted>(kA);
+  EXPECT_TRUE(adopted.answers);
+  EXPECT_FALSE(adopted.executing);
   loop.run_for(kQuiet);
   EXPECT_EQ(events.size(), 1u);
+  EXPECT_EQ(processes().at(0).pid, pid);
 }
 
 TEST_F(HypervisorTest, ABackingWithoutADeviceIsTakenAwayAtAdoption) {
@@ -76,13 +99,45 @@ TEST_F(HypervisorTest, AdoptionOfWhatIsGoneOrOfAnotherRunIsGuestExited) {
   EXPECT_EQ(processes().size(), 1u) << "run 1 was not asked for";
 }
 
-TEST_F(HypervisorTest, AGuestThatCannotBeManagedAnyMoreIsEnded) {
+// Seen: a guest in maintenance, its QEMU stopped by its operator, was killed by the next daemon.
+TEST_F(HypervisorTest, AQemuThatIsStoppedIsFoundAndSaysTheRestWhenItGoesOn) {
   launch();
+  plug();
+  const pid_t pid = processes().at(0).pid;
   ASSERT_TRUE(hypervisor->sigstop(kA));
   make_hypervisor();
+  events.clear();
+  calls.clear();
   hypervisor->adopt(kA);
-  EXPECT_THAT(await<GuestExited>(kA).how, HasSubstr("did not answer within 500 ms"));
-  EXPECT_TRUE(processes().empty());
+  const auto found = await<GuestAdopted>(kA);
+  EXPECT_FALSE(found.answers);
+  EXPECT_TRUE(found.areas.empty());
+  EXPECT_EQ(calls, std::vector<std::string>{"available"}) << "its agent may be heard";
+  hypervisor->probe(kA);
+  const auto probed = await<ProbeAnswer>(kA);
+  EXPECT_FALSE(probed.kernel_answers);
+  EXPECT_THAT(probed.evidence, HasSubstr("QEMU is stopped (state T)"));
+  loop.run_for(milliseconds(700));  // longer than the limit for its monitor
+  ASSERT_EQ(::kill(pid, SIGCONT), 0);
+  ASSERT_TRUE(loop.until([this] { return all<GuestAdopted>(kA).size() == 2; }));
+  const auto known = all<GuestAdopted>(kA).back();
+  EXPECT_TRUE(known.answers);
+  EXPECT_TRUE(known.executing);
+  EXPECT_EQ(known.areas.size(), 3u);
+  EXPECT_EQ(calls, std::vector<std::string>{"available"});
+  hypervisor->unplug(kA, kAreas);
+  (void)await<AreaUnplugged>(kA, 3);
+}
+
+TEST_F(HypervisorTest, OneThatIsStoppedIsFencedAtOnceByADaemonThatDoesNotKnowIt) {
+  launch();
+  const pid_t pid = processes().at(0).pid;
+  ASSERT_TRUE(hypervisor->sigstop(kA));
+  make_hypervisor();
+  events.clear();
+  hypervisor->fence(kA);
+  (void)await<GuestFenced>(kA);
+  EXPECT_TRUE(all_threads_over(pid));
 }
 
 TEST_F(HypervisorTest, AFenceOfARunThatThisDaemonDoesNotKnowIsReal) {
@@ -92,7 +147,7 @@ TEST_F(HypervisorTest, AFenceOfARunThatThisDaemonDoesNotKnowIsReal) {
   events.clear();
   hypervisor->fence(kA);
   (void)await<GuestFenced>(kA);
-  EXPECT_TRUE(all_threads_over(pid));
+  EXPECT_EQ(processes().at(0).pid, pid) << "by its monitor, so that it can still be looked at";
   loop.run_for(kQuiet);
   EXPECT_EQ(events.size(), 1u);
 }

@@ -31,11 +31,12 @@ struct HypervisorTest : testing::Test {
   std::vector<std::string> calls;  // of the listener, and the events between them
   std::unique_ptr<pool::AreaPool> pool;
   std::unique_ptr<QemuHypervisor> hypervisor;
-  QemuHypervisor::Settings settings;  // a change counts from make_hypervisor()
+  QemuHypervisor::Settings settings;             // a change counts from make_hypervisor()
+  std::uint32_t area_count = std::size(kAreas);  // set before SetUp()
 
   void SetUp() override {
     faults("ok");
-    auto made = pool::AreaPool::create(pool_config(), directory.path, std::size(kAreas), loop.context, {});
+    auto made = pool::AreaPool::create(pool_config(), directory.path, area_count, loop.context, {});
     ASSERT_TRUE(made) << made.error().message;
     pool = std::move(*made);
     using std::chrono::milliseconds;

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include <boost/json/parse.hpp>
@@ -62,6 +63,15 @@ TEST(CommandLine, IsThatOfASmallGuestWithRoomForAreas) {
             "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:6379,hostfwd=tcp:127.0.0.1:0-:5432,"
             "hostfwd=tcp:127.0.0.1:0-:1");
   EXPECT_THAT(argv, Contains("panic=pause"));
+}
+
+TEST(CommandLine, NoGuestIsOfferedToSuspendItself) {
+  auto argv = command_line({}, plan(), {"/run/understudy", "a", 3});
+  EXPECT_THAT(argv, Contains("ICH9-LPC.disable_s3=1"));
+  EXPECT_THAT(argv, Contains("ICH9-LPC.disable_s4=1"));
+  EXPECT_FALSE(offers_suspend(argv));
+  std::replace(argv.begin(), argv.end(), std::string("ICH9-LPC.disable_s4=1"), std::string("x"));
+  EXPECT_TRUE(offers_suspend(argv)) << "one of an earlier version";
 }
 
 TEST(CommandLine, TheSharedDiskIsReadOnlyAndItsNameEscaped) {
@@ -268,6 +278,10 @@ TEST(MonitorReply, ReadsWhatQemuSays) {
   ASSERT_TRUE(status);
   EXPECT_FALSE(status->running);
   EXPECT_EQ(status->name, "guest-panicked");
+  EXPECT_TRUE(status->only_a_command_ends_it());
+  const auto contradictory = read_status(boost::json::parse(R"({"running": true, "status": "paused"})"));
+  ASSERT_TRUE(contradictory);
+  EXPECT_FALSE(contradictory->only_a_command_ends_it());
   const auto devices = read_memory_devices(boost::json::parse(
       R"([{"type": "dimm", "data": {"id": "dimm-0003", "addr": 4294967296, "size": 134217728}},
           {"type": "dimm", "data": {"id": "somebody-else", "addr": 1}}])"));

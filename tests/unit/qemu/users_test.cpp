@@ -207,6 +207,24 @@ TEST_F(UsersTest, AnAreaThatAGuestDoesNotLetGoOfStaysItsOwn) {
   }));
 }
 
+TEST_F(UsersTest, AnAnswerAboutTheTimeBeforeAnAreaWasGivenTakesNothingBack) {
+  faults("late=object-del");
+  launch();
+  order(kA, "backend mem-0001");  // of a daemon that died between two commands
+  next_daemon();
+  hypervisor->adopt(kA);
+  (void)await<GuestAdopted>(kA);  // QEMU was asked to remove it, and answers later
+  hypervisor->plug(kA, kAreas);
+  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a));
+  hypervisor->plug(kA, kAreas);  // asked twice: one answer
+  loop.run_for(kQuiet);
+  order(kA, "answer");
+  (void)await<AreaPlugged>(kA, 3);
+  loop.run_for(kQuiet);
+  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a)) << "it is in the guest";
+  EXPECT_EQ(all<AreaPlugged>(kA).size(), 3u);
+}
+
 TEST_F(UsersTest, TheNextDaemonGoesOnWithThem) {
   launch();
   plug();
@@ -319,6 +337,13 @@ TEST_F(UsersTest, ADumpIsWrittenByAQemuThatMayNotEvenSeeTheDirectory) {
   EXPECT_EQ(info.st_uid, 0u);
   EXPECT_EQ(info.st_mode & 07777, 0600u);
   EXPECT_GT(info.st_size, 0);
+  // It is stopped by now.
+  ASSERT_TRUE(loop.until([&] {
+    loop.run_for(milliseconds(5));
+    return all_threads_stopped(hypervisor->pid(kA));
+  }));
+  loop.run_for(kQuiet);
+  ASSERT_EQ(::kill(hypervisor->pid(kA), SIGCONT), 0);
   EXPECT_EQ(tries_to_open(kA, done.file), std::strerror(EACCES));
 }
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -42,6 +43,18 @@ struct PassAgents : engine::AgentLink {
   void answer_growth(const action::AnswerGrowth& a) override { next.answer_growth(a); }
   void ask_prepare(const action::AskPrepare& a) override { next.ask_prepare(a); }
   engine::AgentLink& next;
+};
+
+struct PassGate : engine::AddressGate {
+  explicit PassGate(engine::AddressGate& gate) : next(gate) {}
+  void withdraw(core::AppId app) override { next.withdraw(app); }
+  void route(core::AppId app, core::GuestRun run) override { next.route(app, run); }
+  engine::AddressGate& next;
+};
+
+struct GateThatSkipsWithdrawals : PassGate {
+  using PassGate::PassGate;
+  void withdraw(core::AppId) override {}
 };
 
 // A simulation whose ports are wrapped, and the world that the wrappers meddle with.
@@ -100,6 +113,88 @@ TEST_F(Planted, AFenceThatIsOnlyClaimed) {
   take_over(FaultName::hang);
   // The first thing that happens to it: its areas are in two guests that may both execute.
   expect_violation("which the table does not know");
+}
+
+// Fences that stop the guest for now. Each accepts one thing that does hold it, but not for good; the world
+// undoes each of them.
+struct WeakFence : PassHypervisor {
+  WeakFence(engine::Hypervisor& hypervisor, World& w) : PassHypervisor(hypervisor), world(w) {}
+  void fence(core::GuestRun run) override {
+    Vm& vm = world.vm(run.guest);
+    if (vm.run != run || !vm.process || !accept(vm)) return next.fence(run);
+    vm.fenced = true;
+    world.stopped_for_good(vm);
+    world.post({}, event::GuestFenced{run, "it does not run"});
+  }
+  virtual bool accept(Vm& vm) = 0;
+  World& world;
+};
+
+// In QEMU's words: "running": false.
+struct AcceptsSuspension : WeakFence {
+  using WeakFence::WeakFence;
+  bool accept(Vm& vm) override { return vm.suspended; }
+};
+struct AcceptsASignal : WeakFence {
+  using WeakFence::WeakFence;
+  bool accept(Vm& vm) override { return vm.vmm_stopped = true; }
+};
+struct AcceptsAState : WeakFence {
+  using WeakFence::WeakFence;
+  bool accept(Vm& vm) override { return vm.paused = true; }
+};
+
+TEST_F(Planted, AFenceThatAcceptsAStopWhichWakes) {
+  make(plain_shape(2, 1), [&](World& simulated, engine::Ports ports) {
+    hypervisor_ = std::make_unique<AcceptsSuspension>(ports.hypervisor, simulated);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  take_over(FaultName::suspend);
+  expect_violation("alpha (run 1) executes although it was said to be stopped");
+}
+
+TEST_F(Planted, AFenceThatAcceptsOneOfTwoThingsAndThatFails) {
+  struct Case {
+    const char* what;
+    FaultName undo;
+    std::function<std::unique_ptr<engine::Hypervisor>(engine::Hypervisor&, World&)> fence;
+  };
+  const Case cases[] = {
+      {"SIGSTOP, and somebody sends SIGCONT", FaultName::signal_cont,
+       [](auto& hypervisor, auto& world) { return std::make_unique<AcceptsASignal>(hypervisor, world); }},
+      {"QEMU's state, and something ends that", FaultName::monitor_cont,
+       [](auto& hypervisor, auto& world) { return std::make_unique<AcceptsAState>(hypervisor, world); }},
+      {"both, and one fails", FaultName::signal_cont, {}},
+      {"both, and the other fails", FaultName::monitor_cont, {}},
+  };
+  for (const Case& each : cases) {
+    SCOPED_TRACE(each.what);
+    make(plain_shape(2, 1), [&](World& simulated, engine::Ports ports) {
+      if (!each.fence) return ports;
+      hypervisor_ = each.fence(ports.hypervisor, simulated);
+      return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                           ports.agents, ports.pool,    ports.observer};
+    });
+    simulation_->start_daemon();
+    simulation_->command(event::BringUp{});
+    ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                       std::chrono::seconds(60)));
+    simulation_->nemesis.cause(FaultName::hang, core::GuestId{0}, core::AppId{0});
+    ASSERT_TRUE(simulation_->run_until([&] { return world().vm(core::GuestId{0}).fenced; },
+                                       std::chrono::seconds(10)));
+    // A hang ends by itself; whatever holds the guest is all that keeps it from running.
+    world().vm(core::GuestId{0}).hung = false;
+    Vm& vm = world().vm(core::GuestId{0});
+    (each.undo == FaultName::signal_cont ? vm.vmm_stopped : vm.paused) = false;
+    simulation_->run_for(std::chrono::seconds(30));
+    if (each.fence) {
+      expect_violation("alpha (run 1) executes although it was said to be stopped");
+    } else {
+      EXPECT_FALSE(simulation_->violation()) << violation();
+      EXPECT_EQ(simulation_->observer.takeovers, 1U);
+    }
+  }
 }
 
 TEST_F(Planted, AFenceThatIsSkippedForAnotherGuestsAreas) {
@@ -288,14 +383,8 @@ TEST_F(Planted, ARouteToTheWrongGuest) {
 }
 
 TEST_F(Planted, AWithdrawalThatIsSkipped) {
-  struct Bug : engine::AddressGate {
-    explicit Bug(engine::AddressGate& gate) : next(gate) {}
-    void withdraw(core::AppId) override {}
-    void route(core::AppId app, core::GuestRun run) override { next.route(app, run); }
-    engine::AddressGate& next;
-  };
   make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
-    gate_ = std::make_unique<Bug>(ports.gate);
+    gate_ = std::make_unique<GateThatSkipsWithdrawals>(ports.gate);
     return engine::Ports{ports.clock,  ports.journal, *gate_,        ports.hypervisor,
                          ports.agents, ports.pool,    ports.observer};
   });
@@ -445,6 +534,27 @@ Shape shape_with_vcpus() {
   return shape;
 }
 
+TEST_F(Planted, ClientsThatAreLedToAnApplicationBeingRestartedInPlace) {
+  for (const FaultName fault : {FaultName::app_exit, FaultName::app_wants}) {
+    make(plain_shape(2, 1), [&](World&, engine::Ports ports) {
+      gate_ = std::make_unique<GateThatSkipsWithdrawals>(ports.gate);
+      return engine::Ports{ports.clock,  ports.journal, *gate_,        ports.hypervisor,
+                           ports.agents, ports.pool,    ports.observer};
+    });
+    take_over(fault);
+    expect_violation("while it is being restarted there");
+  }
+}
+
+TEST_F(Planted, AnApplicationRestartedInPlaceHasItsClientsAgain) {
+  for (const FaultName fault : {FaultName::app_exit, FaultName::app_wants}) {
+    make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
+    take_over(fault);
+    EXPECT_FALSE(simulation_->violation()) << violation();
+    EXPECT_EQ(simulation_->not_whole(), "");
+  }
+}
+
 TEST_F(Planted, VcpusThatFollowAreWell) {
   make(shape_with_vcpus(), [](World&, engine::Ports ports) { return ports; });
   take_over(FaultName::app_failed);
@@ -501,6 +611,112 @@ TEST_F(Planted, VcpusForWhoeverDoesNotServe) {
   });
   take_over();
   expect_violation("where it does not serve");
+}
+
+// The word that an application does not end is ignored, as it was once outside of a planned stop.
+TEST_F(Planted, AnApplicationThatDoesNotServeIsShownAsServing) {
+  make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
+  world().deliver = [inner = world().deliver](const core::Event& event) {
+    if (!std::holds_alternative<event::StopFailed>(event)) inner(event);
+  };
+  take_over(FaultName::app_undying);
+  expect_violation("db is shown as serving on alpha (run 1) for 20 s, and does not serve");
+}
+
+TEST_F(Planted, AnApplicationThatDoesNotEndIsTakenOver) {
+  make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
+  take_over(FaultName::app_undying);
+  EXPECT_FALSE(simulation_->violation()) << violation();
+  EXPECT_EQ(simulation_->observer.takeovers, 1U);
+}
+
+// The host refuses everything while alpha is taken over.
+class RefusingHost : public Planted {
+ protected:
+  void take_over_meanwhile(Simulation::Wrap wrap) {
+    make(plain_shape(3, 1), std::move(wrap));
+    simulation_->start_daemon();
+    simulation_->command(event::BringUp{});
+    ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                       std::chrono::seconds(60)));
+    world().host_refuses_until = world().now() + std::chrono::seconds(15);
+    simulation_->nemesis.cause(FaultName::panic, core::GuestId{0}, core::AppId{0});
+    simulation_->run_for(std::chrono::seconds(60));
+  }
+};
+
+TEST_F(RefusingHost, FencesNobodyAndIsTriedUntilItDoesNotRefuse) {
+  take_over_meanwhile([](World&, engine::Ports ports) { return ports; });
+  EXPECT_FALSE(simulation_->violation()) << violation();
+  EXPECT_EQ(simulation_->observer.takeovers, 1U);
+  EXPECT_EQ(world().vms[1].run.run, 1U);
+  EXPECT_EQ(world().vms[2].run.run, 1U);
+}
+
+TEST_F(RefusingHost, ForWhichAHealthyGuestIsFenced) {
+  struct Bug : PassAgents {
+    Bug(engine::AgentLink& agents, engine::Hypervisor& h, World& w)
+        : PassAgents(agents), hypervisor(h), world(w) {}
+    void ask_need(const action::AskNeed& a) override {
+      if (world.host_refuses()) hypervisor.fence(a.run);
+      next.ask_need(a);
+    }
+    engine::Hypervisor& hypervisor;
+    World& world;
+  };
+  take_over_meanwhile([&](World& simulated, engine::Ports ports) {
+    agents_ = std::make_unique<Bug>(ports.agents, ports.hypervisor, simulated);
+    return engine::Ports{ports.clock, ports.journal, ports.gate,    ports.hypervisor,
+                         *agents_,    ports.pool,    ports.observer};
+  });
+  expect_violation("is fenced for what the host could not do");
+}
+
+// db leaves alpha, where web serves, by order, and alpha does not let go of its memory.
+class OrderedAway : public Planted {
+ protected:
+  void order(Simulation::Wrap wrap, bool may_fence = false) {
+    Shape shape = plain_shape(2, 2);
+    make(std::move(shape), std::move(wrap));
+    simulation_->start_daemon();
+    simulation_->command(event::BringUp{});
+    ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 2; },
+                                       std::chrono::seconds(60)));
+    world().shape.odds.release_partial = 1;
+    simulation_->command(event::Switchover{core::AppId{0}, {}, may_fence});
+    simulation_->run_for(std::chrono::seconds(20));
+  }
+};
+
+TEST_F(OrderedAway, IsGivenUpAndServesAgainWhereItWas) {
+  order([](World&, engine::Ports ports) { return ports; });
+  EXPECT_FALSE(simulation_->violation()) << violation();
+  EXPECT_EQ(world().vms[0].run.run, 1U);
+  EXPECT_TRUE(world().vms[0].apps[0].serving);
+  EXPECT_TRUE(world().vms[0].apps[1].serving);
+}
+
+TEST_F(OrderedAway, MayCostTheOthersTheirGuestWhenThatWasAllowed) {
+  order([](World&, engine::Ports ports) { return ports; }, true);
+  EXPECT_FALSE(simulation_->violation()) << violation();
+  EXPECT_EQ(world().vms[0].run.run, 2U);
+  EXPECT_TRUE(world().vms[1].apps[0].serving);
+}
+
+TEST_F(OrderedAway, AndTheOthersLoseTheirGuestForIt) {
+  struct Bug : PassHypervisor {
+    using PassHypervisor::PassHypervisor;
+    void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override {
+      next.unplug(run, areas);
+      next.fence(run);
+    }
+  };
+  order([&](World&, engine::Ports ports) {
+    hypervisor_ = std::make_unique<Bug>(ports.hypervisor);
+    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
+                         ports.agents, ports.pool,    ports.observer};
+  });
+  expect_violation("alpha (run 1) is fenced for a planned move, and web serves there");
 }
 
 }  // namespace

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+namespace understudy::gateway {
+
+// Whether a client that is led to an application would be served: one connection on the clients' way, made
+// from the host through the same forward into the guest.
+//
+// QEMU's forward accepts every connection and only then asks the guest, so that it was accepted says nothing.
+// What a guest's kernel refuses (nothing listens on the address that the forward leads to, as with a server
+// on the guest's loopback alone) is closed within milliseconds, and so is one that a server turns away (Redis
+// in protected mode: a line, then the end). A server that waits for its client's first word says nothing and
+// stays. Nothing is sent: that word might mean something.
+class PathCheck : public std::enable_shared_from_this<PathCheck> {
+ public:
+  using milliseconds = std::chrono::milliseconds;
+  struct Handlers {
+    // It has stayed open for `settled`. `refused` may still come until the whole watch is over.
+    std::function<void()> open;
+    // A sentence on what came of it; called once at most, and then nothing more is.
+    std::function<void(const std::string&)> refused;
+  };
+  // `guest_port` is for the sentence. Handlers are called from the loop, until stop().
+  [[nodiscard]] static std::shared_ptr<PathCheck> start(boost::asio::io_context& loop,
+                                                        std::uint16_t host_port, std::uint16_t guest_port,
+                                                        milliseconds settled, Handlers handlers);
+  void stop();
+
+ private:
+  PathCheck(boost::asio::io_context& loop, std::uint16_t guest_port, Handlers handlers);
+  void connect(std::uint16_t host_port, milliseconds settled);
+  void wait(milliseconds settled);
+  void read();
+  void ended();
+  void refuse(const std::string& why);
+
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::steady_timer settled_;
+  boost::asio::steady_timer watched_;
+  std::uint16_t guest_port_;
+  Handlers handlers_;
+  std::array<char, 512> chunk_{};
+  std::string heard_;
+};
+
+}  // namespace understudy::gateway
