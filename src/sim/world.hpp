@@ -35,6 +35,7 @@ struct AppInside {
 // One guest: its present or last run.
 struct Vm {
   core::GuestRun run;
+  core::Definition definition;  // what it was started with, whatever a later file says
   bool process = false;   // QEMU exists
   bool launched = false;  // the launch was answered
   bool fenced = false;    // the hypervisor says that it is stopped for good; what holds it is below
