@@ -143,6 +143,23 @@ void print_vcpus(const json::array& rows) {
   grid.print();
 }
 
+// What runs with an older configuration, and in what that differs.
+void print_outdated(const json::array& guests) {
+  for (const json::value& value : guests) {
+    const json::object& guest = value.as_object();
+    const json::value* differs = guest.if_contains("differs");
+    if (differs == nullptr || !differs->is_array() || differs->get_array().empty()) continue;
+    fmt::print(
+        "\n  OUTDATED: {} was started with another configuration; its next start takes the present one\n",
+        text(guest, "name"));
+    for (const json::value& each : differs->get_array()) {
+      const json::object& difference = each.as_object();
+      fmt::print("    {}: {}, now {}\n", text(difference, "what"), text(difference, "has"),
+                 text(difference, "file"));
+    }
+  }
+}
+
 }  // namespace
 
 void print_status(const json::object& status) {
@@ -180,6 +197,7 @@ void print_status(const json::object& status) {
           name, until, name);
     }
   }
+  print_outdated(list(status, "guests"));
   fmt::print("\n  guests run under {} ({})\n", text(status, "accelerator"),
              text(status, "accelerator_reason"));
   fmt::print("  {}\n", kStateIsLost);

@@ -103,12 +103,17 @@ json::object guest_json(const core::State& state, const core::Guest& guest, cons
   json::object object{{"name", state.name(guest.id)},
                       {"state", core::guest_state_name(guest.state)},
                       {"run", guest.run},
-                      {"base_bytes", state.setup.guest(guest.id).base_bytes},
+                      {"base_bytes", state.definition(guest.id).base_bytes},
                       {"areas_bytes", core::areas_bytes(state, guest.current())},
-                      {"base_vcpus", state.setup.guest(guest.id).vcpus},
+                      {"base_vcpus", state.definition(guest.id).vcpus},
                       {"application_vcpus", core::application_vcpus(guest)},
                       {"host_bytes", host.guests.at(guest.id.value).host_bytes}};
   object["maintenance_until"] = maintenance_json(guest.maintenance_until, host.now);
+  object["outdated"] = !guest.outdated.empty();
+  json::array differs;
+  for (const core::Difference& each : guest.outdated)
+    differs.push_back(json::object{{"what", each.what}, {"has", each.has}, {"file", each.file}});
+  object["differs"] = std::move(differs);
   if (const auto* ready = guest.ready()) {
     object["available_bytes"] = ready->memory.available_bytes;
     object["total_bytes"] = ready->memory.total_bytes;  // MemTotal
@@ -170,8 +175,9 @@ json::object report_json(const core::State& state, const core::TakeoverReport& r
   }
   json::array attempts;
   for (const core::Attempt& attempt : report.attempts) {
-    attempts.push_back(json::object{
-        {"on", state.name(attempt.on)}, {"ms", rounded_ms(attempt.took)}, {"why", text_or_null(attempt.why)}});
+    attempts.push_back(json::object{{"on", state.name(attempt.on)},
+                                    {"ms", rounded_ms(attempt.took)},
+                                    {"why", text_or_null(attempt.why)}});
   }
   return {{"application", state.name(report.app)},
           {"cause", report.cause},

@@ -164,7 +164,7 @@ void enter_trouble(Step& step, Application& app, std::string trouble, Duration d
   serving->trouble = std::move(trouble);
   serving->restart_due = step.now + delay + step.state.setup.app(app.id).start_limit + kRestartGrace;
   serving->unreachable.clear();  // looked at anew when it serves again
-  if (serving->withdrawn || !step.state.setup.app(app.id).has_address) return;
+  if (serving->withdrawn || !step.state.has_port_for(app.id, serving->on.guest)) return;
   serving->withdrawn = true;
   step.out.withdraw.push_back({app.id});
 }

@@ -126,7 +126,8 @@ std::uint32_t slots_taken(const State& state, GuestRun run) {
   std::uint32_t taken = state.table.count_in(run);
   for (const Application& app : state.apps) {
     const auto* plugging = app.in_step<move_step::Plugging>();
-    if (plugging != nullptr && plugging->to == run) taken += static_cast<std::uint32_t>(plugging->scrubs.size());
+    if (plugging != nullptr && plugging->to == run)
+      taken += static_cast<std::uint32_t>(plugging->scrubs.size());
   }
   return taken;
 }
@@ -161,6 +162,11 @@ std::string why_not_after(const State& state, const Application& app, const Gues
            "); it is tried there again soon";
   }
   const AppSetup& setup = state.setup.app(app.id);
+  if (setup.has_address && !state.has_port_for(app.id, guest.id)) {
+    return name + " was started when " + setup.name +
+           " had no address there, so no client would reach it; it can take it over when it has been started "
+           "anew";
+  }
   const Bytes area_bytes = state.setup.pool.area_bytes;
   const Bytes usable = usable_bytes(area_bytes);
   // What it has where it runs now would come with it.
@@ -177,7 +183,7 @@ std::string why_not_after(const State& state, const Application& app, const Gues
     return "only " + format_size(available * area_bytes) + " of the pool could be given to " + setup.name +
            ", which needs " + format_size(setup.minimum_bytes);
   }
-  const std::uint32_t slots = state.setup.guest(guest.id).slots;
+  const std::uint32_t slots = state.definition(guest.id).slots;
   const std::uint32_t used =
       slots_taken(state, guest.current()) - rehearsed.areas_here - static_cast<std::uint32_t>(kept) -
       (gain != nullptr && gain->from == guest.current() ? static_cast<std::uint32_t>(gained) : 0);

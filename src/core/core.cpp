@@ -25,8 +25,7 @@ bool changes_anything(const Event& event) {
 
 }  // namespace
 
-State::State(Setup s)
-    : setup(std::move(s)), table(setup.pool.area_count), forecasts(setup.guests.size()) {
+State::State(Setup s) : setup(std::move(s)), table(setup.pool.area_count), forecasts(setup.guests.size()) {
   for (std::uint32_t i = 0; i < setup.guests.size(); ++i) {
     Guest guest;
     guest.id = GuestId{i};
@@ -43,6 +42,16 @@ State::State(Setup s)
 
 void State::forget_forecasts() {
   for (std::optional<Forecast>& kept : forecasts) kept.reset();
+}
+
+const Definition& State::definition(GuestId id) const {
+  const auto& run = guest(id).started_with;
+  return run ? *run : setup.guest(id);
+}
+
+bool State::has_port_for(AppId app, GuestId in) const {
+  const auto& without = guest(in).no_port_for;
+  return setup.app(app).has_address && std::find(without.begin(), without.end(), app) == without.end();
 }
 
 Guest* State::living(GuestRun run) {

@@ -64,7 +64,7 @@ const Guest* choose(const State& state, const Application& app, const Move& move
 }
 
 std::size_t free_slots(const State& state, GuestRun run) {
-  const std::uint32_t slots = state.setup.guest(run.guest).slots;
+  const std::uint32_t slots = state.definition(run.guest).slots;
   return slots - std::min(slots, slots_taken(state, run));
 }
 
@@ -472,7 +472,6 @@ void handle(Step& step, const event::AppServing& event) {
                   std::to_string(id.value) + ", which is not its own; ignored",
               event.run.guest, app->id);
   }
-  const AppSetup& setup = step.state.setup.app(app->id);
   app->avoid.clear();
   app->failed_starts = 0;
   app->failing.clear();
@@ -482,7 +481,7 @@ void handle(Step& step, const event::AppServing& event) {
       .on = event.run,
       .since = step.now,
       .limit_bytes = limit_bytes,
-      .base_use_bytes = std::min(event.base_use_bytes, step.state.setup.guest(event.run.guest).base_bytes),
+      .base_use_bytes = std::min(event.base_use_bytes, step.state.definition(event.run.guest).base_bytes),
       .unrouted = {},
       .growing = {},
       .growth_trouble = {},
@@ -491,7 +490,7 @@ void handle(Step& step, const event::AppServing& event) {
       .withdrawn = false,
       .unreachable = {},
       .restart_due = {}};
-  if (setup.has_address) {
+  if (step.state.has_port_for(app->id, event.run.guest)) {
     step.out.route.push_back({app->id, event.run});
     serving.unrouted = std::move(move);
   } else {
@@ -543,7 +542,8 @@ void handle(Step& step, const event::AppStartFailed& event) {
 void advance(Step& step, Application& app) {
   const auto* serving = app.serving();
   if (serving != nullptr && serving->growing && step.now >= *serving->growing) {
-    condemn_slow(step, GuestRun(serving->on), "take more memory for " + step.state.name(app.id), kGrowthLimit);
+    condemn_slow(step, GuestRun(serving->on), "take more memory for " + step.state.name(app.id),
+                 kGrowthLimit);
     return;
   }
   if (serving != nullptr && serving->restart_due && step.now >= *serving->restart_due)

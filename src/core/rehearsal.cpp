@@ -206,7 +206,7 @@ const Application* rehearsal_under_way(const State& state) {
 }
 
 std::vector<AreaId> areas_for_rehearsal(const State& state, GuestId guest) {
-  const std::string& domain = state.setup.guest(guest).trust_domain;
+  const std::string& domain = state.definition(guest).trust_domain;
   std::vector<AreaId> used_there;
   std::vector<AreaId> zeroed;
   for (const AreaId id : state.table.unused()) {
@@ -233,7 +233,7 @@ std::string no_areas(const State& state, const Application& app, GuestId on, boo
   const Guest& guest = state.guest(on);
   const Bytes area_bytes = state.setup.pool.area_bytes;
   const Bytes usable = usable_bytes(area_bytes);
-  const std::uint32_t slots = state.setup.guest(on).slots;
+  const std::uint32_t slots = state.definition(on).slots;
   const std::size_t free_slots = slots - std::min(slots, slots_taken(state, guest.current()));
   if (free_slots == 0) {
     return state.name(on) + " has no memory slot free; raise its slots";

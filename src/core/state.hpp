@@ -33,6 +33,10 @@ struct State {
   [[nodiscard]] const Application& app(AppId id) const { return apps.at(id.value); }
   [[nodiscard]] const std::string& name(GuestId id) const { return setup.guest(id).name; }
   [[nodiscard]] const std::string& name(AppId id) const { return setup.app(id).name; }
+  // What the guest's present run was started with; what its next one will be, while there is none.
+  [[nodiscard]] const Definition& definition(GuestId id) const;
+  // Clients of the application reach it in this guest: it has an address, and the guest's run a port for it.
+  [[nodiscard]] bool has_port_for(AppId app, GuestId in) const;
   // Not the operator's, but the stand-in of one for rehearsals.
   [[nodiscard]] bool is_twin(AppId id) const { return setup.app(id).rehearses.has_value(); }
   // The guest if `run` is its present life; late words of a former life find nothing.
@@ -156,8 +160,8 @@ void handle(Step&, const event::StopFailed&);
 [[nodiscard]] std::string why_no_switchover(const State&, const Application&, bool may_fence);
 // The agent of its guest, asked what runs, does not know an application that should serve there.
 void agent_forgot(Step&, Application&);
-// Something is wrong with an application that serves, and its guest handles it: no client is led to it until it
-// says that it serves again, for which it has so long, the delay before its next start included.
+// Something is wrong with an application that serves, and its guest handles it: no client is led to it until
+// it says that it serves again, for which it has so long, the delay before its next start included.
 void enter_trouble(Step&, Application&, std::string trouble, Duration delay);
 void restart_overdue(Step&, Application&);
 inline void handle(Step&, const event::Tick&) {}
@@ -167,7 +171,7 @@ inline constexpr Duration kGrowthLimit = std::chrono::seconds(20);  // until its
 void handle(Step&, const event::AppWantsMemory&);
 // What it asked for while a rehearsal was under way.
 void grow_after_rehearsal(Step&, Application&);
-void growth_plugged(Step&, Application&);  // one more of its areas is in
+void growth_plugged(Step&, Application&);                                      // one more of its areas is in
 void growth_plug_failed(Step&, Application&, AreaId, const std::string& why);  // the host could not do it
 [[nodiscard]] bool growth_being_confirmed(const State&, const Application&);
 void growth_engaged(Step&, Application&, const event::AreasEngaged&);
@@ -245,8 +249,8 @@ void tell_protection(Step&, bool changed);
 [[nodiscard]] std::string why_not(const State&, const Application&, const Guest&);
 // The same where nobody ordered it to go to this guest: maintenance keeps it from there, too.
 [[nodiscard]] std::string why_no_takeover(const State&, const Application&, const Guest&);
-// Why a move that is under way keeps off this guest: its maintenance, unless the application was ordered there by
-// name, or is only being started.
+// Why a move that is under way keeps off this guest: its maintenance, unless the application was ordered
+// there by name, or is only being started.
 [[nodiscard]] std::string keeps_off(const State&, const Application&, const Guest&);
 // The first guest in its list, other than where it is, that could take it over now; none: why not.
 [[nodiscard]] std::optional<GuestId> ready_standby(const State&, const Application&, std::string& why_not);
@@ -270,7 +274,8 @@ enum class OfRehearsals { counts, only_yielded };
 [[nodiscard]] Bytes usable_bytes(Bytes area_bytes);
 // So much has to be plugged for that much to be usable.
 [[nodiscard]] Bytes plugged_bytes(Bytes usable_bytes);
-// What a guest that is ready has available of its base memory: what it has beside it is in areas, which are others'.
+// What a guest that is ready has available of its base memory: what it has beside it is in areas, which are
+// others'.
 [[nodiscard]] Bytes spare_bytes(const State&, const Guest&);
 // What an application may use of the base memory of a guest that has so much available.
 [[nodiscard]] Bytes base_use_bytes(Bytes available_bytes);

@@ -13,8 +13,8 @@ std::string area_name(AreaId id) {
   return name;
 }
 
-// Where the areas of an application go when its guest fails: to the guest that takes it over, to nobody when it
-// would be given up; nowhere while it waits for a standby, or is on its way already.
+// Where the areas of an application go when its guest fails: to the guest that takes it over, to nobody when
+// it would be given up; nowhere while it waits for a standby, or is on its way already.
 std::string target_of(const State& state, const Application& app) {
   const Protection p = protection(state, app);
   if (p.is_protected) return state.name(*p.standby);
@@ -52,7 +52,7 @@ std::vector<VcpuRow> vcpu_rows(const State& state) {
   std::vector<VcpuRow> rows;
   for (const Guest& guest : state.guests) {
     const std::string& name = state.name(guest.id);
-    const std::uint32_t base = state.setup.guest(guest.id).vcpus;
+    const std::uint32_t base = state.definition(guest.id).vcpus;
     rows.push_back({"vcpus-" + name, base, base, Use::os, name, name, "", guest_state_name(guest.state), ""});
     for (const auto& [id, held] : guest.vcpus) {
       const Application& app = state.app(id);
@@ -167,7 +167,7 @@ TableView table_view(const State& state, const std::vector<VmmUse>& vmm) {
   view.pool_bytes = state.setup.pool.budget_bytes;
   for (const Guest& guest : state.guests) {
     const std::string& name = state.name(guest.id);
-    Bytes os_bytes = state.setup.guest(guest.id).base_bytes;
+    Bytes os_bytes = state.definition(guest.id).base_bytes;
     for (const Application& app : state.apps) {
       const auto* serving = app.serving();
       if (serving == nullptr || serving->on != guest.current() || serving->base_use_bytes == 0) continue;

@@ -26,18 +26,6 @@ constexpr const char* kPoolFile = "pool";
 constexpr const char* kTmpfs = "tmpfs";
 constexpr const char* kHugetlbfs = "hugetlbfs";
 
-config::Pool remembered_pool(const std::filesystem::path& run_dir) {
-  config::Pool pool;
-  std::ifstream file(run_dir / kPoolFile);
-  std::string backing;
-  std::string directory;
-  std::getline(file, backing);
-  std::getline(file, directory);
-  if (backing == kHugetlbfs) pool.backing = config::Backing::hugetlbfs;
-  pool.directory = directory;
-  return pool;
-}
-
 }  // namespace
 
 Result<UniqueFd> lock_run_dir(const std::filesystem::path& run_dir) {
@@ -49,6 +37,18 @@ Result<UniqueFd> lock_run_dir(const std::filesystem::path& run_dir) {
                    "; end it with `understudy down`, or choose another --run-dir");
   }
   return fd;
+}
+
+std::optional<config::Pool> remembered_pool(const std::filesystem::path& run_dir) {
+  config::Pool pool;
+  std::ifstream file(run_dir / kPoolFile);
+  std::string backing;
+  std::string directory;
+  if (!std::getline(file, backing)) return std::nullopt;
+  std::getline(file, directory);
+  if (backing == kHugetlbfs) pool.backing = config::Backing::hugetlbfs;
+  pool.directory = directory;
+  return pool;
 }
 
 Result<void> remember_pool(const std::filesystem::path& run_dir, const config::Pool& pool) {
@@ -95,7 +95,9 @@ Result<void> remove_all(const std::filesystem::path& run_dir) {
   const auto ended = qemu::end_all(run_dir);
   if (!ended) return tl::unexpected(ended.error());
   if (Result<void> gone = gateway::end_gateway(files.gateway_socket()); !gone) return gone;
-  if (Result<void> removed = pool::AreaPool::remove(remembered_pool(run_dir), run_dir); !removed)
+  if (Result<void> removed =
+          pool::AreaPool::remove(remembered_pool(run_dir).value_or(config::Pool{}), run_dir);
+      !removed)
     return removed;
   for (const auto& file : files_of_ours(files)) {
     if (Result<void> removed = remove_file(file); !removed) return removed;

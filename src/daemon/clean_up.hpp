@@ -14,6 +14,7 @@ namespace understudy::daemon {
 [[nodiscard]] Result<UniqueFd> lock_run_dir(const std::filesystem::path& run_dir);
 
 // What `down` must find again without the configuration or the journal: where the pool's areas are.
+[[nodiscard]] std::optional<config::Pool> remembered_pool(const std::filesystem::path& run_dir);
 [[nodiscard]] Result<void> remember_pool(const std::filesystem::path& run_dir, const config::Pool& pool);
 
 // Ends and removes everything of ours in a run directory that is claimed (control/claim.hpp): guests,

@@ -1,14 +1,19 @@
 #include "daemon/daemon.hpp"
 
 #include "base/inherited_state.hpp"
+#include "config/changes.hpp"
 #include "config/guest_users.hpp"
 #include "control/claim.hpp"
 #include "daemon/clean_up.hpp"
+#include "link/definitions.hpp"
 #include "qemu/accelerator.hpp"
+#include "qemu/run_definition.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
 #include <fstream>
 #include <utility>
 
@@ -19,14 +24,6 @@ namespace {
 constexpr Duration kLogLimit = std::chrono::seconds(2);
 constexpr Duration kUpkeepEach = std::chrono::seconds(5);
 constexpr Duration kBlockedEach = std::chrono::seconds(10);
-
-// The ids in a journal belong to the names and sizes that they were made with.
-std::string setup_text(const core::Setup& setup) {
-  std::string text = fmt::format("areas {} x {}\n", setup.pool.area_count, setup.pool.area_bytes);
-  for (const auto& guest : setup.guests) text += "guest " + guest.name + "\n";
-  for (const auto& app : setup.apps) text += "application " + app.name + "\n";
-  return text;
-}
 
 // Without a journal, a start that fails removes everything of ours in the run directory again: so nothing
 // that lives may be there.
@@ -112,9 +109,10 @@ Result<void> Daemon::prepare() {
 }
 
 Result<void> Daemon::open_journal() {
-  auto journal = journal::FileJournal::open(files_.journal(), setup_text(setup_));
+  auto journal = journal::FileJournal::open(files_.journal(), core::names_of(setup_));
   if (!journal) return tl::unexpected(journal.error());
   journal_ = std::move(*journal);
+  if (auto fits = go_on_with_what_is_left(); !fits) return fits;
   core_ = std::make_unique<core::Core>(setup_);
   return core_->restore(journal_->rows());
 }
@@ -130,6 +128,21 @@ void Daemon::tell_unreserved() {
                     journal_->unreserved() + "): if the disk fills up, nothing is moved any more",
                 {},
                 {}});
+}
+
+// A former daemon's guests, areas and applications, under a configuration that may have been changed since.
+Result<void> Daemon::go_on_with_what_is_left() {
+  if (journal_->rows().empty() && journal_->gone().empty()) return {};
+  config::Left left{journal_->former(), journal_->gone(), {}, remembered_pool(options_.run_dir)};
+  for (const qemu::FoundProcess& found : qemu::find_processes(options_.run_dir)) {
+    const auto definition = qemu::definition_of_process(found);
+    left.base_bytes[found.marker.guest] = definition.plan.base_bytes;
+  }
+  const config::Errors errors = config::what_stands_in_the_way(config_, left);
+  if (!errors.empty()) return failure(joined(errors));
+  config_.pool.made_areas = left.names.areas;
+  setup_ = core::with_rehearsals(config_.setup());
+  return {};
 }
 
 Result<void> Daemon::open_pool() {
@@ -149,30 +162,50 @@ Result<void> Daemon::open_pool() {
   return {};
 }
 
+std::vector<std::uint32_t> Daemon::uids_of_guests(const config::GuestUids& uids) const {
+  std::map<std::string, std::uint32_t> living;
+  for (const qemu::FoundProcess& found : qemu::find_processes(options_.run_dir)) {
+    if (const auto ids = qemu::ids_of(found.pid)) living[found.marker.guest] = ids->uid;
+  }
+  std::vector<std::string> names;
+  for (const config::Guest& guest : config_.guests) names.push_back(guest.name);
+  return config::assign_uids(uids, names, living);
+}
+
 Result<void> Daemon::open_hypervisor() {
   auto qemu = qemu::find_qemu();
   if (!qemu) return tl::unexpected(qemu.error());
   qemu::QemuHypervisor::Settings settings;
   settings.run_dir = options_.run_dir;
   settings.guests = qemu::guest_plans(config_);
+  for (std::uint32_t id = 0; id < settings.guests.size(); ++id) {
+    // Too long a line is found by the links, which say what to do.
+    settings.guests[id].told = link::told_line(config_, {id});
+  }
+  for (const core::AppSetup& app : setup_.apps) settings.apps.push_back(app.name);
   settings.dumps = config_.dumps;
   auto wish = config_.host.accelerator;
   if (options_.accelerator == "kvm") wish = config::Accelerator::kvm;
   if (options_.accelerator == "tcg") wish = config::Accelerator::tcg;
   const auto uids = config::guest_uids(config_, options_.run_dir);
+  const std::vector<std::uint32_t> assigned = uids ? uids_of_guests(*uids) : std::vector<std::uint32_t>{};
   std::optional<qemu::HostUser> trial;
   if (uids) {
-    if (auto ok = qemu::check_no_strangers(options_.run_dir, uids->first, uids->last()); !ok) return ok;
+    const std::uint32_t last = std::max(uids->last(), *std::max_element(assigned.begin(), assigned.end()));
+    if (auto ok = qemu::check_no_strangers(options_.run_dir, uids->first, last); !ok) return ok;
     trial = qemu::HostUser{uids->trial(), uids->trial(), {}};
   }
+  const bool resumes = !journal_->rows().empty();
+  const auto former = resumes ? qemu::former_accelerator(options_.run_dir, settings.guests) : std::nullopt;
   const auto choice = qemu::choose_accelerator(*qemu, wish, settings.guests.front().image, options_.run_dir,
-                                               qemu::kTrialLimit, qemu::kKvmDevice, trial);
+                                               qemu::kTrialLimit, qemu::kKvmDevice, trial, former);
   if (!choice) return tl::unexpected(choice.error());
   for (std::uint32_t id = 0; uids && id < settings.guests.size(); ++id) {
-    const std::uint32_t uid = uids->of({id});
+    const std::uint32_t uid = assigned[id];
     settings.guests[id].user = qemu::HostUser{uid, uid, choice->groups};
   }
-  users_ = uids ? fmt::format("as the uids {} to {}", uids->first, uids->of({uids->guests - 1}))
+  users_ = uids ? fmt::format("as the uids {} to {}", *std::min_element(assigned.begin(), assigned.end()),
+                              *std::max_element(assigned.begin(), assigned.end()))
                 : fmt::format("as uid {}, the daemon's own", ::geteuid());
   accelerator_ = choice->name();
   accelerator_reason_ = choice->reason;
@@ -205,8 +238,11 @@ Result<void> Daemon::open_hypervisor() {
   links_ = std::move(*links);
   hypervisor_->set_listener({.available =
                                  [this](core::GuestRun run) {
-                                   if (const auto socket = hypervisor_->agent_socket(run))
-                                     links_->open(run, *socket);
+                                   const auto socket = hypervisor_->agent_socket(run);
+                                   const auto* started = hypervisor_->definition(run);
+                                   if (!socket || started == nullptr) return;
+                                   const qemu::GuestPlan& plan = started->plan;
+                                   links_->open(run, *socket, {plan.base_bytes, plan.told, plan.app_ports});
                                  },
                              .gone = [this](core::GuestRun run) { links_->close(run); }});
   return {};
@@ -231,8 +267,7 @@ void Daemon::note(core::GuestRun run, const protocol::from_agent::Prepared& hear
 
 Result<void> Daemon::open_gateway() {
   auto port_of = [this](core::AppId app, core::GuestRun run) -> std::optional<std::uint16_t> {
-    const auto& address = config_.applications.at(app.value).address;
-    return address ? hypervisor_->forwarded_port(run, address->guest_port) : std::nullopt;
+    return hypervisor_->forwarded_port(run, setup_.app(app).name);
   };
   auto gateway = gateway::GatewayClient::start(
       loop_, config_, options_.run_dir, port_of, sink(), {.problem = [this](const std::string& text) {

@@ -2,6 +2,7 @@
 
 #include "base/unique_fd.hpp"
 #include "config/config.hpp"
+#include "config/guest_users.hpp"
 #include "control/event_log.hpp"
 #include "control/json_views.hpp"
 #include "control/run_dir.hpp"
@@ -56,8 +57,10 @@ class Daemon {
   [[nodiscard]] static Result<std::unique_ptr<Daemon>> make(const Options& options);
   [[nodiscard]] Result<void> prepare();
   [[nodiscard]] Result<void> open_journal();
+  [[nodiscard]] Result<void> go_on_with_what_is_left();
   [[nodiscard]] Result<void> open_pool();
   [[nodiscard]] Result<void> open_hypervisor();
+  [[nodiscard]] std::vector<std::uint32_t> uids_of_guests(const config::GuestUids& uids) const;
   [[nodiscard]] Result<void> open_gateway();
   [[nodiscard]] engine::EventSink sink();
   void watch_signals();

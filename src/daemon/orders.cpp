@@ -98,7 +98,8 @@ Result<json::value> Daemon::handle_takeover(const control::command::Takeover& co
     const std::string why = core::why_not(state, app, state.guest(*to));
     if (!why.empty()) return failure("not now: " + why);
   } else {
-    // Maintenance of what it leaves, and too many takeovers lately, hold up what happens by itself, not an order.
+    // Maintenance of what it leaves, and too many takeovers lately, hold up what happens by itself, not an
+    // order.
     std::string why = state.journal_trouble;
     if (why.empty()) to = core::ready_standby(state, app, why);
     if (!to) return failure("not now: " + why);
@@ -337,7 +338,7 @@ control::HostView Daemon::host_view() {
   for (const core::Guest& guest : core_->state().guests) {
     const auto memory = hypervisor_->host_memory(guest.current()).value_or(qemu::HostMemory{});
     view.guests.push_back({memory.bytes});
-    const Bytes known = setup_.guest(guest.id).base_bytes + memory.areas_bytes;
+    const Bytes known = core_->state().definition(guest.id).base_bytes + memory.areas_bytes;
     const Bytes overhead = memory.bytes - std::min(memory.bytes, known);
     if (overhead > 0) view.vmm.push_back({"qemu-" + setup_.guest(guest.id).name, overhead});
   }

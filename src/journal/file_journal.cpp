@@ -48,18 +48,18 @@ Result<std::string> read_all(int fd, const std::filesystem::path& file) {
 
 }  // namespace
 
-FileJournal::FileJournal(std::filesystem::path file, std::string header, Sync sync)
-    : file_(std::move(file)), header_(std::move(header)), sync_(std::move(sync)) {}
+FileJournal::FileJournal(std::filesystem::path file, core::Names names, Sync sync)
+    : file_(std::move(file)), names_(std::move(names)), former_(names_), sync_(std::move(sync)) {}
 
 Result<std::unique_ptr<FileJournal>> FileJournal::open(const std::filesystem::path& file,
-                                                       const std::string& setup_text, Sync sync) {
-  std::unique_ptr<FileJournal> journal(new FileJournal(file, header_line(setup_text), std::move(sync)));
+                                                       const core::Names& names, Sync sync) {
+  std::unique_ptr<FileJournal> journal(new FileJournal(file, names, std::move(sync)));
   journal->fd_ = UniqueFd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!journal->fd_) return failure(system_error("cannot open the journal", file));
   Result<std::string> text = read_all(journal->fd_.get(), file);
   if (!text) return tl::unexpected(text.error());
-  // A file shorter than its header was being created when the daemon died.
-  const bool fresh = text->size() < journal->header_.size();
+  // A file without a whole header was being created when the daemon died.
+  const bool fresh = is_torn_header(*text);
   const Result<void> done = fresh ? journal->write_anew() : journal->take_over(*text);
   if (!done) return tl::unexpected(done.error());
   if (fresh && journal->room_is_missing_) {
@@ -71,14 +71,22 @@ Result<std::unique_ptr<FileJournal>> FileJournal::open(const std::filesystem::pa
 }
 
 Result<void> FileJournal::take_over(std::string_view text) {
-  const Result<Replayed> replayed = replay(text, header_);
+  Result<Replayed> replayed = replay(text, names_);
   if (!replayed) return failure(file_.string() + ":" + replayed.error().message);
   for (const core::Record& record : replayed->records) keep(record);
+  former_ = std::move(replayed->names);
+  // No row is of a pool that has yet to be made. One that is there keeps the areas that it has.
+  if (!rows_.empty()) {
+    names_.areas = former_.areas;
+    names_.area_bytes = former_.area_bytes;
+  }
+  suspect_ = replayed->older_form || former_ != names_;
+  if (former_.guests != names_.guests || former_.apps != names_.apps) renumber();
   was_torn_ = replayed->torn;
   size_bytes_ = replayed->complete_bytes;
   if (::ftruncate(fd_.get(), static_cast<off_t>(size_bytes_)) != 0)
     return failure(system_error("cannot write", file_));
-  anew_at_bytes_ = header_.size() + record_line(rows()).size() + kGrowthBytes;
+  anew_at_bytes_ = header_line(names_).size() + record_line(rows()).size() + kGrowthBytes;
   reserve();
   return {};
 }
@@ -94,6 +102,20 @@ void FileJournal::reserve() {
   }
   unreserved_ = done == 0 ? "" : std::strerror(errno);
   room_is_missing_ = done != 0 && errno != EOPNOTSUPP && errno != ENOSYS;
+}
+
+void FileJournal::renumber() {
+  const core::Translation translation(former_, names_);
+  const std::vector<core::Record> before = rows();
+  rows_.clear();
+  for (const core::Record& record : before) {
+    const auto now = translation(record);
+    if (now) {
+      keep(*now);
+    } else {
+      gone_.push_back(record);
+    }
+  }
 }
 
 Result<void> FileJournal::append(std::span<const core::Record> records) {
@@ -138,7 +160,7 @@ Result<void> FileJournal::write_anew() {
   const std::filesystem::path next = file_.string() + ".new";
   UniqueFd fd(::open(next.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) return failure(system_error("cannot write", next));
-  std::string text = header_;
+  std::string text = header_line(names_);
   if (!rows_.empty()) text += record_line(rows());
   std::swap(fd_, fd);
   const std::uint64_t old_size_bytes = std::exchange(size_bytes_, 0);

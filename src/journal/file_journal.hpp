@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/unique_fd.hpp"
+#include "core/names.hpp"
 #include "engine/ports.hpp"
 
 #include <unistd.h>
@@ -22,10 +23,12 @@ class FileJournal final : public engine::Journal {
   // 0, or -1 and errno, as fdatasync(2).
   using Sync = std::function<int(int fd)>;
 
-  // `setup_text` stands for the configuration that the ids in the records belong to; a journal made under
-  // another is refused.
+  // `names`: what the numbers of guests and applications stand for from now on. A journal that was written
+  // under another configuration is read under these: rows() has the new numbers, and gone() what has none.
+  // The file stays as it is until the first append, which writes it anew; whether it can be gone on with at
+  // all is for the caller to say before (changes.hpp).
   [[nodiscard]] static Result<std::unique_ptr<FileJournal>> open(const std::filesystem::path& file,
-                                                                 const std::string& setup_text,
+                                                                 const core::Names& names,
                                                                  Sync sync = ::fdatasync);
 
   [[nodiscard]] Result<void> append(std::span<const core::Record> records) override;
@@ -34,17 +37,24 @@ class FileJournal final : public engine::Journal {
   [[nodiscard]] bool was_torn() const { return was_torn_; }
   // Why a full disk would stop it: the room that it needs next is not reserved. Empty: it is.
   [[nodiscard]] const std::string& unreserved() const { return unreserved_; }
+  // Of the configuration that it was written under before.
+  [[nodiscard]] const core::Names& former() const { return former_; }
+  // Rows of guests and applications that are no more, and of areas that these have; under the former numbers.
+  [[nodiscard]] const std::vector<core::Record>& gone() const { return gone_; }
 
  private:
-  FileJournal(std::filesystem::path file, std::string header, Sync sync);
+  FileJournal(std::filesystem::path file, core::Names names, Sync sync);
   [[nodiscard]] Result<void> take_over(std::string_view text);
   [[nodiscard]] Result<void> write_anew();
   [[nodiscard]] Result<void> write_line(const std::string& line);
   void reserve();
+  void renumber();
   void keep(const core::Record& record);
 
   std::filesystem::path file_;
-  std::string header_;
+  core::Names names_;
+  core::Names former_;
+  std::vector<core::Record> gone_;
   Sync sync_;
   UniqueFd fd_;
   std::uint64_t size_bytes_ = 0;     // of the complete lines
@@ -52,7 +62,9 @@ class FileJournal final : public engine::Journal {
   std::string unreserved_;
   bool room_is_missing_ = false;  // the reserve may be had later
   bool was_torn_ = false;
-  bool suspect_ = false;  // what the disk holds is not known any more; the next append writes another file
+  // What the disk holds is not known any more, or is under other numbers: the next append writes another
+  // file.
+  bool suspect_ = false;
   std::map<std::pair<std::size_t, std::uint32_t>, core::Record> rows_;
 };
 

@@ -41,7 +41,11 @@ void remove_files_in(const fs::path& directory) {
 
 Result<GuestFiles> GuestFiles::at(const fs::path& run_dir, const std::string& guest) {
   const fs::path directory = run_dir / "guests" / guest;
-  GuestFiles files{directory, directory / "qmp.sock", directory / "agent.sock", directory / "qemu.log",
+  GuestFiles files{directory,
+                   directory / "qmp.sock",
+                   directory / "agent.sock",
+                   directory / "qemu.log",
+                   directory / "definition",
                    directory / "pid"};
   const std::size_t longest = std::max(files.qmp_socket.native().size(), files.agent_socket.native().size());
   if (longest > kMostSocketPathBytes)
@@ -55,7 +59,7 @@ Result<GuestFiles> GuestFiles::at(const fs::path& run_dir, const std::string& gu
 Result<void> GuestFiles::prepare() const {
   if (auto ok = make_directory(directory.parent_path()); !ok) return ok;
   if (auto ok = make_directory(directory); !ok) return ok;
-  for (const fs::path& file : {qmp_socket, agent_socket, pid}) {
+  for (const fs::path& file : {qmp_socket, agent_socket, definition, pid}) {
     if (::unlink(file.c_str()) != 0 && errno != ENOENT)
       return failure("cannot remove " + file.string() + ": " + std::strerror(errno));
   }

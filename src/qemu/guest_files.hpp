@@ -18,8 +18,9 @@ struct GuestFiles {
   std::filesystem::path directory;  // RUN_DIR/guests/NAME, mode 0700
   std::filesystem::path qmp_socket;
   std::filesystem::path agent_socket;
-  std::filesystem::path log;  // what QEMU prints
-  std::filesystem::path pid;  // a hint for a restarted daemon, proved by the marker
+  std::filesystem::path log;         // what QEMU prints
+  std::filesystem::path definition;  // what the run was started with (run_definition.hpp)
+  std::filesystem::path pid;         // a hint for a restarted daemon, proved by the marker
 
   // Only names the files. Fails when a socket's path is too long for the kernel.
   [[nodiscard]] static Result<GuestFiles> at(const std::filesystem::path& run_dir, const std::string& guest);
