@@ -65,7 +65,7 @@ Rehearsed what_rehearsals_have(const State& state, const Application& app, const
 }  // namespace
 
 Bytes spare_bytes(const State& state, const Guest& guest) {
-  return std::min(guest.ready()->memory.available_bytes, state.setup.guest(guest.id).base_bytes);
+  return std::min(guest.ready()->memory.available_bytes, state.definition(guest.id).base_bytes);
 }
 
 Bytes base_use_bytes(Bytes available_bytes) {

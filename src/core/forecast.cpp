@@ -27,7 +27,7 @@ bool answers(const State& state, GuestRun run) {
 MemoryReport memory_in(const State& state, GuestRun run) {
   MemoryReport memory = state.guest(run.guest).ready()->memory;
   memory.total_bytes =
-      std::max(memory.total_bytes, state.setup.guest(run.guest).base_bytes +
+      std::max(memory.total_bytes, state.definition(run.guest).base_bytes +
                                        state.table.count_in(run) * state.setup.pool.area_bytes);
   return memory;
 }
