@@ -27,7 +27,7 @@ class HealthMonitor {
 
   // ready: the application has said itself that it is ready; no first pass is awaited.
   void start(bool ready);
-  // Why the latest check that ended failed; empty: it passed, or none has ended.
+  // Why the last check failed; empty: it passed, or there was none.
   [[nodiscard]] const std::string& last_failure() const { return last_failure_; }
 
  private:
