@@ -4,6 +4,7 @@
 #include "cli/interrupt.hpp"
 #include "config/config.hpp"
 #include "config/guest_users.hpp"
+#include "control/claim.hpp"
 #include "control/client.hpp"
 #include "control/event_log.hpp"
 #include "link/told.hpp"
@@ -223,9 +224,7 @@ int up(const std::string& file, bool detach, const std::string& accelerator, con
     const config::Errors errors = errors_of(*config, {.run_dir = *dir}, nullptr);
     if (!errors.empty()) return print_errors(errors);
   }
-  std::filesystem::create_directories(*dir, error);
-  if (!error) std::filesystem::permissions(*dir, std::filesystem::perms::owner_all, error);
-  if (error) return complain("cannot use the run directory " + dir->string() + ": " + error.message());
+  if (const auto claimed = control::claim(*dir); !claimed) return complain(claimed.error().message);
 
   fmt::print("  bringing up {} in {}{}\n", file, dir->string(),
              resumes ? ", resuming what a former daemon left" : "");

@@ -56,7 +56,10 @@ struct Pool {
   std::filesystem::path directory;  // empty: chosen by the pool; hugetlbfs: the mount, never empty
   bool reserve =
       true;  // allocate the pool's pages at the start, so that no attach can run out of host memory
+  // Of a pool that is there already: it keeps the areas that it was made with. Not in the file.
+  std::optional<std::uint32_t> made_areas = std::nullopt;
   Where memory_at;
+  Where area_at;
   Where directory_at;  // the table, when the key is not there
 };
 
@@ -87,6 +90,8 @@ struct Guest {
   Duration boot_limit = std::chrono::seconds(60);
   bool crash_dump = false;  // its base memory is written to a file after a fault
   Where at;
+  Where name_at;
+  Where base_at;  // the table, when the key is not there
 };
 
 // Where the base memory of failed guests is written, and how much of it is kept.
@@ -167,6 +172,7 @@ struct Application {
   Duration flap_window = std::chrono::minutes(10);
   Duration proven_for = std::chrono::hours(7 * 24);  // how long a passed rehearsal counts
   std::vector<std::string> rehearsal_scratch;  // absolute directories of the guest; empty ones in rehearsals
+  Where name_at;
 };
 
 struct Config {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/units.hpp"
+#include "core/definition.hpp"
 #include "core/ids.hpp"
 
 #include <optional>
@@ -105,6 +106,14 @@ struct GuestAdopted {  // answer to Adopt: the process of this run lives (GuestE
   std::vector<PluggedArea> areas;
   std::vector<PluggedVcpus> vcpus{};  // of applications, beyond the guest's base
   bool answers = true;  // its monitor does. false: nothing above is known; said again when it answers
+  // What this run was started with; none: nothing is known of it, and it is taken for what the setup says. An
+  // empty trust domain is not known either.
+  std::optional<Definition> definition{};
+  std::vector<Difference> outdated{};  // in what else it is of an older definition, and in that
+  // Applications with an address for which this run has no port: they can serve where they are, but no client
+  // reaches them here.
+  std::vector<AppId> no_port_for{};
+  std::string image{};  // as in GuestLaunched
 };
 struct StopDelayed {  // its process was killed (for a fence, a discard or another reason) and still exists;
                       // said again now and then, until the answer comes
@@ -230,6 +239,7 @@ struct AppStartFailed {  // nothing of it runs
   AppId app;
   Epoch epoch = 0;
   std::string why;
+  std::string evidence{};  // last lines of its output
 };
 struct AppRestarting {  // a recoverable fault, being handled in the guest
   GuestRun run;

@@ -15,9 +15,6 @@ using namespace move_step;
 // Until the areas that are on their way into the guest are in, or are not coming.
 constexpr Duration kWayInLimit = std::chrono::seconds(20);
 constexpr Duration kUnplugPause = std::chrono::milliseconds(500);
-// Beyond the limits that the agent itself was given: its answer may be on its way.
-constexpr Duration kAnswerGrace = std::chrono::seconds(2);
-
 template <class Wanted, class Answer>
 Application* expect(Step& step, const Answer& answer) {
   Application& app = step.state.app(answer.app);
@@ -213,8 +210,9 @@ void advance_releasing(Step& step, Application& app) {
     step.state.table.begin_unplug(later.area);
     step.out.unplug.push_back({releasing.from, later.area});
   }
-  if (step.now >= releasing.deadline)
-    condemn_slow(step, app, GuestRun(releasing.from), " did not let go of the areas of ");
+  if (step.now < releasing.deadline) return;
+  condemn_slow(step, GuestRun(releasing.from), "let go of the areas of " + step.state.name(app.id),
+               releasing.asked ? step.state.setup.app(app.id).release_limit : kWayInLimit);
 }
 
 void enter_fencing(Step& step, Application& app, GuestRun from) {
@@ -227,7 +225,12 @@ void guest_stopped(Step& step, Application& app, GuestRun run) {
   if (fencing != nullptr && fencing->from == run) {
     Move& move = app.moving()->move;
     move.lap(Phase::fence, step.now);
-    if (!step.state.is_twin(app.id)) step.state.clearing.add(move.report.total());
+    const auto& phases = move.report.phases;
+    const bool just_failed = !move.before && move.report.attempts_in_vain == 0;
+    if (!step.state.is_twin(app.id) && just_failed) {
+      step.state.clearing.add(phases[static_cast<std::size_t>(Phase::detect)] +
+                              phases[static_cast<std::size_t>(Phase::fence)]);
+    }
     enter_choosing(step, app);
   } else if (app.moving() == nullptr) {
     // What this guest had kept of an application that went on without it, or that is stopped.

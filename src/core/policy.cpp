@@ -69,8 +69,11 @@ std::string hands_off(const State& state, const Application& app) {
   std::optional<GuestId> at;
   if (const auto* serving = app.serving()) at = serving->on.guest;
   if (moving != nullptr) at = moving->move.from;
-  if (at && under(state.guest(*at).maintenance_until, state.now)) return in_maintenance(state.name(*at));
-  return "";
+  return at ? hands_off(state, state.guest(*at)) : "";
+}
+
+std::string hands_off(const State& state, const Guest& guest) {
+  return under(guest.maintenance_until, state.now) ? in_maintenance(state.name(guest.id)) : "";
 }
 
 std::string why_not_stop(const State& state, const Application& app) {
@@ -119,7 +122,10 @@ void preempt(Step& step, Application& app) {
     const std::size_t candidates = setup.hot_standby ? setup.guests.size() : 1;
     return std::any_of(
         setup.guests.begin(), setup.guests.begin() + static_cast<std::ptrdiff_t>(candidates),
-        [&](GuestId id) { return why_not_after(step.state, app, step.state.guest(id), &gain).empty(); });
+        [&](GuestId id) {
+          const Guest& guest = step.state.guest(id);
+          return why_not_after(step.state, app, guest, &gain).empty() && keeps_off(step.state, app, guest).empty();
+        });
   };
   Application* victim = nullptr;
   for (Application& other : step.state.apps) {
