@@ -168,12 +168,6 @@ void Run::fault(Fault fault) {
   say(std::move(fault));
 }
 
-std::string Run::why_not_ready() const {
-  if (definition_.ready == protocol::Ready::notify) return "it has not said READY=1";
-  const std::string failure = monitor_ ? monitor_->last_failure() : "";
-  return failure.empty() ? "no check of its health has ended" : "its last check: " + failure;
-}
-
 std::string Run::evidence() {
   if (output_watch_) (void)read_output();
   return std::string(tail_.text());

@@ -38,8 +38,8 @@ struct GuestFiles {
 
 // Every name that we give to a file in a guest's directory. What ends a guest's files removes these and the
 // directory when that is all; a new file has to be named here.
-inline constexpr std::array<std::string_view, 5> kGuestFileNames{"qmp.sock", "agent.sock", "qemu.log",
-                                                                 "qemu.log.old", "pid"};
+inline constexpr std::array<std::string_view, 7> kGuestFileNames{
+    "qmp.sock", "agent.sock", "qemu.log", "qemu.log.old", "definition", "definition.new", "pid"};
 // Those of all guests of a run directory, for when none of them lives.
 [[nodiscard]] Result<void> remove_all_guest_files(const std::filesystem::path& run_dir);
 
