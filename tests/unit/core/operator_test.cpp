@@ -1,3 +1,4 @@
+#include "core/view.hpp"
 #include "stage.hpp"
 
 #include <functional>
