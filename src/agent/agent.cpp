@@ -44,6 +44,13 @@ std::vector<protocol::Application> with_rehearsals(std::vector<protocol::Applica
   return applications;
 }
 
+std::string staging_of(const Options& options) {
+  return options.run_directory + "/own";
+}
+
+// Less than this is what every program has.
+constexpr Bytes kKernelMemoryWorthNaming = 4_MiB;
+
 }  // namespace
 
 Result<std::unique_ptr<Agent>> Agent::create(Loop& loop, Options options) {
@@ -60,6 +67,7 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
     : loop_(loop),
       options_(std::move(options)),
       children_(std::move(children)),
+      base_bytes_(memory().total_bytes),
       blocks_(options_.memory_directory),
       host_{loop,
             *children_,
@@ -67,16 +75,26 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
               if (!cgroups_.empty()) return CgroupContainer::create(loop_, cgroups_, name);
               return std::make_unique<SessionContainer>();
             },
-            [this](const protocol::FromAgent& message) { send(message); },
+            [this](const protocol::FromAgent& message) {
+              send(message);
+              // After the answer: a takeover waits for that.
+              if (std::holds_alternative<from::Engaged>(message) ||
+                  std::holds_alternative<from::Released>(message))
+                adjust_limits();
+            },
             [this](protocol::AreaNumber area) {
               const auto found = area_bytes_.find(area);
               return found == area_bytes_.end() ? Bytes{0} : found->second;
             },
             options_.run_directory,
-            options_.passwd_file},
+            options_.passwd_file,
+            [this](Bytes limit) { return own_files(limit); },
+            [this] { return limits_ ? limits_->processes() : 0; },
+            [this](const std::string& name) { return shortage(name); }},
       engager_(
           loop, blocks_, [this] { return memory(); }, host_.send),
-      releaser_(loop, *children_, blocks_, options_.drop_caches_file, host_.send),
+      releaser_(loop, *children_, blocks_, options_.drop_caches_file, host_.send,
+                [this] { return describe_use(); }),
       preparer_(host_),
       cpus_(*children_, options_.cpu_directory, [this](const std::string& text) { log(text); }),
       port_(loop, options_.port,
@@ -88,6 +106,8 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
              [this] { say_where_all_stand(); }}),
       session_(draw_session()) {
   (void)::mkdir(options_.run_directory.c_str(), 0755);
+  (void)::mkdir(staging_of(options_).c_str(), 0755);
+  if (!options_.sysctl_directory.empty()) limits_.emplace(options_.sysctl_directory, base_bytes_);
 }
 
 Agent::~Agent() = default;
@@ -120,6 +140,62 @@ void Agent::listen_to_kernel() {
                             cpus_.look_again();
                             port_.look_again();
                           }});
+}
+
+// ---- what applications have of the guest ----
+
+std::optional<OwnFiles> Agent::own_files(Bytes memory_limit_bytes) const {
+  if (options_.own_files == OwnFilesOf::nobody) return std::nullopt;
+  return OwnFiles{options_.own_files == OwnFilesOf::our_image, memory_limit_bytes,
+                  most_files(memory_limit_bytes, base_bytes_), staging_of(options_), options_.run_directory};
+}
+
+Shortage Agent::shortage(const std::string& name) const {
+  Shortage shortage;
+  Bytes own = 0;
+  Bytes most = 0;
+  std::string holder;
+  for (const auto& [other, application] : applications_) {
+    const Bytes held = application->recent_kernel_memory();
+    if (other == name) own = held;
+    if (held <= most) continue;
+    most = held;
+    holder = other;
+  }
+  shortage.somebody_elses = holder != name && most >= kKernelMemoryWorthNaming && most > own;
+  shortage.text =
+      "the guest's kernel ran out of memory of its own (network buffers, page tables, open files), which has "
+      "to "
+      "fit into the guest's base memory, however much it has in areas";
+  if (most >= kKernelMemoryWorthNaming)
+    shortage.text += "; " + holder + " held " + format_size(most) + " of it";
+  shortage.text += "; give this guest more `base_memory`";
+  return shortage;
+}
+
+void Agent::adjust_limits() {
+  if (limits_) limits_->adjust(memory().total_bytes, [this](const std::string& text) { log(text); });
+}
+
+void Agent::reserve_ports() {
+  if (options_.sysctl_directory.empty()) return;
+  std::string ports;
+  for (const auto& [name, application] : applications_) {
+    const protocol::Application& definition = application->definition();
+    for (const auto port : {definition.port, definition.health.port}) {
+      if (port != 0) ports += (ports.empty() ? "" : ",") + std::to_string(port);
+    }
+  }
+  (void)write_file(options_.sysctl_directory + "/net/ipv4/ip_local_reserved_ports", ports);
+}
+
+std::string Agent::describe_use() const {
+  std::string text = understudy::agent::describe_use(read_file(options_.meminfo_file).value_or(""));
+  for (const auto& [name, application] : applications_) {
+    const Bytes used = application->memory_used();
+    if (used != 0) text += (text.empty() ? "" : ", ") + name + " uses " + format_size(used);
+  }
+  return text;
 }
 
 // ---- the line ----
@@ -167,6 +243,7 @@ void Agent::beat() {
   if (Loop::now() - beat_memory_at_ >= kMemoryOfBeatsAge) {
     beat_memory_ = memory();
     beat_memory_at_ = Loop::now();
+    for (const auto& [name, application] : applications_) application->sample_kernel_memory();
   }
   send(from::Beat{beats_++, beat_memory_.total_bytes, beat_memory_.available_bytes});
 }
@@ -187,6 +264,7 @@ void Agent::handle(const to::Welcome& message) {
   const auto definitions = with_rehearsals(message.applications);
   drop_undefined(definitions);
   for (const auto& definition : definitions) define(definition);
+  reserve_ports();
   say_where_all_stand();
   beat_interval_ = std::chrono::milliseconds(message.beat_interval_ms);
   next_beat_ = Loop::now();

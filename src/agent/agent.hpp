@@ -3,6 +3,7 @@
 #include "agent/application.hpp"
 #include "agent/cpus.hpp"
 #include "agent/engager.hpp"
+#include "agent/kernel_limits.hpp"
 #include "agent/port.hpp"
 #include "agent/preparer.hpp"
 #include "agent/releaser.hpp"
@@ -10,9 +11,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace understudy::agent {
+
+// What applications have of their own to write to (own_files.hpp).
+enum class OwnFilesOf { nobody, an_ordinary_guest, our_image };
 
 struct Options {
   std::string port;  // empty: found by its name
@@ -24,6 +29,8 @@ struct Options {
   std::string meminfo_file = "/proc/meminfo";
   std::string drop_caches_file = "/proc/sys/vm/drop_caches";
   std::string passwd_file = "/etc/passwd";
+  std::string sysctl_directory = "";  // "/proc/sys"; empty: the kernel's limits are left as they are
+  OwnFilesOf own_files = OwnFilesOf::nobody;
 };
 
 // Reads the daemon's messages and hands each to the part that does it.
@@ -39,6 +46,14 @@ class Agent {
   Agent(Loop& loop, Options options, std::unique_ptr<Children> children);
   void set_up_containers();
   void listen_to_kernel();
+  [[nodiscard]] std::optional<OwnFiles> own_files(Bytes memory_limit_bytes) const;
+  [[nodiscard]] Shortage shortage(const std::string& name) const;
+  // As much memory as there is now.
+  void adjust_limits();
+  // Ports that applications listen at are lent out to nobody who only wants any.
+  void reserve_ports();
+  // Who uses the guest's memory, for those who cannot get it.
+  [[nodiscard]] std::string describe_use() const;
 
   void on_line(std::string_view line);
   void on_disconnected();
@@ -74,6 +89,8 @@ class Agent {
   std::unique_ptr<Children> children_;
   std::unique_ptr<Uevents> uevents_;
   std::string cgroups_;  // the containers' parent; empty: sessions
+  Bytes base_bytes_;     // what the guest had when the agent started
+  std::optional<KernelLimits> limits_;
   MemoryBlocks blocks_;
   Host host_;
   Engager engager_;

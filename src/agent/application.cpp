@@ -1,5 +1,6 @@
 #include "agent/application.hpp"
 
+#include "agent/listeners.hpp"
 #include "agent/need.hpp"
 #include "agent/os.hpp"
 #include "agent/process_state.hpp"
@@ -25,25 +26,37 @@ Result<std::unique_ptr<Application>> Application::create(Host& host, protocol::A
   if (!container) return tl::unexpected(container.error());
   auto checks = host.make_container("check-" + definition.name);
   if (!checks) return tl::unexpected(checks.error());
-  return std::unique_ptr<Application>(
-      new Application(host, std::move(definition), std::move(*container), std::move(*checks)));
+  std::unique_ptr<OwnFilesKeeper> files;
+  // What is rehearsed has its own with its isolation, and is never started twice.
+  if (!definition.isolated && host.own_files && host.own_files(0)) {
+    auto keeper = host.make_container("files-" + definition.name);
+    if (!keeper) return tl::unexpected(keeper.error());
+    files = std::make_unique<OwnFilesKeeper>(std::move(*keeper));
+  }
+  return std::unique_ptr<Application>(new Application(host, std::move(definition), std::move(*container),
+                                                      std::move(*checks), std::move(files)));
 }
 
 Application::Application(Host& host, protocol::Application definition, std::unique_ptr<Container> container,
-                         std::unique_ptr<Container> checks)
+                         std::unique_ptr<Container> checks, std::unique_ptr<OwnFilesKeeper> files)
     : host_(host),
       definition_(std::move(definition)),
       container_(std::move(container)),
-      checks_(std::move(checks)) {
+      checks_(std::move(checks)),
+      files_(std::move(files)) {
   container_->on_change([this] { look(); });
   container_->on_stall([this] { stalled(); });
+  checks_->on_change([this] { look(); });
+  if (files_) files_->on_change([this] { look(); });
 }
 
 Application::~Application() {
   container_->on_change({});
   container_->on_stall({});
+  checks_->on_change({});
+  if (files_) files_->on_change({});
   run_.reset();
-  container_->kill_all();
+  kill_everything();
 }
 
 // ---- requests ----
@@ -61,11 +74,12 @@ void Application::start(const protocol::to_agent::Start& request) {
 
 void Application::begin(const protocol::to_agent::Start& request) {
   epoch_ = request.epoch;
+  stuck_.reset();
   memory_limit_bytes_ = request.memory_limit_bytes;
   areas_ = request.areas;
   has_served_ = false;
   policy_.emplace(definition_.restart, definition_.hot_standby);
-  clear_and_launch();
+  clear_and_launch(true);
 }
 
 void Application::start_again(const protocol::to_agent::Start& request) {
@@ -88,11 +102,15 @@ void Application::stop(const protocol::to_agent::Stop& request) {
   // A newer epoch was started only after all before it had ended.
   if (request.epoch < epoch_) return say(from::Stopped{app(), request.epoch});
   epoch_ = request.epoch;
+  if (is<Stopping>() && stuck_) {
+    stuck_->epoch = epoch_;
+    return say(*stuck_);
+  }
   if (is<Stopping>()) return;  // the answer will come
   // What was only rehearsed has nothing to put in order, and somebody may be waiting for its place.
-  if (definition_.isolated && container_->populated()) return kill_to_stop();
+  if (definition_.isolated && anything_left()) return kill_to_stop();
   if (is<Starting>() || is<Serving>()) return stopping();
-  if (container_->populated()) return kill_to_stop();
+  if (anything_left() || files_left()) return kill_to_stop();
   stopped();
 }
 
@@ -118,26 +136,34 @@ void Application::grow_refused(const protocol::to_agent::GrowRefused& answer) {
 
 // ---- start ----
 
-void Application::clear_and_launch() {
+// What an earlier start wrote is nothing to a new one, wherever it was.
+void Application::clear_and_launch(bool files_too) {
   run_.reset();
-  if (!container_->populated()) return launch();
-  container_->kill_all();
-  state_ = Clearing{
-      host_.loop.after(kKillPatience, [this] { still_there("being cleared away for a new start"); })};
+  if (files_too) kill_files();
+  if (!anything_left() && !(files_too && files_left())) return launch();
+  kill_everything();
+  state_ = Clearing{files_too, host_.loop.after(kKillPatience, [this] {
+                      still_there("being cleared away for a new start");
+                    })};
   look();
 }
 
 void Application::launch() {
+  stuck_.reset();
+  if (auto renewed = container_->renew(); !renewed)
+    say(from::Log{definition_.name + ": its cgroup could not be made anew: " + renewed.error().message});
   if (auto limited = container_->limit_memory(memory_limit_bytes_); !limited && memory_limit_bytes_ != 0) {
     say(from::Log{definition_.name + " runs without a memory limit: " + limited.error().message});
   }
-  out_of_memory_kills_before_ = container_->out_of_memory_kills();
+  out_of_memory_before_ = container_->out_of_memory();
   const Duration limit = milliseconds(definition_.start_limit_ms);
   state_ = Starting{host_.loop.after(limit, [this, limit] {
-    fault({FaultKind::not_ready, "it was not ready within " + format_duration(limit)});
+    const std::string why = run_ ? run_->why_not_ready() : "";
+    fault({FaultKind::not_ready,
+           "it was not ready within " + format_duration(limit) + (why.empty() ? "" : "; " + why)});
   })};
   auto launched =
-      Run::launch(host_, definition_, *container_, *checks_, output_,
+      Run::launch(host_, definition_, {*container_, *checks_, output_, files_.get(), memory_limit_bytes_},
                   {[this] { ready(); }, [this](Fault why) { fault(std::move(why)); }, [this] { look(); }});
   if (!launched) return fault(std::move(launched.error()));
   run_ = std::move(*launched);
@@ -147,6 +173,18 @@ void Application::ready() {
   state_ = Serving{};
   has_served_ = true;
   say_serving();
+  tell_where_it_listens();
+}
+
+// Said for whoever wonders why nobody reaches it; the host finds out by itself whether that is so.
+void Application::tell_where_it_listens() {
+  if (definition_.port == 0 || definition_.isolated) return;
+  const auto where = listens(definition_.port, read_file("/proc/net/tcp").value_or(""),
+                             read_file("/proc/net/tcp6").value_or(""));
+  if (where != Listens::on_loopback_only) return;
+  say(from::Log{definition_.name + " listens at port " + std::to_string(definition_.port) +
+                " of the guest's loopback only, so no client reaches it: have it listen on 0.0.0.0 (for "
+                "example redis-server --bind 0.0.0.0)"});
 }
 
 void Application::say_serving() {
@@ -161,14 +199,37 @@ void Application::say_serving() {
 
 void Application::fault(Fault fault) {
   if (run_) run_->mute();
-  if (container_->out_of_memory_kills() > out_of_memory_kills_before_) fault.kind = FaultKind::out_of_memory;
-  if (fault.kind == FaultKind::out_of_memory) {
-    fault.text = "out of memory (limit " + format_size(memory_limit_bytes_) + "): " + fault.text;
-  }
-  container_->kill_all();
+  judge_memory(fault);
+  kill_everything();
   state_ = Ending{std::move(fault),
                   host_.loop.after(kKillPatience, [this] { still_there("ending after a fault"); })};
   look();
+}
+
+// Whose memory ran out: the application's own, a part of it that it had limited itself, or the guest's.
+void Application::judge_memory(Fault& fault) const {
+  const OutOfMemory now = container_->out_of_memory();
+  const bool killed = now.killed_since(out_of_memory_before_);
+  if (killed && now.limit_since(out_of_memory_before_)) fault.kind = FaultKind::out_of_memory;
+  if (fault.kind == FaultKind::out_of_memory) {
+    fault.text = "out of memory (limit " + format_size(memory_limit_bytes_) + "): " + fault.text;
+  } else if (killed && now.below_since(out_of_memory_before_)) {
+    fault.text += "; a memory limit was reached that it had set itself, below its own";
+  } else if (killed) {
+    const Shortage shortage = host_.shortage ? host_.shortage(definition_.name) : Shortage{};
+    fault.kind = FaultKind::guest_out_of_memory;
+    fault.blameless = shortage.somebody_elses;
+    fault.text += "; " + shortage.text;
+  }
+}
+
+void Application::kill_everything() {
+  container_->kill_all();
+  checks_->kill_all();
+}
+
+void Application::kill_files() {
+  if (files_) files_->end();
 }
 
 // As good as killed by the kernel, which would let it crawl like this for minutes.
@@ -178,20 +239,36 @@ void Application::stalled() {
 }
 
 void Application::look() {
+  if (is<Closing>() && !files_left()) {
+    const auto decision = std::get<Closing>(state_).decision;
+    return give_up(decision);
+  }
   if (!is<Ending>() && !is<Stopping>() && !is<Clearing>()) return;
-  if (container_->populated()) return;
+  if (anything_left()) return;
   if (is<Ending>()) return ended();
-  if (is<Stopping>()) return stopped();
-  launch();
+  if (is<Stopping>()) {
+    if (!files_left()) return stopped();
+    return kill_files();
+  }
+  if (!std::get<Clearing>(state_).files_too || !files_left()) launch();
 }
 
 void Application::ended() {
+  stuck_.reset();
   const Fault fault = std::get<Ending>(state_).fault;
   // The first start of an epoch is answered; whether it is tried again, and where, is the daemon's to decide.
   if (!has_served_) {
-    return give_up({fault.text, protocol::FaultLevel::unrecoverable});
+    return close({fault.text, protocol::FaultLevel::unrecoverable, fault.kind == FaultKind::in_background});
   }
   act(policy_->decide(fault, memory_limit_bytes_, Loop::now()), fault.text);
+}
+
+// Given up, and said so when nothing of what it wrote is left either: its areas are taken next.
+void Application::close(const FaultPolicy::GiveUp& decision) {
+  if (!files_left()) return give_up(decision);
+  state_ =
+      Closing{decision, host_.loop.after(kKillPatience, [this] { still_there("with its file systems"); })};
+  kill_files();
 }
 
 void Application::act(const FaultPolicy::Decision& decision, const std::string& cause) {
@@ -210,16 +287,17 @@ void Application::act(const FaultPolicy::Decision& decision, const std::string& 
     state_ = std::move(wanting);
     return say(std::get<WantingMemory>(state_).said);
   }
-  give_up(std::get<FaultPolicy::GiveUp>(decision));
+  close(std::get<FaultPolicy::GiveUp>(decision));
 }
 
 void Application::give_up(const FaultPolicy::GiveUp& decision) {
   const std::string evidence = run_ ? run_->evidence() : "";
   run_.reset();
   if (has_served_) {
-    state_ = Faulted{from::Faulted{app(), epoch_, decision.cause, evidence, decision.level}};
+    state_ = Faulted{
+        from::Faulted{app(), epoch_, decision.cause, evidence, decision.level, decision.configuration}};
   } else {
-    state_ = Faulted{from::StartFailed{app(), epoch_, decision.cause, evidence}};
+    state_ = Faulted{from::StartFailed{app(), epoch_, decision.cause, evidence, decision.configuration}};
   }
   say(std::get<Faulted>(state_).said);
 }
@@ -236,28 +314,32 @@ void Application::stopping() {
 
 void Application::kill_to_stop() {
   if (run_) run_->mute();
-  container_->kill_all();
+  kill_everything();
   state_ = Stopping{host_.loop.after(kKillPatience, [this] { still_there("being stopped"); })};
   look();
 }
 
 void Application::stopped() {
+  stuck_.reset();
   run_.reset();
   state_ = Idle{};
   say(from::Stopped{app(), epoch_});
 }
 
 void Application::still_there(const std::string& doing) {
-  std::string who;
-  for (const pid_t pid : container_->processes()) {
-    const auto process = read_process_state(pid);
-    who = "process " + std::to_string(pid) +
+  std::vector<pid_t> left = container_->processes();
+  if (left.empty()) left = checks_->processes();
+  if (left.empty() && files_) left = files_->processes();
+  std::string who = "something of it";
+  if (!left.empty()) {
+    const auto process = read_process_state(left.front());
+    who = "process " + std::to_string(left.front()) +
           (process ? " (" + process->name + ", state " + std::string(1, process->state) + ")" : "");
-    break;
   }
-  say(from::StopFailed{app(), epoch_,
-                       who + " is still there " + format_duration(kKillPatience) + " after SIGKILL, " +
-                           doing + "; only ending the guest ends it for certain"});
+  stuck_ = from::StopFailed{app(), epoch_,
+                            who + " is still there " + format_duration(kKillPatience) + " after SIGKILL, " +
+                                doing + "; only ending the guest ends it for certain"};
+  say(*stuck_);
 }
 
 // ---- what it is doing ----
@@ -271,7 +353,17 @@ std::string_view Application::output(std::size_t most_bytes) const {
   return text;
 }
 
+void Application::sample_kernel_memory() {
+  if (is<Starting>() || is<Serving>()) kernel_memory_ = {container_->kernel_memory_used(), Loop::now()};
+}
+
+Bytes Application::recent_kernel_memory() const {
+  const bool recent = Loop::now() - kernel_memory_.at < std::chrono::seconds(10);
+  return std::max(recent ? kernel_memory_.bytes : 0, container_->kernel_memory_used());
+}
+
 void Application::say_where_it_stands() {
+  if (stuck_) return say(*stuck_);
   if (is<Serving>()) return say_serving();
   if (const auto* waiting = std::get_if<Waiting>(&state_)) return say(waiting->said);
   if (const auto* wanting = std::get_if<WantingMemory>(&state_)) return say(wanting->said);
@@ -287,6 +379,7 @@ protocol::from_agent::AppState Application::state() const {
     Phase operator()(const Starting&) const { return has_served ? Phase::restarting : Phase::starting; }
     Phase operator()(const Serving&) const { return Phase::serving; }
     Phase operator()(const Ending&) const { return Phase::ending; }
+    Phase operator()(const Closing&) const { return Phase::ending; }
     Phase operator()(const Waiting&) const { return Phase::restarting; }
     Phase operator()(const WantingMemory&) const { return Phase::wanting_memory; }
     Phase operator()(const Stopping&) const { return Phase::stopping; }

@@ -35,6 +35,9 @@ class Application {
   // else's to have.
   [[nodiscard]] Bytes promised_bytes() const;
 
+  // Its memory and its files, all processes together.
+  [[nodiscard]] Bytes memory_used() const { return container_->memory_used(); }
+
   // The last thing that the daemon has to know, again.
   void say_where_it_stands();
   [[nodiscard]] protocol::from_agent::AppState state() const;
@@ -43,10 +46,15 @@ class Application {
   // The last lines that it wrote, in this life or a former one; no more than so many bytes.
   [[nodiscard]] std::string_view output(std::size_t most_bytes) const;
 
+  // What the kernel holds for it, now or in the last seconds: the cause of a shortage may have ended with it.
+  void sample_kernel_memory();
+  [[nodiscard]] Bytes recent_kernel_memory() const;
+
   // Its container may have become empty.
   void look();
 
-  // SIGKILL sent, and still there: reported after this, and awaited further.
+  // SIGKILL sent, and still there: reported after this, again to a daemon that was started anew, and awaited
+  // further.
   static constexpr Duration kKillPatience = std::chrono::seconds(10);
   // No answer to wants_memory counts as a refusal.
   static constexpr Duration kMemoryPatience = std::chrono::seconds(30);
@@ -54,6 +62,7 @@ class Application {
  private:
   struct Idle {};
   struct Clearing {  // what is left from before is killed, then it is started
+    bool files_too = false;
     Loop::Timer patience;
   };
   struct Starting {
@@ -62,6 +71,10 @@ class Application {
   struct Serving {};
   struct Ending {
     Fault fault;
+    Loop::Timer patience;
+  };
+  struct Closing {  // all of it has ended; its file systems are on their way
+    FaultPolicy::GiveUp decision;
     Loop::Timer patience;
   };
   struct Waiting {
@@ -78,15 +91,15 @@ class Application {
   struct Faulted {
     protocol::FromAgent said;
   };
-  using State =
-      std::variant<Idle, Clearing, Starting, Serving, Ending, Waiting, WantingMemory, Stopping, Faulted>;
+  using State = std::variant<Idle, Clearing, Starting, Serving, Ending, Closing, Waiting, WantingMemory,
+                             Stopping, Faulted>;
 
   Application(Host& host, protocol::Application definition, std::unique_ptr<Container> container,
-              std::unique_ptr<Container> checks);
+              std::unique_ptr<Container> checks, std::unique_ptr<OwnFilesKeeper> files);
 
   void begin(const protocol::to_agent::Start& request);
   void start_again(const protocol::to_agent::Start& request);  // the epoch that is known already
-  void clear_and_launch();
+  void clear_and_launch(bool files_too = false);
   void launch();
   void ready();
   void fault(Fault fault);
@@ -98,6 +111,15 @@ class Application {
   void kill_to_stop();
   void stopped();
   void still_there(const std::string& doing);
+  // Of it or of its checks: what does not end holds memory, files and the network, whatever it was started
+  // for.
+  [[nodiscard]] bool anything_left() const { return container_->populated() || checks_->populated(); }
+  [[nodiscard]] bool files_left() const { return files_ && files_->there(); }
+  void kill_everything();
+  void kill_files();
+  void close(const FaultPolicy::GiveUp& decision);
+  void judge_memory(Fault& fault) const;
+  void tell_where_it_listens();
   void say(protocol::FromAgent message) { host_.send(std::move(message)); }
   void say_serving();
   template <class T>
@@ -109,13 +131,19 @@ class Application {
   Host& host_;
   protocol::Application definition_;
   std::unique_ptr<Container> container_;
-  std::unique_ptr<Container> checks_;  // of its exec health checks
+  std::unique_ptr<Container> checks_;      // of its exec health checks
+  std::unique_ptr<OwnFilesKeeper> files_;  // null: it writes where everybody does
   protocol::Epoch epoch_ = 0;
   Bytes memory_limit_bytes_ = 0;
   std::vector<protocol::AreaNumber> areas_;
   bool has_served_ = false;  // in this epoch
   std::optional<FaultPolicy> policy_;
-  std::uint64_t out_of_memory_kills_before_ = 0;
+  OutOfMemory out_of_memory_before_;
+  struct KernelMemory {
+    Bytes bytes = 0;
+    Time at{};
+  } kernel_memory_;
+  std::optional<protocol::from_agent::StopFailed> stuck_;  // said, and still so
   OutputTail output_{protocol::kMaxTailBytes};
   std::unique_ptr<Run> run_;
   State state_;

@@ -48,6 +48,20 @@ void Children::reap() {
   if (any && on_any_end_) on_any_end_();
 }
 
+std::string describe_end(int wait_status, std::string_view exec_error, std::string_view output) {
+  if (!exec_error.empty()) return "it cannot be executed: " + std::string(exec_error);
+  std::string text = describe_end(wait_status);
+  constexpr int kNotExecutable = 126;
+  constexpr int kNotFound = 127;
+  if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kNotFound)
+    text += ", which a shell says of a command that is not there";
+  if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kNotExecutable)
+    text += ", which a shell says of a command that it may not execute";
+  const std::string_view said = trim(output);
+  if (!said.empty()) text += " (" + std::string(said.substr(said.rfind('\n') + 1)) + ")";
+  return text;
+}
+
 std::string describe_end(int wait_status) {
   if (WIFEXITED(wait_status)) return "exit status " + std::to_string(WEXITSTATUS(wait_status));
   const int signal = WTERMSIG(wait_status);

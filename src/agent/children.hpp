@@ -7,6 +7,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <string>
+#include <string_view>
 
 namespace understudy::agent {
 
@@ -36,5 +38,8 @@ class Children {
 
 // "exit status 1", "killed by signal 9 (SIGKILL)".
 [[nodiscard]] std::string describe_end(int wait_status);
+// The same of a command: why it could not be executed, if it could not, else with the last line that it
+// wrote, and what a shell means by its status.
+[[nodiscard]] std::string describe_end(int wait_status, std::string_view exec_error, std::string_view output);
 
 }  // namespace understudy::agent

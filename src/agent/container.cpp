@@ -4,8 +4,10 @@
 #include "agent/process_state.hpp"
 
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,12 +32,59 @@ std::string safe_name(std::string name) {
   return name;
 }
 
+std::vector<std::string> children_of(const std::string& directory) {
+  std::vector<std::string> children;
+  for (const std::string& name : list_directory(directory)) {
+    const std::string path = directory + "/" + name;
+    struct stat what {};
+    if (::lstat(path.c_str(), &what) == 0 && S_ISDIR(what.st_mode)) children.push_back(path);
+  }
+  return children;
+}
+
+// A cgroup and all below it, as far as they are empty. No more than so deep and so many, whatever was made.
+constexpr int kMostDepth = 32;
+constexpr std::size_t kMostCgroups = 4096;
+
+void collect(const std::string& directory, int depth, std::vector<std::string>& all) {
+  if (depth > kMostDepth || all.size() >= kMostCgroups) return;
+  all.push_back(directory);
+  for (const std::string& child : children_of(directory)) collect(child, depth + 1, all);
+}
+
+// Parents before their children. Looked for only where there are any: hardly ever, and it is asked often.
+std::vector<std::string> tree_of(const std::string& directory) {
+  const auto stat = read_file(directory + "/cgroup.stat");
+  if (stat && counter(*stat, "nr_descendants") == 0) return {directory};
+  std::vector<std::string> all;
+  collect(directory, 0, all);
+  return all;
+}
+
+void remove_tree(const std::string& directory) {
+  const auto all = tree_of(directory);
+  for (auto at = all.rbegin(); at != all.rend(); ++at) (void)::rmdir(at->c_str());
+}
+
 Result<void> make_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST) return {};
   return failure(errno_text(path));
 }
 
 }  // namespace
+
+// CLONE_INTO_CGROUP: Linux 5.7 and newer.
+pid_t fork_into(const Container& container, bool& born_inside) {
+  clone_args arguments{};
+  arguments.flags = CLONE_INTO_CGROUP;
+  arguments.exit_signal = SIGCHLD;
+  arguments.cgroup = static_cast<std::uint64_t>(container.cgroup());
+  const bool has_cgroup = container.cgroup() >= 0;
+  const pid_t pid =
+      has_cgroup ? static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments)) : pid_t{-1};
+  born_inside = pid >= 0;
+  return born_inside ? pid : ::fork();
+}
 
 Result<std::string> prepare_cgroups(const std::string& root) {
   if (!exists(root + "/cgroup.controllers")) return failure(root + " is not a cgroup v2 directory");
@@ -50,32 +99,34 @@ Result<std::string> prepare_cgroups(const std::string& root) {
 
 Result<std::unique_ptr<Container>> CgroupContainer::create(Loop& loop, const std::string& parent,
                                                            const std::string& name) {
-  const std::string directory = parent + "/" + safe_name(name);
-  if (auto made = make_directory(directory); !made) return tl::unexpected(made.error());
-  UniqueFd procs(::open((directory + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
-  if (!procs) return failure(errno_text(directory + "/cgroup.procs"));
-  UniqueFd events(::open((directory + "/cgroup.events").c_str(), O_RDONLY | O_CLOEXEC));
-  if (!events) return failure(errno_text(directory + "/cgroup.events"));
-  UniqueFd directory_fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  (void)write_file(directory + "/memory.oom.group", "1");
-  std::unique_ptr<CgroupContainer> container(
-      new CgroupContainer(directory, std::move(directory_fd), std::move(procs), std::move(events)));
-  auto* self = container.get();
-  self->watch_ = loop.watch(self->events_.get(), EPOLLPRI, [self](std::uint32_t) {
-    char text[256];
-    (void)!::pread(self->events_.get(), text, sizeof text, 0);  // re-arms the notification
-    self->changed();
-  });
-  self->watch_pressure(loop);
+  std::unique_ptr<CgroupContainer> container(new CgroupContainer(loop, parent + "/" + safe_name(name)));
+  if (auto opened = container->open(); !opened) return tl::unexpected(opened.error());
   return container;
 }
 
+Result<void> CgroupContainer::open() {
+  if (auto made = make_directory(directory_); !made) return made;
+  procs_ = UniqueFd(::open((directory_ + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+  if (!procs_) return failure(errno_text(directory_ + "/cgroup.procs"));
+  events_ = UniqueFd(::open((directory_ + "/cgroup.events").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!events_) return failure(errno_text(directory_ + "/cgroup.events"));
+  directory_fd_ = UniqueFd(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  (void)write_file(directory_ + "/memory.oom.group", "1");
+  watch_ = loop_.watch(events_.get(), EPOLLPRI, [this](std::uint32_t) {
+    char text[256];
+    (void)!::pread(events_.get(), text, sizeof text, 0);  // re-arms the notification
+    changed();
+  });
+  watch_pressure();
+  return {};
+}
+
 // Without pressure stall information (psi=0) nothing is seen, and the kernel's own kill is what there is.
-void CgroupContainer::watch_pressure(Loop& loop) {
+void CgroupContainer::watch_pressure() {
   pressure_ = UniqueFd(::open((directory_ + "/memory.pressure").c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   if (!pressure_ || ::write(pressure_.get(), kPressureTrigger, sizeof kPressureTrigger) < 0)
     return pressure_.reset();
-  pressure_watch_ = loop.watch(pressure_.get(), EPOLLPRI, [this](std::uint32_t what) {
+  pressure_watch_ = loop_.watch(pressure_.get(), EPOLLPRI, [this](std::uint32_t what) {
     if ((what & EPOLLERR) != 0) return pressure_watch_.reset();
     under_pressure();
   });
@@ -91,7 +142,24 @@ CgroupContainer::~CgroupContainer() {
   watch_.reset();
   pressure_watch_.reset();
   pressure_.reset();
-  (void)::rmdir(directory_.c_str());  // stays when something is still in it
+  remove_tree(directory_);  // stays when something is still in it
+}
+
+// A root application may have made cgroups below its own, handed controllers down to them (then nothing can
+// run in its own any more), or made it threaded, which is for ever.
+bool CgroupContainer::as_made() const {
+  return children_of(directory_).empty() &&
+         trim(read_file(directory_ + "/cgroup.subtree_control").value_or("")).empty() &&
+         trim(read_file(directory_ + "/cgroup.type").value_or("domain")) == "domain";
+}
+
+Result<void> CgroupContainer::renew() {
+  if (directory_fd_ && as_made()) return {};
+  pressure_watch_.reset();
+  pressure_.reset();
+  watch_.reset();
+  remove_tree(directory_);
+  return open();
 }
 
 bool CgroupContainer::join_in_child() {
@@ -112,18 +180,27 @@ Bytes CgroupContainer::memory_used() const {
   return parse_memory_stat(read_file(directory_ + "/memory.stat").value_or("")).kept_bytes();
 }
 
-std::uint64_t CgroupContainer::out_of_memory_kills() const {
-  return counter(read_file(directory_ + "/memory.events").value_or(""), "oom_kill");
+Bytes CgroupContainer::kernel_memory_used() const {
+  return parse_memory_stat(read_file(directory_ + "/memory.stat").value_or("")).kernel_bytes;
 }
 
+OutOfMemory CgroupContainer::out_of_memory() const {
+  const std::string all = read_file(directory_ + "/memory.events").value_or("");
+  const std::string own = read_file(directory_ + "/memory.events.local").value_or(all);
+  return {counter(all, "oom_kill"), counter(own, "oom"), counter(all, "oom")};
+}
+
+// Those of the cgroups below it as well. A threaded one has none of its own to tell: they are its parent's.
 std::vector<pid_t> CgroupContainer::processes() const {
   std::vector<pid_t> pids;
-  const std::string text = read_file(directory_ + "/cgroup.procs").value_or("");
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    if (const auto pid = parse_number(line); pid && *pid > 0) pids.push_back(static_cast<pid_t>(*pid));
+  for (const std::string& directory : tree_of(directory_)) {
+    const std::string text = read_file(directory + "/cgroup.procs").value_or("");
+    std::string_view rest = text;
+    while (!rest.empty()) {
+      const std::string_view line = rest.substr(0, rest.find('\n'));
+      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+      if (const auto pid = parse_number(line); pid && *pid > 0) pids.push_back(static_cast<pid_t>(*pid));
+    }
   }
   return pids;
 }
@@ -151,8 +228,9 @@ void CgroupContainer::kill_all() {
     }
     if (!found) return;
   }
-  // They fork faster than that. cgroup.kill (Linux 5.14) ends it, and has a price: since its
-  // race with fork was mended, kernels (seen with 6.18) kill whoever is cloned into such a cgroup later on.
+  // They fork faster than that. cgroup.kill (Linux 5.14) ends it, with all cgroups below, and has a price:
+  // since its race with fork was mended, kernels (seen with 6.18) kill whoever is cloned into such a cgroup
+  // later on. Without the descriptor it is made anew before the next start.
   (void)write_file(directory_ + "/cgroup.kill", "1");
   directory_fd_ = UniqueFd();
 }

@@ -14,6 +14,20 @@
 
 namespace understudy::agent {
 
+// How often the kernel has killed in a container for lack of memory, ever, and for whose limit.
+struct OutOfMemory {
+  std::uint64_t kills = 0;
+  std::uint64_t own_limit = 0;     // its own limit was reached and nothing could be freed
+  std::uint64_t limits_below = 0;  // that, or one that it has set itself for a part of its own
+
+  // Since then. Killed, and no limit in here was reached: the guest's kernel itself had no memory left.
+  [[nodiscard]] bool killed_since(const OutOfMemory& then) const { return kills > then.kills; }
+  [[nodiscard]] bool limit_since(const OutOfMemory& then) const { return own_limit > then.own_limit; }
+  [[nodiscard]] bool below_since(const OutOfMemory& then) const {
+    return limits_below - own_limit > then.limits_below - then.own_limit;
+  }
+};
+
 // Holds all processes of one application, so that none is overlooked: what it starts stays inside.
 class Container {
  public:
@@ -32,13 +46,17 @@ class Container {
   [[nodiscard]] virtual Result<void> limit_memory(Bytes bytes) = 0;
   // What it uses and the kernel cannot simply drop; 0 where that is not counted.
   [[nodiscard]] virtual Bytes memory_used() const = 0;
-  // How often the kernel has killed in here for lack of memory, ever.
-  [[nodiscard]] virtual std::uint64_t out_of_memory_kills() const = 0;
+  // What the kernel holds for it: network buffers, page tables, stacks, open files; 0 where not counted.
+  [[nodiscard]] virtual Bytes kernel_memory_used() const = 0;
+  [[nodiscard]] virtual OutOfMemory out_of_memory() const = 0;
 
   [[nodiscard]] virtual std::vector<pid_t> processes() const = 0;
   [[nodiscard]] virtual bool populated() const = 0;
   virtual void signal_all(int signal) = 0;
   virtual void kill_all() = 0;  // SIGKILL, those that are being forked meanwhile included
+  // As it was when it was made, for the next start: whatever was changed in it is undone. Only when it is
+  // empty.
+  [[nodiscard]] virtual Result<void> renew() { return {}; }
 
   // Called from the loop whenever it may have become empty; ask populated().
   void on_change(std::function<void()> handler) { changed_ = std::move(handler); }
@@ -56,7 +74,12 @@ class Container {
   std::function<void()> stalled_;
 };
 
-// A cgroup v2 of its own below `parent`, killed as one by the kernel when its memory runs out.
+// A fork whose child is in there from its first instruction on, where that can be had (born_inside); else it
+// has to join by itself.
+[[nodiscard]] pid_t fork_into(const Container& container, bool& born_inside);
+
+// A cgroup v2 of its own below `parent`, killed as one by the kernel when its memory runs out. Those that the
+// application makes below its own (podman, systemd) belong to it: their processes count, and they go with it.
 class CgroupContainer final : public Container {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Container>> create(Loop& loop, const std::string& parent,
@@ -68,21 +91,22 @@ class CgroupContainer final : public Container {
   void forked(pid_t main_process, bool born_inside) override;
   Result<void> limit_memory(Bytes bytes) override;
   [[nodiscard]] Bytes memory_used() const override;
-  [[nodiscard]] std::uint64_t out_of_memory_kills() const override;
+  [[nodiscard]] Bytes kernel_memory_used() const override;
+  [[nodiscard]] OutOfMemory out_of_memory() const override;
   [[nodiscard]] std::vector<pid_t> processes() const override;
   [[nodiscard]] bool populated() const override;
   void signal_all(int signal) override;
   void kill_all() override;
+  Result<void> renew() override;
 
  private:
-  CgroupContainer(std::string directory, UniqueFd directory_fd, UniqueFd procs, UniqueFd events)
-      : directory_(std::move(directory)),
-        directory_fd_(std::move(directory_fd)),
-        procs_(std::move(procs)),
-        events_(std::move(events)) {}
-  void watch_pressure(Loop& loop);
+  CgroupContainer(Loop& loop, std::string directory) : loop_(loop), directory_(std::move(directory)) {}
+  [[nodiscard]] Result<void> open();
+  void watch_pressure();
   void under_pressure();
+  [[nodiscard]] bool as_made() const;
 
+  Loop& loop_;
   std::string directory_;
   UniqueFd directory_fd_;
   UniqueFd procs_;   // opened beforehand: the child writes to it without allocating
@@ -101,7 +125,8 @@ class SessionContainer final : public Container {
   void forked(pid_t main_process, bool) override { session_ = main_process; }
   Result<void> limit_memory(Bytes) override { return {}; }
   [[nodiscard]] Bytes memory_used() const override { return 0; }
-  [[nodiscard]] std::uint64_t out_of_memory_kills() const override { return 0; }
+  [[nodiscard]] Bytes kernel_memory_used() const override { return 0; }
+  [[nodiscard]] OutOfMemory out_of_memory() const override { return {}; }
   [[nodiscard]] std::vector<pid_t> processes() const override;
   [[nodiscard]] bool populated() const override { return !processes().empty(); }
   void signal_all(int signal) override;

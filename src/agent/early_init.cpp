@@ -1,5 +1,6 @@
 #include "agent/early_init.hpp"
 
+#include "agent/inheritance.hpp"
 #include "agent/network.hpp"
 #include "agent/os.hpp"
 #include "agent/uevents.hpp"
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace understudy::agent {
 
@@ -36,20 +38,36 @@ void mount_kernel_file_systems() {
   mount_one("proc", "/proc", "proc", kPlain, "");
   mount_one("sysfs", "/sys", "sysfs", kPlain, "");
   mount_one("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "");
-  mount_one("cgroup2", "/sys/fs/cgroup", "cgroup2", kPlain, "");
+  // An application that is root neither lifts its own limits nor leaves its cgroup: it has a namespace of its
+  // own.
+  mount_one("cgroup2", "/sys/fs/cgroup", "cgroup2", kPlain, "nsdelegate");
   mount_one("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
   mount_one("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
   mount_one("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
 }
 
-// The kernel opens /dev/console for us only if the image holds that node.
-void have_standard_descriptors() {
-  if (::fcntl(STDERR_FILENO, F_GETFD) >= 0) return;
-  int fd = ::open("/dev/console", O_RDWR);
-  if (fd < 0) fd = ::open("/dev/null", O_RDWR);
-  if (fd < 0) return;
-  for (int standard = STDIN_FILENO; standard <= STDERR_FILENO; ++standard) (void)::dup2(fd, standard);
-  if (fd > STDERR_FILENO) ::close(fd);
+// The kernel opens /dev/console for us only if the image holds that node; take_known_state() ran before there
+// was a /dev.
+void have_console() {
+  const UniqueFd console(::open("/dev/console", O_RDWR | O_CLOEXEC));
+  for (int standard = STDIN_FILENO; console && standard <= STDERR_FILENO; ++standard) {
+    if (::fcntl(standard, F_GETFD) < 0) (void)::dup2(console.get(), standard);
+  }
+  have_standard_descriptors();
+}
+
+// What programs and shells expect in /dev besides devices.
+void make_usual_names() {
+  mount_one("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
+  constexpr std::pair<const char*, const char*> kLinks[] = {{"/proc/self/fd", "/dev/fd"},
+                                                            {"/proc/self/fd/0", "/dev/stdin"},
+                                                            {"/proc/self/fd/1", "/dev/stdout"},
+                                                            {"/proc/self/fd/2", "/dev/stderr"}};
+  for (const auto& [target, name] : kLinks) {
+    if (::symlink(target, name) != 0 && errno != EEXIST) say(errno_text(name));
+  }
+  // Where the kernel has made a node of its own it leads to the same terminals.
+  if (::symlink("pts/ptmx", "/dev/ptmx") != 0 && errno != EEXIST) say(errno_text("/dev/ptmx"));
 }
 
 void load_modules() {
@@ -91,7 +109,8 @@ void bring_up_network(Uevents* uevents) {
 
 void early_init() {
   mount_kernel_file_systems();
-  have_standard_descriptors();
+  have_console();
+  make_usual_names();
   // Listens before the drivers are loaded, so that no device is missed.
   auto uevents = Uevents::create();
   if (!uevents) say(uevents.error().message);

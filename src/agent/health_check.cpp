@@ -49,7 +49,7 @@ Result<void> HealthCheck::main_process_lives() const {
 
 void HealthCheck::check_tcp() {
   constexpr int kType = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-  if (command_.inside > 0) {
+  if (command_.inside_network) {
     auto inside = socket_inside(command_.inside, AF_INET, kType);
     if (!inside) return finish(tl::unexpected(inside.error()));
     connection_ = std::move(*inside);
@@ -62,7 +62,7 @@ void HealthCheck::check_tcp() {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const std::string where = "connecting to 127.0.0.1:" + std::to_string(health_.port);
   if (::connect(connection_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
-    return finish({});
+    return finish(somebody_else_answered(where));
   if (errno != EINPROGRESS) return finish(failure(errno_text(where)));
   limit_ = loop_.after(std::chrono::milliseconds(health_.limit_ms), [this, where] {
     finish(failure(where + ": no answer within " + std::to_string(health_.limit_ms) + " ms"));
@@ -71,8 +71,22 @@ void HealthCheck::check_tcp() {
     int code = 0;
     socklen_t length = sizeof code;
     ::getsockopt(connection_.get(), SOL_SOCKET, SO_ERROR, &code, &length);
-    finish(code == 0 ? Result<void>() : failure(errno_text(where, code)));
+    finish(code == 0 ? somebody_else_answered(where) : failure(errno_text(where, code)));
   });
+}
+
+// The kernel lends out ports like the one that is asked for. Lent to this very connection while nobody
+// listens there, it is connected to itself.
+Result<void> HealthCheck::somebody_else_answered(const std::string& where) const {
+  sockaddr_in ours{};
+  sockaddr_in theirs{};
+  socklen_t length = sizeof ours;
+  if (::getsockname(connection_.get(), reinterpret_cast<sockaddr*>(&ours), &length) == 0 &&
+      ::getpeername(connection_.get(), reinterpret_cast<sockaddr*>(&theirs), &length) == 0 &&
+      ours.sin_port == theirs.sin_port && ours.sin_addr.s_addr == theirs.sin_addr.s_addr) {
+    return failure(errno_text(where, ECONNREFUSED));
+  }
+  return {};
 }
 
 void HealthCheck::check_exec() {
@@ -80,6 +94,7 @@ void HealthCheck::check_exec() {
   if (!spawned) return finish(tl::unexpected(spawned.error()));
   check_process_ = spawned->pid;
   output_ = std::move(spawned->output);
+  exec_error_ = std::move(spawned->exec_error);
   tail_ = OutputTail();
   children_.expect(check_process_, [this](int wait_status) { exec_ended(wait_status); });
   watch_ = loop_.watch(output_.get(), EPOLLIN, [this](std::uint32_t) {
@@ -89,7 +104,8 @@ void HealthCheck::check_exec() {
     children_.forget(check_process_);
     check_process_ = -1;
     command_.container->kill_all();
-    finish(failure(health_.command[0] + " did not end within " + std::to_string(health_.limit_ms) + " ms"));
+    finish(failure(command_text(health_.command) + " did not end within " + std::to_string(health_.limit_ms) +
+                   " ms"));
   });
 }
 
@@ -98,9 +114,8 @@ void HealthCheck::exec_ended(int wait_status) {
   (void)tail_.read_from(output_.get());
   command_.container->kill_all();  // whatever it left behind
   if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) return finish({});
-  const std::string_view said = trim(tail_.text());
-  finish(failure(health_.command[0] + ": " + describe_end(wait_status) +
-                 (said.empty() ? "" : " (" + std::string(said.substr(said.rfind('\n') + 1)) + ")")));
+  finish(failure(command_text(health_.command) + ": " +
+                 describe_end(wait_status, read_exec_error(exec_error_.get()), tail_.text())));
 }
 
 void HealthCheck::finish(Result<void> result) {
@@ -108,6 +123,7 @@ void HealthCheck::finish(Result<void> result) {
   limit_.reset();
   connection_.reset();
   output_.reset();
+  exec_error_.reset();
   const Done done = std::move(done_);  // may destroy us
   done(std::move(result));
 }

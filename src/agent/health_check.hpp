@@ -28,6 +28,7 @@ class HealthCheck {
 
  private:
   void check_tcp();
+  [[nodiscard]] Result<void> somebody_else_answered(const std::string& where) const;
   void check_exec();
   void exec_ended(int wait_status);
   void finish(Result<void> result);
@@ -42,6 +43,7 @@ class HealthCheck {
   UniqueFd connection_;
   pid_t check_process_ = -1;
   UniqueFd output_;
+  UniqueFd exec_error_;
   OutputTail tail_;
   Loop::Watch watch_;
   Loop::Timer limit_;

@@ -25,6 +25,7 @@ void HealthMonitor::check() {
 
 void HealthMonitor::checked(Result<void> result) {
   const Duration interval = std::chrono::milliseconds(health_.interval_ms);
+  last_failure_ = result ? "" : result.error().message;
   if (!passed_ && !result) {
     const Duration so_far = Loop::now() - started_at_;
     const bool process_each = health_.kind == protocol::HealthKind::exec;

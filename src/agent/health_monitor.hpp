@@ -27,6 +27,8 @@ class HealthMonitor {
 
   // ready: the application has said itself that it is ready; no first pass is awaited.
   void start(bool ready);
+  // Why the last check failed; empty: it passed, or there was none.
+  [[nodiscard]] const std::string& last_failure() const { return last_failure_; }
 
  private:
   void check();
@@ -38,6 +40,7 @@ class HealthMonitor {
   HealthCheck check_;
   bool passed_ = false;
   std::uint32_t failures_ = 0;
+  std::string last_failure_;
   Time started_at_;
   Time checked_at_;
   Loop::Timer next_;

@@ -2,13 +2,21 @@
 
 #include "agent/children.hpp"
 #include "agent/container.hpp"
+#include "agent/own_files.hpp"
 #include "protocol/messages.hpp"
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace understudy::agent {
+
+// The guest's kernel has killed an application because its own memory ran out.
+struct Shortage {
+  std::string text;  // who held most of it, and what helps
+  bool somebody_elses = false;
+};
 
 // What an application needs of the agent around it.
 struct Host {
@@ -20,6 +28,13 @@ struct Host {
   std::function<Bytes(protocol::AreaNumber)> area_bytes;
   std::string run_directory;  // exists; notify sockets go there
   std::string passwd_file = "/etc/passwd";
+  // What an application that may use so much memory has of its own to write to; none: it writes where
+  // everybody does.
+  std::function<std::optional<OwnFiles>(Bytes memory_limit_bytes)> own_files = {};
+  // How many processes one user may have; 0: as many as the agent's.
+  std::function<std::uint64_t()> processes = {};
+  // For the application of this name.
+  std::function<Shortage(const std::string& name)> shortage = {};
 };
 
 }  // namespace understudy::agent

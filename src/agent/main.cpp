@@ -1,5 +1,6 @@
 #include "agent/agent.hpp"
 #include "agent/early_init.hpp"
+#include "agent/inheritance.hpp"
 #include "agent/os.hpp"
 #include "agent/standing.hpp"
 #include "base/version.hpp"
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace {
 
@@ -66,7 +68,8 @@ Arguments parse(int argc, char** argv) {
   return arguments;
 }
 
-// Ends the loop on SIGTERM or SIGINT; as init these mean nothing to us.
+// Ends the loop on SIGTERM, SIGINT or SIGQUIT; as init these mean nothing to us. Others that people send to
+// daemons (reload, reopen logs) have nothing to do here, and must not end it without a word.
 class Termination {
  public:
   explicit Termination(Loop& loop) {
@@ -74,8 +77,10 @@ class Termination {
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGQUIT);
     ::sigprocmask(SIG_BLOCK, &mask, nullptr);
-    ::signal(SIGPIPE, SIG_IGN);
+    for (const int ignored : {SIGPIPE, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGTTOU, SIGTTIN})
+      ::signal(ignored, SIG_IGN);
     if (::getpid() == 1) return;
     signals_ = UniqueFd(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
     watch_ = loop.watch(signals_.get(), EPOLLIN, [&loop](std::uint32_t) { loop.stop(); });
@@ -106,8 +111,16 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const Arguments arguments = parse(argc, argv);
+  const std::vector<std::string> missing = take_known_state();
+  Arguments arguments = parse(argc, argv);
   if (arguments.init) early_init();
+  for (const std::string& one : missing) say(one);
+  arguments.options.sysctl_directory = "/proc/sys";
+  if (arguments.init) {
+    arguments.options.own_files = OwnFilesOf::our_image;
+  } else if (::geteuid() == 0) {
+    arguments.options.own_files = OwnFilesOf::an_ordinary_guest;
+  }
   const int status = run(arguments);
   // Init must not end: its kernel would panic and the reason would scroll away.
   while (::getpid() == 1) ::pause();

@@ -16,4 +16,7 @@ struct MemInfo {
 // Of this machine; zeroes when the file cannot be read (and then nothing is ever confirmed).
 [[nodiscard]] MemInfo read_meminfo(const std::string& path = "/proc/meminfo");
 
+// "40 MiB in files in memory, 12 MiB of page cache": what keeps memory from going; empty: nobody knows.
+[[nodiscard]] std::string describe_use(std::string_view meminfo);
+
 }  // namespace understudy::agent

@@ -37,6 +37,8 @@ MemoryStat parse_memory_stat(std::string_view text) {
   const Bytes page_cache = counter(text, "file");
   stat.file_bytes = page_cache - std::min(page_cache, stat.shared_bytes);
   stat.file_refaults = counter(text, "workingset_refault_file");
+  // "sock" is counted apart from what the kernel allocates itself ("kernel", Linux 5.18).
+  stat.kernel_bytes = counter(text, "kernel") + counter(text, "sock");
   return stat;
 }
 

@@ -18,6 +18,8 @@ struct MemoryStat {
   std::uint64_t file_refaults =
       0;  // "workingset_refault_file": pages read in again soon after they were dropped
 
+  Bytes kernel_bytes = 0;  // held by the kernel for it: network buffers, page tables, stacks, open files
+
   // What only swapping, which these guests do not, would give back.
   [[nodiscard]] Bytes kept_bytes() const { return anonymous_bytes + shared_bytes; }
 };

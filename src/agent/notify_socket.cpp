@@ -12,6 +12,12 @@
 
 namespace understudy::agent {
 
+namespace {
+
+constexpr std::size_t kMaxDatagramBytes = 1 << 20;  // more than a socket of the kernel's takes
+
+}  // namespace
+
 bool says_ready(std::string_view datagram) {
   while (!datagram.empty()) {
     const std::string_view line = datagram.substr(0, datagram.find('\n'));
@@ -45,10 +51,13 @@ NotifySocket::~NotifySocket() {
   ::unlink(path_.c_str());
 }
 
+// A datagram is taken whole: what it says last counts as much as what it says first.
 void NotifySocket::read() {
-  char buffer[1024];
-  const ssize_t got = ::recv(socket_.get(), buffer, sizeof buffer, 0);
-  if (got <= 0 || !says_ready({buffer, static_cast<std::size_t>(got)})) return;
+  const ssize_t waiting = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
+  if (waiting < 0) return;
+  std::string datagram(std::min(static_cast<std::size_t>(waiting), kMaxDatagramBytes), '\0');
+  const ssize_t got = ::recv(socket_.get(), datagram.data(), datagram.size(), 0);
+  if (got < 0 || !says_ready({datagram.data(), static_cast<std::size_t>(got)})) return;
   const auto on_ready = on_ready_;  // may destroy us
   on_ready();
 }

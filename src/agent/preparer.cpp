@@ -41,15 +41,18 @@ Result<void> Preparer::begin(const protocol::Application& definition, Pending& p
   auto container = host_.make_container("prepare-" + definition.name);
   if (!container) return tl::unexpected(container.error());
   pending.container = std::move(*container);
-  const SpawnRequest request{definition.prepare,
-                             {"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + user->home},
-                             *user,
-                             kNice,
-                             pending.container.get()};
+  SpawnRequest request;
+  request.argv = definition.prepare;
+  request.environment = {"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + user->home};
+  request.user = *user;
+  request.nice = kNice;
+  request.container = pending.container.get();
+  if (host_.own_files) request.own_files = host_.own_files(0);
   auto spawned = spawn(request);
   if (!spawned) return tl::unexpected(spawned.error());
   pending.pid = spawned->pid;
   pending.output = std::move(spawned->output);
+  pending.exec_error = std::move(spawned->exec_error);
   const std::string name = definition.name;
   host_.children.expect(pending.pid, [this, name](int wait_status) { ended(name, wait_status); });
   pending.watch = host_.loop.watch(pending.output.get(), EPOLLIN, [&pending](std::uint32_t) {
@@ -67,11 +70,10 @@ void Preparer::ended(const std::string& name, int wait_status) {
   pending.container->kill_all();
   (void)pending.tail.read_from(pending.output.get());
   const bool well = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
-  std::string why_not = well ? "" : describe_end(wait_status);
+  std::string why_not;
+  if (!well)
+    why_not = describe_end(wait_status, read_exec_error(pending.exec_error.get()), pending.tail.text());
   if (pending.cut_short) why_not = "it did not end within " + format_duration(kLimit);
-  const std::string_view said = trim(pending.tail.text());
-  if (!why_not.empty() && !said.empty())
-    why_not += " (" + std::string(said.substr(said.rfind('\n') + 1)) + ")";
   answer(pending, std::move(why_not));
   pending_.erase(name);
 }

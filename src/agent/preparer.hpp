@@ -30,6 +30,7 @@ class Preparer {
     pid_t pid = -1;
     Time began;
     bool cut_short = false;
+    UniqueFd exec_error;
     UniqueFd output;
     OutputTail tail;
     Loop::Watch watch;

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace understudy::agent {
@@ -49,12 +50,13 @@ constexpr long kRetryNanos = 20'000'000;  // a page that is on its way somewhere
 }  // namespace
 
 Releaser::Releaser(Loop& loop, Children& children, const MemoryBlocks& blocks, std::string drop_caches,
-                   Send send)
+                   Send send, DescribeUse describe_use)
     : loop_(loop),
       children_(children),
       blocks_(blocks),
       drop_caches_(std::move(drop_caches)),
-      send_(std::move(send)) {}
+      send_(std::move(send)),
+      describe_use_(std::move(describe_use)) {}
 
 void Releaser::release(const protocol::to_agent::Release& request) {
   for (const auto& other : pending_) {
@@ -112,6 +114,20 @@ void Releaser::put_back(const protocol::Area& area) const {
   }
 }
 
+// "3 of 8 areas (384 MiB of 1 GiB) are still in use by the guest's OS".
+std::string Releaser::why_not_all(const protocol::to_agent::Release& request,
+                                  const std::vector<protocol::AreaNumber>& released) const {
+  Bytes asked = 0;
+  Bytes left = 0;
+  for (const auto& area : request.areas) {
+    asked += area.bytes;
+    if (std::find(released.begin(), released.end(), area.id) == released.end()) left += area.bytes;
+  }
+  const std::size_t kept = request.areas.size() - released.size();
+  return std::to_string(kept) + " of " + counted(request.areas.size(), "area") + " (" + format_size(left) +
+         " of " + format_size(asked) + ")" + (kept == 1 ? " is" : " are") + " still in use by the guest's OS";
+}
+
 void Releaser::finish(std::list<Pending>::iterator pending) {
   const auto request = std::move(pending->request);
   char error[256];
@@ -128,14 +144,15 @@ void Releaser::finish(std::list<Pending>::iterator pending) {
       put_back(area);
     }
   }
-  const std::size_t left = request.areas.size() - answer.areas.size();
-  if (left > 0) {
-    answer.why_not_all = std::to_string(left) + " of " + counted(request.areas.size(), "area") +
-                         (left == 1 ? " is" : " are") + " still in use by the guest's OS";
+  if (answer.areas.size() < request.areas.size()) {
+    answer.why_not_all = why_not_all(request, answer.areas);
     if (!forked)
       answer.why_not_all = "the guest could not start the release (out of processes or descriptors)";
-    if (cut_short) answer.why_not_all += " after " + std::to_string(request.limit_ms) + " ms";
+    if (cut_short)
+      answer.why_not_all += " after " + format_duration(std::chrono::milliseconds(request.limit_ms));
     if (got > 0) answer.why_not_all += " (" + std::string(error, static_cast<std::size_t>(got)) + ")";
+    const std::string use = describe_use_ ? describe_use_() : "";
+    if (!use.empty()) answer.why_not_all += "; in the guest: " + use;
   }
   send_(std::move(answer));
 }

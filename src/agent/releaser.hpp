@@ -16,6 +16,7 @@ namespace understudy::agent {
 class Releaser {
  public:
   using Send = std::function<void(protocol::FromAgent)>;
+  using DescribeUse = std::function<std::string()>;
 
   // The answer must be back within the request's limit. Ending a blocked write takes up to 0.3 s, putting
   // areas back online some more: that much of the limit is kept for it, but not more than a third.
@@ -24,7 +25,8 @@ class Releaser {
   static constexpr int kLargestPartForEnding = 3;
 
   // drop_caches: /proc/sys/vm/drop_caches, or a file in its place in tests.
-  Releaser(Loop& loop, Children& children, const MemoryBlocks& blocks, std::string drop_caches, Send send);
+  Releaser(Loop& loop, Children& children, const MemoryBlocks& blocks, std::string drop_caches, Send send,
+           DescribeUse describe_use = {});
 
   void release(const protocol::to_agent::Release& request);
 
@@ -41,6 +43,8 @@ class Releaser {
   void cut(std::list<Pending>::iterator pending);
   void finish(std::list<Pending>::iterator pending);
   [[nodiscard]] bool wholly_offline(const protocol::Area& area) const;
+  [[nodiscard]] std::string why_not_all(const protocol::to_agent::Release& request,
+                                        const std::vector<protocol::AreaNumber>& released) const;
   void put_back(const protocol::Area& area) const;
 
   Loop& loop_;
@@ -48,6 +52,7 @@ class Releaser {
   const MemoryBlocks& blocks_;
   std::string drop_caches_;
   Send send_;
+  DescribeUse describe_use_;  // who uses the memory that does not go
   std::list<Pending> pending_;
 };
 

@@ -1,7 +1,9 @@
 #include "agent/run.hpp"
 
 #include "agent/os.hpp"
+#include "agent/process_state.hpp"
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace understudy::agent {
@@ -24,15 +26,14 @@ std::vector<std::string> environment_of(const protocol::Application& definition,
 }  // namespace
 
 tl::expected<std::unique_ptr<Run>, Fault> Run::launch(Host& host, const protocol::Application& definition,
-                                                      Container& container, Container& checks,
-                                                      OutputTail& output, Handlers handlers) {
+                                                      const Surroundings& around, Handlers handlers) {
   const auto not_executable = [](const Error& error) {
     return tl::unexpected(Fault{FaultKind::not_executable, error.message});
   };
   auto user = find_user(definition.user, read_file(host.passwd_file).value_or(""));
   if (!user) return not_executable(user.error());
 
-  std::unique_ptr<Run> run(new Run(host, definition, output, std::move(handlers)));
+  std::unique_ptr<Run> run(new Run(host, definition, around, std::move(handlers)));
   auto* self = run.get();
   if (definition.ready == protocol::Ready::notify) {
     auto notify = NotifySocket::create(host.loop, host.run_directory + "/notify-" + definition.name, *user,
@@ -40,35 +41,54 @@ tl::expected<std::unique_ptr<Run>, Fault> Run::launch(Host& host, const protocol
     if (!notify) return not_executable(notify.error());
     run->notify_ = std::move(*notify);
   }
-  SpawnRequest request{definition.start,
-                       environment_of(definition, *user, run->notify_ ? run->notify_->path() : ""),
-                       *user,
-                       0,
-                       &container,
-                       definition.isolated,
-                       definition.scratch};
+  SpawnRequest request = run->request(*user);
+  if (request.own_files && around.files != nullptr) {
+    if (auto kept = around.files->keep(*request.own_files, *user); !kept) return not_executable(kept.error());
+    request.inside = around.files->pid();
+    request.inside_ready = around.files->ready();
+  }
   auto spawned = spawn(request);
   if (!spawned) return not_executable(spawned.error());
   run->pid_ = spawned->pid;
   run->output_ = std::move(spawned->output);
   run->exec_error_ = std::move(spawned->exec_error);
-  request.container = &checks;
-  request.isolated = false;
-  if (definition.isolated) request.inside = run->pid_;
-  run->monitor_ = std::make_unique<HealthMonitor>(
-      host.loop, host.children, definition.health, run->pid_, std::move(request),
-      HealthMonitor::Handlers{[self] { self->ready(); },
-                              [self](std::string why) {
-                                self->fault({FaultKind::unhealthy, std::move(why)});
-                              }});
-  host.children.expect(run->pid_, [self](int wait_status) { self->main_ended(wait_status); });
-  run->output_watch_ = host.loop.watch(run->output_.get(), EPOLLIN, [self](std::uint32_t) {
-    if (!self->read_output()) self->output_watch_.reset();
-  });
-  run->exec_watch_ = host.loop.watch(run->exec_error_.get(), EPOLLIN, [self](std::uint32_t) {
-    if (auto never_executed = self->executed_or_not()) self->fault(std::move(*never_executed));
-  });
+  run->watch(std::move(request));
   return run;
+}
+
+SpawnRequest Run::request(const User& user) const {
+  SpawnRequest request;
+  request.argv = definition_.start;
+  request.environment = environment_of(definition_, user, notify_ ? notify_->path() : "");
+  request.user = user;
+  request.container = &around_.container;
+  request.isolated = definition_.isolated;
+  request.scratch = definition_.scratch;
+  if (host_.own_files) request.own_files = host_.own_files(around_.memory_limit_bytes);
+  if (host_.processes) request.processes = host_.processes();
+  return request;
+}
+
+// Its checks run as it does, and where it does.
+void Run::watch(SpawnRequest request) {
+  request.container = &around_.checks;
+  if (request.inside < 0 && (request.isolated || request.own_files)) request.inside = pid_;
+  request.inside_network = request.isolated;
+  request.isolated = false;
+  request.own_files.reset();
+  monitor_ = std::make_unique<HealthMonitor>(
+      host_.loop, host_.children, definition_.health, pid_, std::move(request),
+      HealthMonitor::Handlers{[this] { ready(); },
+                              [this](std::string why) {
+                                fault({FaultKind::unhealthy, std::move(why)});
+                              }});
+  host_.children.expect(pid_, [this](int wait_status) { main_ended(wait_status); });
+  output_watch_ = host_.loop.watch(output_.get(), EPOLLIN, [this](std::uint32_t) {
+    if (!read_output()) output_watch_.reset();
+  });
+  exec_watch_ = host_.loop.watch(exec_error_.get(), EPOLLIN, [this](std::uint32_t) {
+    if (auto never_executed = executed_or_not()) fault(std::move(*never_executed));
+  });
 }
 
 Run::~Run() {
@@ -80,6 +100,14 @@ void Run::mute() {
   muted_ = true;
   monitor_.reset();
   exec_watch_.reset();
+  last_to_leave_.reset();
+}
+
+std::string Run::why_not_ready() const {
+  if (is_ready_) return "";
+  if (definition_.ready == protocol::Ready::notify) return "it has not said READY=1 to its NOTIFY_SOCKET";
+  const std::string failure = monitor_ ? monitor_->last_failure() : "";
+  return failure.empty() ? "no health check has ended" : "its last health check: " + failure;
 }
 
 std::optional<Fault> Run::executed_or_not() {
@@ -109,7 +137,28 @@ void Run::main_ended(int wait_status) {
   }
   // It may have ended because it was never executed; that is the better reason.
   auto never_executed = exec_watch_ ? executed_or_not() : std::nullopt;
-  fault(never_executed ? std::move(*never_executed) : Fault{FaultKind::ended, describe_end(wait_status)});
+  if (never_executed) return fault(std::move(*never_executed));
+  const bool young = Loop::now() - began_ < std::chrono::milliseconds(definition_.start_limit_ms);
+  if (!young || !WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0 || left_behind().empty())
+    return fault({FaultKind::ended, describe_end(wait_status, "", "")});
+  monitor_.reset();
+  last_to_leave_ = host_.loop.after(kLastToLeave, [this, wait_status] {
+    const std::string who = left_behind();
+    if (who.empty()) return fault({FaultKind::ended, describe_end(wait_status, "", "")});
+    fault({FaultKind::in_background,
+           "it puts itself into the background: its main process ended with exit status 0 and left " + who +
+               " running, which nobody would watch. Have `start` run it in the foreground (for example "
+               "redis-server --daemonize no, nginx -g 'daemon off;', others -F or --foreground), and have a "
+               "shell script `exec` it"});
+  });
+}
+
+std::string Run::left_behind() const {
+  for (const pid_t pid : around_.container.processes()) {
+    const auto state = read_process_state(pid);
+    if (state && !state->ended()) return state->name + " (process " + std::to_string(pid) + ")";
+  }
+  return "";
 }
 
 void Run::fault(Fault fault) {

@@ -1,27 +1,22 @@
 #include "agent/spawn.hpp"
 
+#include "agent/inheritance.hpp"
 #include "agent/isolation.hpp"
 #include "agent/os.hpp"
 
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/sched.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 namespace understudy::agent {
 
 namespace {
-
-constexpr rlim_t kMostDescriptors = 524'288;
 
 struct Child {
   const SpawnRequest& request;
@@ -37,28 +32,38 @@ struct Child {
     ::_exit(127);
   }
 
-  void default_signals() const {
-    for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
-    sigset_t none;
-    sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  }
-
   // The agent's own standing (memory that is never given up, first in line for the CPU) is not handed down.
   void ordinary_standing() const {
-    const sched_param ordinary{};
-    (void)::sched_setscheduler(0, SCHED_OTHER, &ordinary);
-    (void)::setpriority(PRIO_PROCESS, 0, request.nice);
+    ordinary_scheduling(request.nice);
     (void)write_file("/proc/self/oom_score_adj", "0");
+    ordinary_limits(request.processes);
   }
 
-  // The kernel gives its init 4096 descriptors at most, and that is handed down; servers want more. The soft
-  // limit stays where select() still works, as everywhere; a program that wants more raises it.
-  void ordinary_limits() const {
-    rlimit descriptors{};
-    if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return;
-    descriptors.rlim_max = std::max<rlim_t>(descriptors.rlim_max, kMostDescriptors);
-    (void)::setrlimit(RLIMIT_NOFILE, &descriptors);
+  // Where it runs: what it sees of the guest, and what it may write to.
+  void go_to_its_place() const {
+    if (request.inside > 0) return go_inside();
+    if (request.own_files) must(make_own_files(*request.own_files, request.user));
+    if (request.isolated) must(isolate(request.scratch));
+    if (request.isolated && request.own_files)
+      must(keep_own_files_writable(*request.own_files, request.user));
+    if (request.own_files) see_own_cgroups();
+  }
+
+  void go_inside() const {
+    char text[256];
+    const ssize_t got = request.inside_ready < 0 ? 0 : ::read(request.inside_ready, text, sizeof text);
+    if (got > 0) {
+      (void)!::write(exec_error, text, static_cast<std::size_t>(got));
+      ::_exit(127);
+    }
+    must(join_isolation(request.inside));
+    if (!request.own_files) return;
+    resize_own_files(*request.own_files);
+    see_own_cgroups();
+  }
+
+  void must(const std::string& failed_step) const {
+    if (!failed_step.empty()) fail(failed_step.c_str());
   }
 
   void become_user() const {
@@ -76,16 +81,12 @@ struct Child {
       fail("joining its cgroup");
     }
     ordinary_standing();
-    ordinary_limits();
-    if (request.isolated) {
-      if (const std::string step = isolate(request.scratch); !step.empty()) fail(step.c_str());
-    }
-    if (request.inside > 0) {
-      if (const std::string step = join_isolation(request.inside); !step.empty()) fail(step.c_str());
-    }
+    go_to_its_place();
     const int null = ::open("/dev/null", O_RDONLY);
     if (null < 0 || ::dup2(null, STDIN_FILENO) < 0) fail("/dev/null");
     if (::dup2(output, STDOUT_FILENO) < 0 || ::dup2(output, STDERR_FILENO) < 0) fail("dup2");
+    // What it opens again as /dev/stdout is its own, too.
+    (void)::fchown(output, request.user.uid, request.user.gid);
     become_user();
     ::umask(022);
     (void)::chdir("/");
@@ -93,16 +94,6 @@ struct Child {
     fail(argv[0]);
   }
 };
-
-// A fork whose child is in the cgroup from its first instruction on (Linux 5.7 and newer); -1: it cannot be
-// had.
-pid_t fork_into(int cgroup) {
-  clone_args arguments{};
-  arguments.flags = CLONE_INTO_CGROUP;
-  arguments.exit_signal = SIGCHLD;
-  arguments.cgroup = static_cast<std::uint64_t>(cgroup);
-  return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
-}
 
 std::vector<char*> pointers(const std::vector<std::string>& strings) {
   std::vector<char*> out;
@@ -112,6 +103,23 @@ std::vector<char*> pointers(const std::vector<std::string>& strings) {
 }
 
 }  // namespace
+
+std::string read_exec_error(int exec_error) {
+  char text[256];
+  const ssize_t got = exec_error < 0 ? -1 : ::read(exec_error, text, sizeof text);
+  return got > 0 ? std::string(text, static_cast<std::size_t>(got)) : "";
+}
+
+std::string command_text(const std::vector<std::string>& argv) {
+  constexpr std::size_t kMostBytes = 80;
+  std::string text;
+  for (const std::string& argument : argv) {
+    const bool plain = !argument.empty() && argument.find_first_of(" \t\n\"'$;&|<>()*?") == std::string::npos;
+    text += (text.empty() ? "" : " ") + (plain ? argument : "'" + argument + "'");
+  }
+  if (text.size() > kMostBytes) text = text.substr(0, kMostBytes) + " ...";
+  return text;
+}
 
 Result<Spawned> spawn(const SpawnRequest& request) {
   if (request.argv.empty() || request.argv[0].empty()) return failure("there is no command to run");
@@ -129,10 +137,8 @@ Result<Spawned> spawn(const SpawnRequest& request) {
 
   const auto argv = pointers(request.argv);
   const auto environment = pointers(request.environment);
-  const int cgroup = request.container == nullptr ? -1 : request.container->cgroup();
-  pid_t pid = cgroup < 0 ? -1 : fork_into(cgroup);
-  const bool born_inside = pid >= 0;
-  if (!born_inside) pid = ::fork();
+  bool born_inside = false;
+  const pid_t pid = request.container == nullptr ? ::fork() : fork_into(*request.container, born_inside);
   if (pid < 0) return failure(errno_text("fork"));
   if (pid == 0) Child{request, argv, environment, output_write.get(), error_write.get(), born_inside}.run();
   if (request.container != nullptr) request.container->forked(pid, born_inside);

@@ -1,9 +1,12 @@
 #pragma once
 
 #include "agent/container.hpp"
+#include "agent/own_files.hpp"
 #include "agent/users.hpp"
 #include "base/unique_fd.hpp"
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,7 +20,13 @@ struct SpawnRequest {
   Container* container = nullptr;
   bool isolated = false;                  // see isolation.hpp
   std::vector<std::string> scratch = {};  // of an isolated program
-  pid_t inside = -1;                      // where this isolated process is; -1: where the agent is
+  // Made for it alone; or, where it goes inside, the size that they are to have.
+  std::optional<OwnFiles> own_files = {};
+  std::uint64_t processes = 0;  // one user may have so many; 0: as the agent
+  // It goes where this process is, which has file systems of its own, or is isolated; -1: where the agent is.
+  pid_t inside = -1;
+  int inside_ready = -1;        // end of file once there is an inside, else a text: why there is none
+  bool inside_network = false;  // and that one has a network of its own
 };
 
 struct Spawned {
@@ -28,8 +37,13 @@ struct Spawned {
   UniqueFd exec_error;
 };
 
+// Why the program could not be executed; empty: it was, or nobody knows yet.
+[[nodiscard]] std::string read_exec_error(int exec_error);
+// "/bin/sh -c 'exec redis-server'", shortened where it is long: for messages.
+[[nodiscard]] std::string command_text(const std::vector<std::string>& argv);
+
 // In a session of its own, with the container joined, the privileges of the user, default signals, ordinary
-// scheduling and out-of-memory score.
+// limits, scheduling and out-of-memory score, and nothing else that whoever started the agent has left to it.
 [[nodiscard]] Result<Spawned> spawn(const SpawnRequest& request);
 
 }  // namespace understudy::agent

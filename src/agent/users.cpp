@@ -33,13 +33,13 @@ Result<User> find_user(std::string_view wanted, std::string_view passwd) {
     const auto gid = parse_number(fields[3]);
     if (!uid || !gid || *uid > kMaxId || *gid > kMaxId) break;
     return User{std::string(wanted), static_cast<uid_t>(*uid), static_cast<gid_t>(*gid),
-                fields[5].empty() ? "/" : std::string(fields[5])};
+                fields[5].empty() ? "/tmp" : std::string(fields[5])};
   }
   const std::size_t colon = wanted.find(':');
   const auto uid = parse_number(wanted.substr(0, colon));
   const auto gid = colon == std::string_view::npos ? uid : parse_number(wanted.substr(colon + 1));
   if (uid && gid && *uid <= kMaxId && *gid <= kMaxId) {
-    return User{std::string(wanted), static_cast<uid_t>(*uid), static_cast<gid_t>(*gid), "/"};
+    return User{std::string(wanted), static_cast<uid_t>(*uid), static_cast<gid_t>(*gid), "/tmp"};
   }
   return failure(
       "the user \"" + std::string(wanted) +

@@ -101,4 +101,20 @@ std::string format_duration(Duration duration) {
   return "0 ms";
 }
 
+std::string readable_duration(Duration duration) {
+  using namespace std::chrono;
+  const double s = duration_cast<std::chrono::duration<double>>(duration).count();
+  char text[32];
+  if (s < 0.9995) {
+    std::snprintf(text, sizeof text, "%.0f ms", s * 1000);
+  } else if (s < 120) {
+    std::snprintf(text, sizeof text, "%.1f s", s);
+  } else if (s < 7200) {
+    std::snprintf(text, sizeof text, "%.0f min", s / 60);
+  } else {
+    std::snprintf(text, sizeof text, "%.0f h", s / 3600);
+  }
+  return text;
+}
+
 }  // namespace understudy

@@ -31,5 +31,7 @@ inline constexpr Bytes operator""_GiB(unsigned long long n) {
 // "200 ms", "10 s", "2 min", "1 h", "500 us".
 [[nodiscard]] Result<Duration> parse_duration(std::string_view text);
 [[nodiscard]] std::string format_duration(Duration duration);
+// As people read what was measured: "440 ms", "17.0 s", "35 min", "26 h".
+[[nodiscard]] std::string readable_duration(Duration duration);
 
 }  // namespace understudy

@@ -26,6 +26,10 @@ struct Options {
   [[nodiscard]] control::Waiting waiting() const { return {answer_limit, -1}; }
 };
 
+// What nobody may learn from a takeover.
+inline constexpr const char* kStateIsLost =
+    "a takeover, a planned one too, starts an application anew: what it had in memory or in files is lost";
+
 // "understudy: TEXT" on standard error; returns kCouldNot.
 int complain(const std::string& text);
 
@@ -38,6 +42,10 @@ int report(const std::string& app, const Options& options);
 int events(bool follow, const Options& options);
 // Asks for a rehearsal, shows how it goes, and waits for its end; kCouldNot when it did not pass.
 int rehearse(const std::string& app, bool start, const Options& options);
+// The last lines that an application printed, in each guest that may run it.
+int logs(const std::string& app, const Options& options);
+// Moves an application to its standby, and waits for how that ends (or not, with `waits` false).
+int takeover(const control::command::Takeover& command, bool waits, const Options& options);
 // Commands that are answered by a sentence: takeover, fault, start.
 int order(const control::Command& command, const Options& options);
 

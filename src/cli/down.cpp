@@ -1,4 +1,5 @@
 #include "cli/cli.hpp"
+#include "control/claim.hpp"
 #include "control/client.hpp"
 
 #include <fmt/format.h>
@@ -65,22 +66,31 @@ Result<void> wait_for_end(control::Client& client, const std::filesystem::path& 
   return {};
 }
 
+// Mistyped, most likely: what was meant runs on, and "nothing is left" would be false.
+int nothing_of_ours(const std::filesystem::path& dir, const std::string& why) {
+  const std::string where = control::where_it_is(dir);
+  return complain("nothing of Understudy's was found: " + why + "; nothing was touched" +
+                  (where.empty() ? "" : ". " + where));
+}
+
 }  // namespace
 
 int down(const Options& options) {
   const auto dir = control::run_dir(options.run_dir);
   if (!dir) return complain(dir.error().message);
   const control::RunFiles files{*dir};
+  bool was_there = false;
   if (control::Client::listens(files.control_socket())) {
     auto client = control::Client::connect(files.control_socket(), options.waiting());
     const auto answer = client ? client->ask(control::command::Down{}) : tl::unexpected(client.error());
     if (!answer) return complain(answer.error().message);
     if (const auto ended = wait_for_end(*client, files.control_socket(), options); !ended)
       return complain(ended.error().message);
+    was_there = true;
   }
   // What a daemon that died left behind; nothing, after an orderly end.
-  std::error_code error;
-  if (!std::filesystem::exists(*dir, error)) {
+  if (const Result<void> ours = control::check_claimed(*dir); !ours) {
+    if (!was_there) return nothing_of_ours(*dir, ours.error().message);
     fmt::print("  down: nothing of {} is left\n", dir->string());
     return kDone;
   }

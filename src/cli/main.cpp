@@ -2,6 +2,7 @@
 #include "base/units.hpp"
 #include "base/version.hpp"
 #include "cli/cli.hpp"
+#include "config/suggest.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -42,6 +43,7 @@ struct Arguments {
   bool fence = false;
   bool starts = false;
   bool detach = false;
+  bool no_wait = false;
   bool follow = false;
 };
 
@@ -87,6 +89,39 @@ constexpr const char* kAboutRehearse =
     "a week, or for the application's proven_for.\n\n"
     "  understudy rehearse redis --start";
 
+constexpr const char* kAboutTakeover =
+    "planned switchover: stop the application cleanly, start it on its standby\n\n"
+    "Its memory moves to the other guest, its contents do not: whatever the application had in memory or\n"
+    "wrote to a file is lost, as at every takeover. Clients wait meanwhile, or are refused, as its\n"
+    "while_down says. The command returns when the application serves again, with the report of it;\n"
+    "exit status 1: it did not come to serve there.\n\n"
+    "  understudy takeover redis\n"
+    "  understudy takeover redis --to alpha --no-wait";
+
+// What was most likely meant by words that are no command of ours; empty: nobody can tell.
+std::string hint(const CLI::App& app, int argc, char** argv) {
+  const auto parsed = app.get_subcommands();
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word(argv[i]);
+    if (word.ends_with(".toml") && !parsed.empty() && std::string_view(argv[i - 1]) != "-f" &&
+        std::string_view(argv[i - 1]) != "--file") {
+      return "name the configuration with -f: understudy " + parsed.front()->get_name() + " -f " +
+             std::string(word);
+    }
+  }
+  for (int i = 1; i < argc && parsed.empty(); ++i) {
+    const std::string_view word(argv[i]);
+    const std::string_view before(argv[i - 1]);
+    if (word.starts_with('-') || before == "--run-dir" || before == "--timeout") continue;
+    std::string meant = config::did_you_mean(word, {names.begin(), names.end()});
+    if (meant.starts_with("; ")) meant.erase(0, 2);
+    return "there is no command \"" + std::string(word) + "\"" + (meant.empty() ? "" : "; " + meant);
+  }
+  return "";
+}
+
 CLI::App* add_rehearse(CLI::App& app, Arguments& a) {
   auto* rehearse = app.add_subcommand("rehearse", kAboutRehearse);
   rehearse->add_option("application", a.app)->required();
@@ -131,24 +166,33 @@ int main(int argc, char** argv) {
   auto* table =
       app.add_subcommand("table", "the resource management table: who has which memory, and who gets it");
   add_json(table, a);
-  auto* takeover = app.add_subcommand(
-      "takeover", "planned switchover: stop the application cleanly, start it on its standby");
+  auto* takeover = app.add_subcommand("takeover", kAboutTakeover);
   takeover->add_option("application", a.app)->required();
   takeover->add_option("--to", a.to, "the guest to go to (default: the first that can take it)");
   takeover->add_flag("--fence", a.fence,
                      "end the guest if it does not let go of the memory, although others serve there");
+  takeover->add_flag("--no-wait", a.no_wait,
+                     "return when it has begun; else it is waited for, and told how it went");
   add_json(takeover, a);
   auto* rehearse = add_rehearse(app, a);
   auto* start = app.add_subcommand("start", "start an application that was given up");
   start->add_option("application", a.app)->required();
   add_json(start, a);
+  auto* stop = app.add_subcommand(
+      "stop", "stop an application cleanly, and leave it stopped; its memory becomes unused");
+  stop->add_option("application", a.app)->required();
+  add_json(stop, a);
+  auto* logs =
+      app.add_subcommand("logs", "the last lines that an application printed, in each of its guests");
+  logs->add_option("application", a.app)->required();
+  add_json(logs, a);
   auto* fault = app.add_subcommand("fault", "a drill: really cause a fault");
   fault->add_option("target", a.target, "a guest, or an application (then the guest where it runs)")
       ->required();
   fault->add_option("--kind", a.kind, "what to cause")
       ->required()
-      ->check(CLI::IsMember(
-          {"os-panic", "os-hang", "vmm-kill", "app-exit", "app-crash", "app-hang", "agent-silence"}));
+      ->check(CLI::IsMember({"os-panic", "os-hang", "qemu-kill", "app-exit", "app-crash", "app-hang",
+                             "agent-silence", "vmm-kill"}));
   add_json(fault, a);
   auto* maintenance = app.add_subcommand("maintenance", kAboutMaintenance);
   maintenance->add_option("name", a.target, "a guest or an application")->required();
@@ -167,7 +211,13 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? cli::kDone : cli::kWrongUsage;
+    if (error.get_exit_code() == 0) return app.exit(error), cli::kDone;
+    if (const std::string meant = hint(app, argc, argv); !meant.empty()) {
+      cli::complain(meant + "; `understudy --help` lists the commands");
+      return cli::kWrongUsage;
+    }
+    app.exit(error);
+    return cli::kWrongUsage;
   }
   if (!a.timeout.empty()) {
     const auto limit = parse_duration(a.timeout);
@@ -184,9 +234,11 @@ int main(int argc, char** argv) {
   if (check->parsed()) return cli::check(a.file, a.options);
   if (status->parsed()) return cli::status(a.options);
   if (table->parsed()) return cli::table(a.options);
-  if (takeover->parsed()) return cli::order(control::command::Takeover{a.app, a.to, a.fence}, a.options);
+  if (takeover->parsed()) return cli::takeover({a.app, a.to, a.fence}, !a.no_wait, a.options);
   if (rehearse->parsed()) return cli::rehearse(a.app, a.starts, a.options);
   if (start->parsed()) return cli::order(control::command::Start{a.app}, a.options);
+  if (stop->parsed()) return cli::order(control::command::Stop{a.app}, a.options);
+  if (logs->parsed()) return cli::logs(a.app, a.options);
   if (fault->parsed())
     return cli::order(control::command::Fault{a.target, *control::fault_of(a.kind)}, a.options);
   if (maintenance->parsed()) return maintain(a);

@@ -16,7 +16,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kWordsColumn = 25;  // of an event's line, behind the time and the severity
+constexpr std::size_t kWordsColumn = 26;  // of an event's line, behind the time and the severity
 
 std::string text(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
@@ -103,6 +103,12 @@ std::string about(const json::object& object, std::string_view key) {
   return fmt::format("{:.0f} ms", value->to_number<double>());
 }
 
+// "440 ms (3 takeovers)": how long, and what that rests on.
+std::string within_text(const json::object& app) {
+  const std::string rests_on = text(app, "predicted_rests_on");
+  return about(app, "predicted_takeover_ms") + (rests_on.empty() ? "" : " (" + rests_on + ")");
+}
+
 // "2 h ago (start, beta)", "expired", "never".
 std::string proven_text(const json::object& app) {
   const json::value* value = app.if_contains("proven");
@@ -137,6 +143,23 @@ void print_vcpus(const json::array& rows) {
   grid.print();
 }
 
+// What runs with an older configuration, and in what that differs.
+void print_outdated(const json::array& guests) {
+  for (const json::value& value : guests) {
+    const json::object& guest = value.as_object();
+    const json::value* differs = guest.if_contains("differs");
+    if (differs == nullptr || !differs->is_array() || differs->get_array().empty()) continue;
+    fmt::print(
+        "\n  OUTDATED: {} was started with another configuration; its next start takes the present one\n",
+        text(guest, "name"));
+    for (const json::value& each : differs->get_array()) {
+      const json::object& difference = each.as_object();
+      fmt::print("    {}: {}, now {}\n", text(difference, "what"), text(difference, "has"),
+                 text(difference, "file"));
+    }
+  }
+}
+
 }  // namespace
 
 void print_status(const json::object& status) {
@@ -147,7 +170,7 @@ void print_status(const json::object& status) {
     const bool is_protected = is != nullptr && is->is_bool() && is->get_bool();
     apps.row({text(app, "name"), text(app, "state"), or_dash(text(app, "active")),
               or_dash(text(app, "standby")), is_protected ? "yes" : "no",
-              is_protected ? about(app, "predicted_takeover_ms") : "-", proven_text(app), text(app, "why")});
+              is_protected ? within_text(app) : "-", proven_text(app), text(app, "why")});
   }
   apps.print();
   std::puts("");
@@ -155,8 +178,10 @@ void print_status(const json::object& status) {
   for (const json::value& value : list(status, "guests")) {
     const json::object& guest = value.as_object();
     const std::uint64_t more = number(guest, "application_vcpus");
-    guests.row({text(guest, "name"), text(guest, "state"), std::to_string(number(guest, "run")),
-                format_size(number(guest, "base_bytes")), format_size(number(guest, "areas_bytes")),
+    const bool hands_off = !text(guest, "maintenance_until").empty();
+    guests.row({text(guest, "name"), text(guest, "state") + (hands_off ? ", maintenance" : ""),
+                std::to_string(number(guest, "run")), format_size(number(guest, "base_bytes")),
+                format_size(number(guest, "areas_bytes")),
                 fmt::format("{}{}", number(guest, "base_vcpus"), more > 0 ? fmt::format(" + {}", more) : ""),
                 format_size(number(guest, "host_bytes"))});
   }
@@ -172,8 +197,10 @@ void print_status(const json::object& status) {
           name, until, name);
     }
   }
+  print_outdated(list(status, "guests"));
   fmt::print("\n  guests run under {} ({})\n", text(status, "accelerator"),
              text(status, "accelerator_reason"));
+  fmt::print("  {}\n", kStateIsLost);
   if (!text(status, "journal_trouble").empty())
     fmt::print("  NO MOVES: {}\n", text(status, "journal_trouble"));
 }
@@ -221,6 +248,23 @@ void print_rehearsal(const json::object& application) {
   }
 }
 
+namespace {
+
+// Guests where it was to be started on the way, in vain.
+void print_attempts(const json::object& report) {
+  const std::uint64_t count = number(report, "attempts_in_vain");
+  if (count == 0) return;
+  fmt::print("  {:<8} {:>9.1f} ms  {} in vain\n", "failed", real(report, "in_vain_ms"),
+             count == 1 ? "1 attempt" : fmt::format("{} attempts", count));
+  for (const json::value& value : list(report, "attempts")) {
+    const json::object& attempt = value.as_object();
+    fmt::print("           {:>9.1f} ms  on {}: {}\n", real(attempt, "ms"), text(attempt, "on"),
+               or_dash(text(attempt, "why")));
+  }
+}
+
+}  // namespace
+
 void print_report(const json::object& report) {
   const std::string from = text(report, "from");
   fmt::print("  {}: {}\n", text(report, "application"), text(report, "cause"));
@@ -229,12 +273,16 @@ void print_report(const json::object& report) {
   double longest = 0;
   for (const json::value& phase : list(report, "phases"))
     longest = std::max(longest, real(phase.as_object(), "ms"));
+  const double waited_ms = real(report, "waited_ms");
   for (const json::value& value : list(report, "phases")) {
     const json::object& phase = value.as_object();
     const double ms = real(phase, "ms");
     const auto bar = longest > 0 ? static_cast<std::size_t>(std::lround(ms / longest * 40.0)) : 0;
     fmt::print("  {:<8} {:>9.1f} ms  {}\n", text(phase, "name"), ms, std::string(bar, '#'));
   }
+  if (waited_ms >= 0.05)
+    fmt::print("  {:<8} {:>9.1f} ms  for a guest that could take it\n", "waited", waited_ms);
+  print_attempts(report);
   fmt::print("  {:<8} {:>9.1f} ms\n\n", "total", real(report, "total_ms"));
   fmt::print("  moved {}, zeroed {}, copied {}\n", format_size(number(report, "bytes_moved")),
              format_size(number(report, "bytes_zeroed")), format_size(number(report, "bytes_copied")));
@@ -242,8 +290,8 @@ void print_report(const json::object& report) {
 
 void print_event(const json::object& event) {
   const std::string time = text(event, "time");
-  // The time of day is what a person compares; the file and --json have the date.
-  const std::string clock = time.size() > 23 ? time.substr(11, 12) : time;
+  // The time of day is what a person compares; the file and --json have the date. Its Z says that it is UTC.
+  const std::string clock = time.size() > 23 ? time.substr(11, 13) : time;
   const std::string severity = text(event, "severity");
   // Some of it may be what an application printed: no line of that can pass for an event.
   std::string words = text(event, "text");

@@ -4,8 +4,10 @@
 #include "cli/interrupt.hpp"
 #include "config/config.hpp"
 #include "config/guest_users.hpp"
+#include "control/claim.hpp"
 #include "control/client.hpp"
 #include "control/event_log.hpp"
+#include "link/told.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -127,21 +129,44 @@ int complain(const std::string& text) {
   return kCouldNot;
 }
 
+namespace {
+
+// What stands against bringing it up here; `check` and `up` ask this one function.
+config::Errors errors_of(const config::Config& config, config::HostCheck what,
+                         std::vector<std::string>* not_seen) {
+  config::Errors errors = link::check_told(config);
+  const config::Errors of_host = config::check_host(config, std::move(what), not_seen);
+  errors.insert(errors.end(), of_host.begin(), of_host.end());
+  return errors;
+}
+
+}  // namespace
+
 int check(const std::string& file, const Options& options) {
   const auto config = config::load(file);
   // Who the guests run as follows from the run directory; one that cannot be named is `up`'s to complain of.
   const auto dir = control::run_dir(options.run_dir).value_or(std::filesystem::path{});
-  config::Errors errors = config ? config::check_host(*config, {.run_dir = dir}) : config.error();
+  const bool runs = !dir.empty() && control::Client::listens(control::RunFiles{dir}.control_socket());
+  std::vector<std::string> not_seen;
+  config::Errors errors =
+      config ? errors_of(*config, {.run_dir = dir, .runs = runs}, &not_seen) : config.error();
   if (options.json) {
-    json::array list;
-    for (const std::string& error : errors) list.push_back(json::value(error));
-    fmt::print("{}\n", json::serialize(json::object{{"ok", errors.empty()}, {"errors", std::move(list)}}));
+    const auto list_of = [](const std::vector<std::string>& texts) {
+      json::array list;
+      for (const std::string& text : texts) list.push_back(json::value(text));
+      return list;
+    };
+    fmt::print("{}\n", json::serialize(json::object{{"ok", errors.empty()},
+                                                    {"errors", list_of(errors)},
+                                                    {"not_looked_at", list_of(not_seen)}}));
     return errors.empty() ? kDone : kCouldNot;
   }
   if (!errors.empty()) return print_errors(errors);
   fmt::print("{}: {} and {}; it can be brought up here\n", file, counted(config->guests.size(), "guest"),
              counted(config->applications.size(), "application"));
   fmt::print("{}\n", who_qemu_runs_as(*config, dir));
+  fmt::print("{}\n", kStateIsLost);
+  for (const std::string& each : not_seen) fmt::print("not looked at: {}\n", each);
   return kDone;
 }
 
@@ -196,12 +221,10 @@ int up(const std::string& file, bool detach, const std::string& accelerator, con
   std::error_code error;
   const bool resumes = std::filesystem::exists(files.journal(), error);
   if (!resumes) {
-    const config::Errors errors = config::check_host(*config, {.run_dir = *dir});
+    const config::Errors errors = errors_of(*config, {.run_dir = *dir}, nullptr);
     if (!errors.empty()) return print_errors(errors);
   }
-  std::filesystem::create_directories(*dir, error);
-  if (!error) std::filesystem::permissions(*dir, std::filesystem::perms::owner_all, error);
-  if (error) return complain("cannot use the run directory " + dir->string() + ": " + error.message());
+  if (const auto claimed = control::claim(*dir); !claimed) return complain(claimed.error().message);
 
   fmt::print("  bringing up {} in {}{}\n", file, dir->string(),
              resumes ? ", resuming what a former daemon left" : "");

@@ -1,12 +1,16 @@
 #include "base/counted.hpp"
 #include "config/draft.hpp"
+#include "config/image_look.hpp"
 #include "config/limits.hpp"
 #include "config/listen_address.hpp"
 #include "config/suggest.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <map>
 
 #include <system_error>
@@ -168,7 +172,7 @@ void check_dumps(const Draft& draft, Report& report) {
 
 void check_images(const Draft& draft, Report& report) {
   std::vector<std::filesystem::path> checked;
-  const auto check = [&](const ImagePart& part, std::string_view key) {
+  const auto check = [&](const ImagePart& part, std::string_view key, ImageKind kind) {
     if (part.path.empty() || std::find(checked.begin(), checked.end(), part.path) != checked.end()) return;
     checked.push_back(part.path);
     std::error_code error;
@@ -183,12 +187,20 @@ void check_images(const Draft& draft, Report& report) {
                              part.path.string(), error.message()));
     } else if (status.type() != std::filesystem::file_type::regular) {
       report.add(part.at, fmt::format("the {} {} is not a file; correct the path", key, part.path.string()));
+    } else if (::access(part.path.c_str(), R_OK) != 0) {
+      report.add(part.at, fmt::format("the {} {} cannot be read ({}); correct its permissions", key,
+                                      part.path.string(), std::strerror(errno)));
+    } else if (const std::string why = why_not_image(part.path, kind); !why.empty()) {
+      report.add(part.at,
+                 fmt::format("the {} {} cannot be booted: {}; correct the path, or build it with `make "
+                             "build`",
+                             key, part.path.string(), why));
     }
   };
   for (const GuestDraft& guest : draft.guests) {
-    check(guest.image.kernel, "kernel");
-    check(guest.image.initramfs, "initramfs");
-    check(guest.image.disk, "disk");
+    check(guest.image.kernel, "kernel", ImageKind::kernel);
+    check(guest.image.initramfs, "initramfs", ImageKind::initramfs);
+    check(guest.image.disk, "disk", ImageKind::disk);
   }
 }
 

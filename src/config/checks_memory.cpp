@@ -34,8 +34,9 @@ std::uint64_t areas_for(Bytes memory, Bytes area_bytes) {
 
 // Base memory that a guest needs so that `attach` more can be plugged into it.
 Bytes base_needed(Bytes attach, Bytes area_bytes) {
-  if (carries_its_own_memmap(area_bytes)) return kOsFootprint + kSpareWithOwnMemmap;
-  return kOsFootprint + attach / 1000 * kMemmapPerThousand + kSpareForMemmap;
+  if (carries_its_own_memmap(area_bytes)) 
+    return kOsFootprint + attach / kPageTablesDivisor + kSpareWithOwnMemmap;
+  return kOsFootprint + attach / kPageTablesDivisor + attach / 1000 * kMemmapPerThousand + kSpareForMemmap;
 }
 
 struct Sum {
@@ -156,10 +157,11 @@ void check_guest(GuestDraft& each, const Demand& demand, std::uint64_t areas, co
       each.base_at,
       fmt::format(
           "guest {} is too small to have {} attached in areas of {}: its OS takes about {}, and the kernel's "
-          "tables for it and a reserve {} more; write base_memory = \"{}\" or more, or area_size = \"128 "
-          "MiB\" in [pool], whose areas carry their own tables",
+          "tables for it and a reserve {} more; write base_memory = \"{}\" or more{}",
           in_quotes(guest.name), format_size(attach), format_size(area), format_size(kOsFootprint),
-          mib(needed - kOsFootprint), mib(rounded_up(needed, 32_MiB) * 32_MiB)));
+          mib(needed - kOsFootprint), mib(rounded_up(needed, 32_MiB) * 32_MiB),
+          carries_its_own_memmap(area) ? ""
+                                       : ", or area_size = \"128 MiB\" in [pool], whose areas carry their own"));
 }
 
 bool can_be_calculated(const Draft& draft) {

@@ -29,12 +29,18 @@ Config finished(Draft draft, const std::filesystem::path& name) {
   config.host = draft.host;
   config.qemu = draft.qemu;
   config.pool = std::move(draft.pool);
+  config.pool.area_at = draft.area_at;
   for (GuestDraft& each : draft.guests) {
     each.guest.image = image_of(each.image);
+    each.guest.at = each.at;
+    each.guest.name_at = each.name_at;
+    each.guest.base_at = each.base_at;
     config.guests.push_back(std::move(each.guest));
   }
-  for (ApplicationDraft& each : draft.applications)
+  for (ApplicationDraft& each : draft.applications) {
+    each.application.name_at = each.name_at;
     config.applications.push_back(std::move(each.application));
+  }
   config.dumps = std::move(draft.dumps);
   config.hooks = std::move(draft.hooks);
   return config;
@@ -107,6 +113,7 @@ tl::expected<Config, Errors> parse(std::string_view text, const std::filesystem:
 }
 
 std::uint32_t Config::area_count() const {
+  if (pool.made_areas) return *pool.made_areas;
   Bytes taken = 0;
   for (const Guest& guest : guests) taken += guest.base_bytes + guest.overhead_bytes;
   if (taken >= pool.memory_bytes) return 0;

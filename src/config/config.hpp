@@ -56,7 +56,10 @@ struct Pool {
   std::filesystem::path directory;  // empty: chosen by the pool; hugetlbfs: the mount, never empty
   bool reserve =
       true;  // allocate the pool's pages at the start, so that no attach can run out of host memory
+  // Of a pool that is there already: it keeps the areas that it was made with. Not in the file.
+  std::optional<std::uint32_t> made_areas = std::nullopt;
   Where memory_at;
+  Where area_at;
   Where directory_at;  // the table, when the key is not there
 };
 
@@ -86,6 +89,9 @@ struct Guest {
   Heartbeat heartbeat;
   Duration boot_limit = std::chrono::seconds(60);
   bool crash_dump = false;  // its base memory is written to a file after a fault
+  Where at;
+  Where name_at;
+  Where base_at;  // the table, when the key is not there
 };
 
 // Where the base memory of failed guests is written, and how much of it is kept.
@@ -147,6 +153,7 @@ struct Application {
   int priority = 0;
   std::uint32_t vcpus = 0;         // beyond what its guest boots with; plugged while it serves there
   std::vector<std::string> start;  // argv, absolute program path inside the guest
+  Where start_at;
   std::vector<std::string>
       prepare;  // argv run on a standby when it becomes ready (reads files in); may be empty
   std::map<std::string, std::string> environment;
@@ -165,6 +172,7 @@ struct Application {
   Duration flap_window = std::chrono::minutes(10);
   Duration proven_for = std::chrono::hours(7 * 24);  // how long a passed rehearsal counts
   std::vector<std::string> rehearsal_scratch;  // absolute directories of the guest; empty ones in rehearsals
+  Where name_at;
 };
 
 struct Config {
@@ -214,9 +222,12 @@ struct HostCheck {
   bool addresses = true;
   bool memory = true;
   std::filesystem::path run_dir = {};  // on which the guests' users depend
+  bool runs = false;                   // an understudyd runs there: what is in use may be in use by it
 };
-// Whether this host can carry it now: QEMU is installed, addresses are free, memory is there. Messages as
-// above.
-[[nodiscard]] Errors check_host(const Config& config, HostCheck what = {});
+// Whether this host can carry it now: QEMU is installed, addresses are free, memory is there, and the
+// programs are in the images. `check` and `up` ask this one function. Messages as above. What could not be
+// looked at goes to `not_seen`, a sentence each.
+[[nodiscard]] Errors check_host(const Config& config, HostCheck what = {},
+                                std::vector<std::string>* not_seen = nullptr);
 
 }  // namespace understudy::config

@@ -86,7 +86,7 @@ void check_memory(Draft& draft, Report& report);
 void check_first_uid(const Draft& draft, Report& report);
 // checks.cpp: a guest's dump fits into what is kept of dumps.
 void check_dumps(const Draft& draft, Report& report);
-// checks.cpp: the images exist.
+// checks.cpp: the images exist, can be read, and are of their kind.
 void check_images(const Draft& draft, Report& report);
 
 }  // namespace understudy::config

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 
 namespace understudy::config {
 
@@ -44,6 +45,26 @@ std::optional<GuestUids> guest_uids(const Config& config, const std::filesystem:
     uids.first = kFirstChosen + kBlock * static_cast<std::uint32_t>(fnv1a(run_dir.native()) % kBlocks);
   }
   return uids;
+}
+
+std::vector<std::uint32_t> assign_uids(const GuestUids& uids, const std::vector<std::string>& guests,
+                                       const std::map<std::string, std::uint32_t>& living) {
+  std::set<std::uint32_t> taken;
+  for (const auto& [name, uid] : living) taken.insert(uid);
+  std::vector<std::uint32_t> assigned;
+  std::uint32_t next = uids.first;
+  for (const std::string& name : guests) {
+    const auto kept = living.find(name);
+    const bool usable =
+        kept != living.end() && kept->second >= uids.first && kept->second - uids.first < kBlock;
+    if (usable) {
+      assigned.push_back(kept->second);
+      continue;
+    }
+    while (!taken.insert(next).second) ++next;
+    assigned.push_back(next);
+  }
+  return assigned;
 }
 
 void check_first_uid(const Draft& draft, Report& report) {

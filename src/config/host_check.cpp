@@ -1,17 +1,18 @@
 #include "base/unique_fd.hpp"
 #include "config/config.hpp"
 #include "config/guest_users.hpp"
+#include "config/image_look.hpp"
+#include "config/listen_address.hpp"
 #include "config/report.hpp"
+#include "config/suggest.hpp"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <grp.h>
 #include <linux/magic.h>
-#include <netinet/in.h>
 #include <pwd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -32,6 +34,7 @@ namespace {
 
 constexpr const char* kQemu = "qemu-system-x86_64";
 constexpr const char* kSharedMemory = "/dev/shm";
+constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
 bool in_path(const std::string& program) {
   const char* path = std::getenv("PATH");
@@ -168,6 +171,14 @@ void check_directory(const Config& config, HostCheck what, Report& report) {
                         directory.string(), std::strerror(errno)));
     return;
   }
+  if (huge && info.f_bsize > 0 && config.pool.area_bytes % static_cast<Bytes>(info.f_bsize) != 0) {
+    report.add(
+        at, fmt::format("the directory {} has huge pages of {}, and area_size {} is not a multiple of it; "
+                        "write area_size = \"{}\", or mount huge pages of another size",
+                        directory.string(), format_size(static_cast<Bytes>(info.f_bsize)),
+                        format_size(config.pool.area_bytes), format_size(static_cast<Bytes>(info.f_bsize))));
+    return;
+  }
   const Bytes areas = config.area_count() * config.pool.area_bytes;
   const Bytes free = static_cast<Bytes>(info.f_bavail) * static_cast<Bytes>(info.f_bsize);
   if (!what.memory || info.f_blocks == 0 || free >= areas) return;  // no blocks: a tmpfs without a limit
@@ -177,66 +188,114 @@ void check_directory(const Config& config, HostCheck what, Report& report) {
                                   : "remount it larger (mount -o remount,size=...), or lower memory"));
 }
 
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-};
-
-SocketAddress socket_address(const Address& address) {
-  SocketAddress to;
-  auto* v4 = reinterpret_cast<sockaddr_in*>(&to.storage);
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(&to.storage);
-  if (::inet_pton(AF_INET, address.listen_host.c_str(), &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(address.listen_port);
-    to.size = sizeof(*v4);
-  } else if (::inet_pton(AF_INET6, address.listen_host.c_str(), &v6->sin6_addr) == 1) {
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(address.listen_port);
-    to.size = sizeof(*v6);
+void check_address(const Application& application, bool runs, Report& report) {
+  const Address& address = *application.address;
+  const auto bound = bound_socket({address.listen_host, address.listen_port});
+  if (bound) return;
+  std::string advice;
+  if (bound.error() == EADDRINUSE) {
+    if (runs) return;  // by our own gateway, most likely
+    advice = fmt::format("is in use; see by whom (ss -ltnp 'sport = :{}') and end it, or choose another port",
+                         address.listen_port);
+  } else if (bound.error() == EADDRNOTAVAIL) {
+    advice = "is no address of this host; see `ip address`, or listen on 0.0.0.0";
+  } else if (bound.error() == EACCES) {
+    advice = "may not be used without root; choose a port from 1024, or run as root";
+  } else {
+    advice = fmt::format("cannot be listened on ({}); choose another", std::strerror(bound.error()));
   }
-  return to;
+  report.add(address.listen_at, fmt::format("application {}: {} {}", in_quotes(application.name),
+                                            address.listen_text(), advice));
 }
 
-void check_address(const Application& application, Report& report) {
-  const Address& address = *application.address;
-  const SocketAddress to = socket_address(address);
-  const UniqueFd socket(::socket(to.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const int on = 1;
-  if (!socket || ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-      ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&to.storage), to.size) != 0) {
-    const int code = errno;
-    std::string advice;
-    if (code == EADDRINUSE) {
-      advice =
-          fmt::format("is in use; see by whom (ss -ltnp 'sport = :{}') and end it, or choose another port",
-                      address.listen_port);
-    } else if (code == EADDRNOTAVAIL) {
-      advice = "is no address of this host; see `ip address`, or listen on 0.0.0.0";
-    } else if (code == EACCES) {
-      advice = "may not be used without root; choose a port from 1024, or run as root";
-    } else {
-      advice = fmt::format("cannot be listened on ({}); choose another", std::strerror(code));
+// Guests and applications are in directories of their names, with a socket in each.
+void check_run_dir(const Config& config, const std::filesystem::path& run_dir, Report& report) {
+  if (run_dir.empty()) return;
+  for (const Guest& guest : config.guests) {
+    const std::string longest = (run_dir / "guests" / guest.name / "agent.sock").string();
+    if (longest.size() <= kLongestSocketPath) continue;
+    report.add({1, 1},
+               fmt::format("the run directory {} is too long: the path of guest {}'s socket would have {} "
+                           "bytes, the kernel allows {}; choose a shorter --run-dir, or shorten the name",
+                           run_dir.string(), in_quotes(guest.name), longest.size(), kLongestSocketPath));
+    return;
+  }
+}
+
+bool check_program(const Application& application, std::string_view key,
+                   const std::vector<std::string>& command, const Guest& guest, const GuestTree& tree,
+                   Report& report) {
+  if (command.empty()) return true;
+  const std::string& program = command.front();
+  const auto found = tree.program(program);
+  const std::string subject = fmt::format("application {}: the program {} of {}", in_quotes(application.name),
+                                          in_quotes(program), key);
+  if (found == GuestTree::Found::not_executable)
+    report.add(application.start_at,
+               subject + " is in the image, but is not executable; chmod +x what you add to it");
+  if (found != GuestTree::Found::no) return found != GuestTree::Found::not_executable;
+  const std::vector<std::string> siblings = tree.siblings(program);
+  std::string advice = did_you_mean(program, {siblings.begin(), siblings.end()});
+  if (advice.empty())
+    advice = fmt::format(
+        "; see what is there with `unsquashfs -l {}`, or add yours with `guest/build-image --add DIR`",
+        guest.image.disk.string());
+  report.add(application.start_at, subject + " is not in the image of guest " + guest.name + advice);
+  return false;
+}
+
+// Whether all of its programs are there, or nobody can tell.
+bool check_commands(const Application& application, const Guest& guest, const GuestTree& tree,
+                    Report& report) {
+  bool good = check_program(application, "start", application.start, guest, tree, report);
+  good &= check_program(application, "prepare", application.prepare, guest, tree, report);
+  good &= check_program(application, "health", application.health.command, guest, tree, report);
+  return good;
+}
+
+// `not_seen` is told what could not be looked into.
+void check_images_of_guests(const Config& config, std::vector<std::string>& not_seen, Report& report) {
+  std::deque<std::pair<Image, GuestTree>> trees;  // most guests share one
+  const auto tree_of = [&](const Image& image) -> const GuestTree& {
+    const auto known = std::find_if(trees.begin(), trees.end(), [&](const auto& each) {
+      return each.first.initramfs == image.initramfs && each.first.disk == image.disk;
+    });
+    if (known != trees.end()) return known->second;
+    const GuestTree& tree = trees.emplace_back(image, GuestTree::of(image)).second;
+    not_seen.insert(not_seen.end(), tree.not_looked_into().begin(), tree.not_looked_into().end());
+    return tree;
+  };
+  for (const Application& application : config.applications) {
+    for (const core::GuestId id : application.guests) {
+      const Guest& guest = config.guests.at(id.value);
+      const GuestTree& tree = tree_of(guest.image);
+      if (check_commands(application, guest, tree, report)) continue;
+      break;  // the other guests' images lack it, too, or are told of when this one is right
     }
-    report.add(address.listen_at, fmt::format("application {}: {} {}", in_quotes(application.name),
-                                              address.listen_text(), advice));
   }
 }
 
 }  // namespace
 
-Errors check_host(const Config& config, HostCheck what) {
+Errors check_host(const Config& config, HostCheck what, std::vector<std::string>* not_seen) {
   Report report;
   check_programs(config, report);
+  check_run_dir(config, what.run_dir, report);
   if (const auto uids = guest_uids(config, what.run_dir)) {
     check_uids(config, *uids, report);
     check_readable(config, report);
   }
+  what.memory &= !what.runs;
   if (what.memory) check_memory_of_host(config, report);
   check_directory(config, what, report);
   for (const Application& application : config.applications) {
-    if (what.addresses && application.address) check_address(application, report);
+    if (what.addresses && application.address) check_address(application, what.runs, report);
   }
+  std::vector<std::string> unseen;
+  check_images_of_guests(config, unseen, report);
+  if (what.runs)
+    unseen.push_back("understudyd runs here: memory and addresses that are in use were taken for its own");
+  if (not_seen != nullptr) *not_seen = std::move(unseen);
   return report.take(config.file.string());
 }
 

@@ -41,6 +41,8 @@ inline constexpr Bytes kOsFootprint = 80_MiB;
 // less; the guest then needs next to nothing of its base memory for it.
 inline constexpr Bytes kMemmapOfBlock = 2_MiB;
 inline constexpr Bytes kSpareWithOwnMemmap = 4_MiB;
+// The page tables of what is attached are the kernel's own memory all the same: 8 B for every 4 KiB.
+inline constexpr Bytes kPageTablesDivisor = 512;
 // Larger areas take their struct pages from the base memory: 64 B for every 4 KiB, with the zone's tables 1.6
 // %. An attach that runs out of base memory leaks what it took and QEMU reports success: hence the spare.
 inline constexpr Bytes kMemmapPerThousand = 16;

@@ -86,7 +86,8 @@ void read_scratch(TableReader& table, Application& application) {
   }
   for (const Value& item : list->items) {
     const bool text = item.kind == Value::Kind::string;
-    if (text && item.text.starts_with("/") && item.text.size() > 1 && item.text.size() <= kLongestArgument) {
+    const bool fits = text && item.text.size() <= kLongestArgument && !has_controls(item.text);
+    if (fits && item.text.starts_with("/") && item.text.size() > 1) {
       application.rehearsal_scratch.push_back(item.text);
     } else {
       table.report().add(item.at,
@@ -240,6 +241,7 @@ ApplicationDraft read_application(const Value& value, Report& report, bool damag
   draft.vcpus_at = table.at("vcpus");
   if (table.require("start", "[\"/usr/bin/program\", \"argument\"]"))
     table.command("start", application.start);
+  application.start_at = table.at("start");
   table.command("prepare", application.prepare);
   read_environment(table, application);
   if (table.text("user", application.user) && !usable_user(application.user)) {

@@ -1,5 +1,6 @@
 #include "config/table_reader.hpp"
 
+#include "base/utf8.hpp"
 #include "config/limits.hpp"
 #include "config/suggest.hpp"
 
@@ -11,10 +12,6 @@ namespace understudy::config {
 
 namespace {
 
-bool has_nul(std::string_view text) {
-  return text.find('\0') != std::string_view::npos;
-}
-
 bool usable_name(std::string_view name) {
   if (name.empty() || name.size() > kLongestName || name.front() == '-') return false;
   return std::all_of(name.begin(), name.end(),
@@ -22,6 +19,16 @@ bool usable_name(std::string_view name) {
 }
 
 }  // namespace
+
+bool has_controls(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t bytes = std::max<std::size_t>(1, utf8_character_bytes(text));
+    const std::string_view character = text.substr(0, bytes);
+    if (is_control(character) && character != "\n" && character != "\t") return true;
+    text.remove_prefix(bytes);
+  }
+  return false;
+}
 
 const Value* TableReader::find(std::string_view key) const {
   for (const Entry& entry : table_.entries) {
@@ -125,8 +132,9 @@ bool TableReader::text(std::string_view key, std::string& into) {
   if (value == nullptr) return false;
   if (value->text.empty()) {
     report_.add(value->at, fmt::format("{} is empty; write a text, or leave the key out", key));
-  } else if (has_nul(value->text)) {
-    report_.add(value->at, fmt::format("{} has a NUL character in it; remove it", key));
+  } else if (has_controls(value->text)) {
+    report_.add(value->at,
+                fmt::format("{} has a control character in it; only newline and tab can be passed on", key));
   } else if (value->text.size() > kLongestArgument) {
     report_.add(value->at, fmt::format("{} has {} bytes, it may have at most {}; shorten it", key,
                                        value->text.size(), kLongestArgument));
@@ -170,10 +178,14 @@ bool TableReader::command(std::string_view key, std::vector<std::string>& into, 
                   fmt::format("an argument in {} is {}, every one has to be text in quotes; write it as "
                               "\"...\"",
                               key, kind_name(item.kind)));
-    } else if (has_nul(item.text) || item.text.size() > kLongestArgument) {
+    } else if (has_controls(item.text)) {
       report_.add(item.at,
-                  fmt::format("an argument in {} has a NUL character or more than {} bytes; shorten it", key,
-                              kLongestArgument));
+                  fmt::format("an argument in {} has a control character in it; only newline and tab can be "
+                              "passed on",
+                              key));
+    } else if (item.text.size() > kLongestArgument) {
+      report_.add(item.at, fmt::format("an argument in {} has {} bytes, it may have at most {}; shorten it",
+                                       key, item.text.size(), kLongestArgument));
     } else if (words.empty() && &item == &value->items.front() && !item.text.starts_with('/')) {
       report_.add(item.at, fmt::format("the program {} in {} is not an absolute path; write where it is {}",
                                        in_quotes(item.text), key, place));

@@ -11,6 +11,10 @@
 
 namespace understudy::config {
 
+// Whether there is a control character in the text, other than newline and tab: the agent's protocol passes
+// text on as it is, and takes nothing that could drive a terminal.
+[[nodiscard]] bool has_controls(std::string_view text);
+
 // Reads one table key by key. Every getter reports a value that cannot be used, and returns true when the key
 // is there and good; otherwise it leaves `into` as it was. finish() then reports the keys that nobody asked
 // for.

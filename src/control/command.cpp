@@ -15,9 +15,11 @@ using core::FaultKind;
 
 constexpr std::size_t kMostQuotedBytes = 40;
 
-constexpr std::array<std::pair<FaultKind, const char*>, 7> kFaults{
+// The first name of each is the one that is shown; vmm-kill is what qemu-kill was called once.
+constexpr std::array<std::pair<FaultKind, const char*>, 8> kFaults{
     {{FaultKind::os_panic, "os-panic"},
      {FaultKind::os_hang, "os-hang"},
+     {FaultKind::vmm_kill, "qemu-kill"},
      {FaultKind::vmm_kill, "vmm-kill"},
      {FaultKind::app_exit, "app-exit"},
      {FaultKind::app_crash, "app-crash"},
@@ -38,6 +40,10 @@ struct ToJson {
     return {{"command", "fault"}, {"target", c.target}, {"kind", fault_name(c.kind)}};
   }
   json::object operator()(const command::Start& c) const { return {{"command", "start"}, {"app", c.app}}; }
+  json::object operator()(const command::Stop& c) const { return {{"command", "stop"}, {"app", c.app}}; }
+  json::object operator()(const command::Logs& c) const {
+    return {{"command", "logs"}, {"app", c.app}, {"number", c.number}};
+  }
   json::object operator()(const command::Maintenance& c) const {
     return {{"command", "maintenance"}, {"target", c.target}, {"lasts_us", c.lasts.count()}};
   }
@@ -113,13 +119,22 @@ Result<Command> decode(std::string_view line) {
   const json::object& object = value.get_object();
   const Result<std::string> name = text_of(object, "command", true);
   if (!name) return tl::unexpected(name.error());
-  const auto app = text_of(object, "app", *name == "takeover" || *name == "start" || *name == "rehearse");
+  const auto app = text_of(
+      object, "app",
+      *name == "takeover" || *name == "start" || *name == "stop" || *name == "logs" || *name == "rehearse");
   if (!app) return tl::unexpected(app.error());
 
   if (*name == "status") return command::Status{};
   if (*name == "table") return command::Table{};
   if (*name == "report") return command::Report{*app};
   if (*name == "start") return command::Start{*app};
+  if (*name == "stop") return command::Stop{*app};
+  if (*name == "logs") {
+    const json::value* number = object.if_contains("number");
+    if (number != nullptr && (!number->is_int64() || number->get_int64() < 0))
+      return failure("\"number\" of the request has to be a whole number");
+    return command::Logs{*app, number == nullptr ? 0 : static_cast<std::uint64_t>(number->get_int64())};
+  }
   if (*name == "rehearse") {
     const json::value* start = object.if_contains("start");
     if (start != nullptr && !start->is_bool())

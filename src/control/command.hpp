@@ -4,6 +4,7 @@
 #include "base/units.hpp"
 #include "core/events.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +35,16 @@ struct Fault {         // a drill: really causes it
 struct Start {  // an application that was given up or stopped
   std::string app;
 };
+struct Stop {  // an application, until it is started again
+  std::string app;
+};
+// The last lines of an application's output, from every guest that may run it. Guests are asked and not
+// waited for: the answer to number 0 names the question; asking again with that number tells what has come
+// since.
+struct Logs {
+  std::string app;
+  std::uint64_t number = 0;
+};
 struct Maintenance {   // hands off for a while
   std::string target;  // a guest or an application
   Duration lasts{};    // 0: it is over; else within the limits below
@@ -45,9 +56,9 @@ struct Rehearse {  // attach spare memory to the standby and take it back, for a
 struct Down {};
 }  // namespace command
 
-using Command =
-    std::variant<command::Status, command::Table, command::Report, command::Events, command::Takeover,
-                 command::Fault, command::Start, command::Maintenance, command::Rehearse, command::Down>;
+using Command = std::variant<command::Status, command::Table, command::Report, command::Events,
+                             command::Takeover, command::Fault, command::Start, command::Stop, command::Logs,
+                             command::Maintenance, command::Rehearse, command::Down>;
 
 // A longer request is refused before it is read to its end.
 inline constexpr std::size_t kLongestRequestBytes = 4096;

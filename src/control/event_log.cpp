@@ -1,11 +1,10 @@
 #include "control/event_log.hpp"
 
-#include <fcntl.h>
+#include "base/bounded_file.hpp"
 
-#include <cerrno>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
 
 #include <boost/json.hpp>
@@ -43,13 +42,26 @@ std::string wall_clock(Duration from_now) {
   return text;
 }
 
-EventLog::EventLog(const core::Setup& setup, const std::filesystem::path& file)
-    : setup_(setup), fd_(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) {
-  if (!fd_) std::fprintf(stderr, "cannot write the event log %s: %s\n", file.c_str(), std::strerror(errno));
+EventLog::EventLog(const core::Setup& setup, const std::filesystem::path& file,
+                   const std::filesystem::path& reports_file, const std::filesystem::path& log)
+    : setup_(setup),
+      reports_file_(reports_file),
+      budget_(setup),
+      writer_(file, log),
+      reports_(read_reports(reports_file, setup)) {
+  read_back(file);
 }
 
 void EventLog::notice(Time at, const core::Notice& notice) {
-  (void)at;
+  if (budget_.admits(at, notice)) tell(notice);
+  tell_held_back(at);
+}
+
+void EventLog::tell_held_back(Time at) {
+  for (const core::Notice& notice : budget_.held_back(at)) tell(notice);
+}
+
+void EventLog::tell(const core::Notice& notice) {
   json::object line{{"number", ++number_},
                     {"time", wall_clock()},
                     {"severity", severity_name(notice.severity)},
@@ -62,37 +74,42 @@ void EventLog::notice(Time at, const core::Notice& notice) {
 
 void EventLog::report(Time at, const core::TakeoverReport& report) {
   (void)at;
-  reports_[report.app] = report;
-  last_ = report.app;
+  reports_.of[report.app] = report;
+  reports_.last = report.app;
+  const Result<void> written = write_reports(reports_file_, setup_, reports_);
+  if (!written) {
+    std::fprintf(stderr, "%s: the next daemon will not know the latest report\n",
+                 written.error().message.c_str());
+  }
+}
+
+// The latest events of a former daemon. Numbers go on where they were, so that nobody who follows them takes
+// a new event for one that he has seen.
+void EventLog::read_back(const std::filesystem::path& file) {
+  for (std::string& line : last_lines(file, kKeptEvents)) {
+    boost::system::error_code error;
+    const json::value value = json::parse(line, error);
+    const json::value* number =
+        !error && value.is_object() ? value.get_object().if_contains("number") : nullptr;
+    if (number == nullptr) continue;
+    const auto counted = number->to_number<std::uint64_t>(error);
+    if (error) continue;
+    number_ = std::max(number_, counted);
+    lines_.push_back(std::move(line));
+  }
 }
 
 const core::TakeoverReport* EventLog::last_report(std::optional<core::AppId> app) const {
-  if (!app) app = last_;
-  const auto found = app ? reports_.find(*app) : reports_.end();
-  return found != reports_.end() ? &found->second : nullptr;
+  if (!app) app = reports_.last;
+  const auto found = app ? reports_.of.find(*app) : reports_.of.end();
+  return found != reports_.of.end() ? &found->second : nullptr;
 }
 
 void EventLog::add(std::string line) {
-  write(line);
-  std::fputs((line + "\n").c_str(), stdout);
-  std::fflush(stdout);
+  writer_.add(line);
   std::erase_if(followers_, [&](const Follower& follower) { return !follower(line); });
   lines_.push_back(std::move(line));
   if (lines_.size() > kKeptEvents) lines_.pop_front();
-}
-
-void EventLog::write(const std::string& line) {
-  if (!fd_) return;
-  const std::string text = (torn_ ? "\n" : "") + line + "\n";
-  const ssize_t put = ::write(fd_.get(), text.data(), text.size());
-  if (put > 0) torn_ = text[static_cast<std::size_t>(put) - 1] != '\n';
-  const bool refused = put != static_cast<ssize_t>(text.size());
-  if (refused && !refuses_) {
-    std::fprintf(stderr,
-                 "cannot write the event log: %s; it goes on in memory only, until that works again\n",
-                 put < 0 ? std::strerror(errno) : "no room for a whole line");
-  }
-  refuses_ = refused;
 }
 
 }  // namespace understudy::control

@@ -1,6 +1,8 @@
 #pragma once
 
-#include "base/unique_fd.hpp"
+#include "control/event_budget.hpp"
+#include "control/line_writer.hpp"
+#include "control/report_file.hpp"
 #include "core/core.hpp"
 #include "engine/ports.hpp"
 
@@ -9,7 +11,6 @@
 #include <filesystem>
 #include <functional>
 #include <list>
-#include <map>
 #include <string>
 
 namespace understudy::control {
@@ -18,15 +19,25 @@ namespace understudy::control {
 [[nodiscard]] std::string wall_clock(Duration from_now = {});
 
 // The observer port: keeps the latest events (and each application's last report) in memory, appends every
-// event as a line of JSON to a file of the run directory, and hands it to whoever follows.
+// event as a line of JSON to a file of the run directory, and hands it to whoever follows. What these files
+// have of a former daemon is known from the start. What a guest can cause by talking has a budget
+// (event_budget.hpp); events are written by a thread of their own to files that are bounded
+// (line_writer.hpp).
 class EventLog final : public engine::Observer {
  public:
-  // Names in the lines come from `setup`. A file that cannot be written is reported once on standard error;
-  // events go on being kept in memory, and are written again from when that works.
-  EventLog(const core::Setup& setup, const std::filesystem::path& file);
+  // Names in the lines come from `setup`. A file that cannot be written is reported once on the standard
+  // output; events go on being kept in memory, and are written again from when that works. `log` is the file
+  // that the standard output may be.
+  EventLog(const core::Setup& setup, const std::filesystem::path& file,
+           const std::filesystem::path& reports_file, const std::filesystem::path& log);
 
   void notice(Time at, const core::Notice& notice) override;
   void report(Time at, const core::TakeoverReport& report) override;
+
+  // Says what was held back of guests that talk too much, when that is due. Costs nothing when nothing was.
+  void tell_held_back(Time at);
+  // Until the files have everything, or the limit has passed. Not for the loop.
+  void flush(Duration limit) const { writer_.flush(limit); }
 
   // One line of JSON each: {"number","time","severity","kind","text","guest"?,"application"?}.
   [[nodiscard]] const std::deque<std::string>& lines() const { return lines_; }
@@ -37,18 +48,18 @@ class EventLog final : public engine::Observer {
   void follow(Follower follower) { followers_.push_back(std::move(follower)); }
 
  private:
+  void tell(const core::Notice& notice);
   void add(std::string line);
-  void write(const std::string& line);
+  void read_back(const std::filesystem::path& file);
 
   const core::Setup& setup_;
-  UniqueFd fd_;
-  bool refuses_ = false;  // the last event could not be written
-  bool torn_ = false;     // the file ends in the middle of a line
+  const std::filesystem::path reports_file_;
+  EventBudget budget_;
+  LineWriter writer_;
   std::uint64_t number_ = 0;
   std::deque<std::string> lines_;
   std::list<Follower> followers_;
-  std::map<core::AppId, core::TakeoverReport> reports_;
-  std::optional<core::AppId> last_;
+  Reports reports_;
 };
 
 }  // namespace understudy::control

@@ -78,7 +78,11 @@ json::object app_json(const core::State& state, const core::Application& app, co
                       {"why", protection.why},
                       {"epoch", app.epoch}};
   const auto predicted = core::predicted_takeover(state, app);
-  object["predicted_takeover_ms"] = predicted ? json::value(rounded_ms(*predicted)) : json::value(nullptr);
+  object["predicted_takeover_ms"] =
+      predicted ? json::value(rounded_ms(predicted->takeover)) : json::value(nullptr);
+  object["predicted_rests_on"] = predicted ? json::value(predicted->rests_on) : json::value(nullptr);
+  object["attempts"] = app.failed_starts;
+  object["failing"] = text_or_null(app.failing);
   object["trouble"] = core::app_trouble(app);
   object["maintenance_until"] = maintenance_json(app.maintenance_until, host.now);
   object["maintenance"] = !core::hands_off(state, app).empty();
@@ -99,12 +103,17 @@ json::object guest_json(const core::State& state, const core::Guest& guest, cons
   json::object object{{"name", state.name(guest.id)},
                       {"state", core::guest_state_name(guest.state)},
                       {"run", guest.run},
-                      {"base_bytes", state.setup.guest(guest.id).base_bytes},
+                      {"base_bytes", state.definition(guest.id).base_bytes},
                       {"areas_bytes", core::areas_bytes(state, guest.current())},
-                      {"base_vcpus", state.setup.guest(guest.id).vcpus},
+                      {"base_vcpus", state.definition(guest.id).vcpus},
                       {"application_vcpus", core::application_vcpus(guest)},
                       {"host_bytes", host.guests.at(guest.id.value).host_bytes}};
   object["maintenance_until"] = maintenance_json(guest.maintenance_until, host.now);
+  object["outdated"] = !guest.outdated.empty();
+  json::array differs;
+  for (const core::Difference& each : guest.outdated)
+    differs.push_back(json::object{{"what", each.what}, {"has", each.has}, {"file", each.file}});
+  object["differs"] = std::move(differs);
   if (const auto* ready = guest.ready()) {
     object["available_bytes"] = ready->memory.available_bytes;
     object["total_bytes"] = ready->memory.total_bytes;  // MemTotal
@@ -164,6 +173,12 @@ json::object report_json(const core::State& state, const core::TakeoverReport& r
     phases.push_back(json::object{{"name", core::phase_name(static_cast<core::Phase>(i))},
                                   {"ms", rounded_ms(report.phases[i])}});
   }
+  json::array attempts;
+  for (const core::Attempt& attempt : report.attempts) {
+    attempts.push_back(json::object{{"on", state.name(attempt.on)},
+                                    {"ms", rounded_ms(attempt.took)},
+                                    {"why", text_or_null(attempt.why)}});
+  }
   return {{"application", state.name(report.app)},
           {"cause", report.cause},
           {"from", name_or_null(state, report.from)},
@@ -171,6 +186,10 @@ json::object report_json(const core::State& state, const core::TakeoverReport& r
           {"epoch", report.epoch},
           {"result", report.result},
           {"phases", std::move(phases)},
+          {"waited_ms", rounded_ms(report.waited)},
+          {"attempts", std::move(attempts)},
+          {"attempts_in_vain", report.attempts_in_vain},
+          {"in_vain_ms", rounded_ms(report.in_vain)},
           {"total_ms", rounded_ms(report.total())},
           {"bytes_moved", report.bytes_moved},
           {"bytes_zeroed", report.bytes_zeroed},

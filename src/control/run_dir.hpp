@@ -19,6 +19,7 @@ struct RunFiles {
   [[nodiscard]] std::filesystem::path events() const { return dir / "events.jsonl"; }
   [[nodiscard]] std::filesystem::path maintenance() const { return dir / "maintenance"; }
   [[nodiscard]] std::filesystem::path proofs() const { return dir / "proofs"; }
+  [[nodiscard]] std::filesystem::path reports() const { return dir / "reports"; }
   [[nodiscard]] std::filesystem::path lock() const { return dir / "lock"; }
   [[nodiscard]] std::filesystem::path daemon_pid() const { return dir / "understudyd.pid"; }
   [[nodiscard]] std::filesystem::path daemon_log() const { return dir / "understudyd.log"; }

@@ -1,8 +1,11 @@
 #include "control/server.hpp"
 
+#include "base/descriptors.hpp"
+
 #include <sys/stat.h>
 
 #include <deque>
+#include <utility>
 
 namespace understudy::control {
 
@@ -11,8 +14,9 @@ namespace {
 namespace asio = boost::asio;
 namespace json = boost::json;
 
-// A follower that reads too slowly to keep up with this many events is cut off; it can ask again.
+// One that reads too slowly to keep up with this much is cut off; it can ask again.
 constexpr std::size_t kMostQueuedLines = 10'000;
+constexpr std::size_t kMostQueuedBytes = 8UL << 20;
 
 std::string answer_line(const Result<json::value>& answer) {
   json::object object;
@@ -28,31 +32,44 @@ std::string answer_line(const Result<json::value>& answer) {
 
 class Server::Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(asio::local::stream_protocol::socket socket, EventLog& log, const Handler& handler)
-      : socket_(std::move(socket)), log_(log), handler_(handler), buffer_(kLongestRequestBytes) {}
+  Session(asio::local::stream_protocol::socket socket, EventLog& log, const Handler& handler,
+          const Limits& limits)
+      : socket_(std::move(socket)),
+        timer_(socket_.get_executor()),
+        log_(log),
+        handler_(handler),
+        idle_(limits.idle),
+        buffer_(kLongestRequestBytes) {}
 
   void read() {
+    watch();
     asio::async_read_until(socket_, buffer_, '\n', [self = shared_from_this()](auto error, std::size_t size) {
       if (error == asio::error::not_found) {
-        self->last_ = true;
-        self->send(answer_line(
-            failure("the request is longer than " + std::to_string(kLongestRequestBytes) + " bytes")));
-        return;
+        return self->refuse("the request is longer than " + std::to_string(kLongestRequestBytes) + " bytes");
       }
-      if (error) {
-        self->follows_ = false;
-        return;
-      }
+      if (error) return self->end();
       const auto data = self->buffer_.data();
       const std::string line(asio::buffers_begin(data),
                              asio::buffers_begin(data) + static_cast<std::ptrdiff_t>(size - 1));
       self->buffer_.consume(size);
       self->serve(line);
-      self->read();
+      self->read_on();
     });
   }
 
+  // An answer to whatever it may ask, and the end.
+  void refuse(const std::string& why) {
+    last_ = true;
+    send(answer_line(failure(why)));
+  }
+
  private:
+  // Nobody can ask for more than is sent: the next request is read when all answers have been.
+  void read_on() {
+    reads_on_ = !queue_.empty();
+    if (!reads_on_ && !last_) read();
+  }
+
   void serve(const std::string& line) {
     const Result<Command> command = decode(line);
     if (!command) {
@@ -67,55 +84,90 @@ class Server::Session : public std::enable_shared_from_this<Session> {
           const auto self = weak.lock();
           if (self == nullptr || !self->follows_) return false;
           self->send(event + "\n");
-          return true;
+          return self->follows_;
         });
       }
     } else {
+      waits_for_end_ = std::holds_alternative<command::Down>(*command);
       send(answer_line(handler_(*command)));
     }
   }
 
   void send(std::string line) {
-    if (queue_.size() >= kMostQueuedLines) {
-      boost::system::error_code ignored;
-      socket_.close(ignored);
-      return;
-    }
+    queued_bytes_ += line.size();
+    if (queue_.size() >= kMostQueuedLines || queued_bytes_ > kMostQueuedBytes) return end();
     queue_.push_back(std::move(line));
     if (queue_.size() == 1) write();
   }
 
   void write() {
+    watch();
     asio::async_write(socket_, asio::buffer(queue_.front()),
                       [self = shared_from_this()](auto error, std::size_t) {
-                        if (error) return;
-                        self->queue_.pop_front();
-                        if (!self->queue_.empty()) {
-                          self->write();
-                        } else if (self->last_) {
-                          boost::system::error_code ignored;
-                          self->socket_.shutdown(asio::socket_base::shutdown_both, ignored);
-                        }
+                        if (error) return self->end();
+                        self->sent();
                       });
   }
 
+  void sent() {
+    queued_bytes_ -= queue_.front().size();
+    queue_.pop_front();
+    if (!queue_.empty()) return write();
+    watch();
+    if (last_) {
+      boost::system::error_code ignored;
+      socket_.shutdown(asio::socket_base::shutdown_both, ignored);
+      end();
+    } else if (std::exchange(reads_on_, false)) {
+      read();
+    }
+  }
+
+  // Something has to happen within the limit, unless it is for us to say something.
+  void watch() {
+    timer_.cancel();
+    if (queue_.empty() && (follows_ || waits_for_end_)) return;
+    timer_.expires_after(idle_);
+    timer_.async_wait([weak = weak_from_this()](auto error) {
+      const auto self = weak.lock();
+      if (!error && self) self->end();
+    });
+  }
+
+  void end() {
+    follows_ = false;
+    timer_.cancel();
+    boost::system::error_code ignored;
+    socket_.close(ignored);
+  }
+
   asio::local::stream_protocol::socket socket_;
+  asio::steady_timer timer_;
   EventLog& log_;
   const Handler& handler_;
+  std::chrono::milliseconds idle_;
   asio::streambuf buffer_;
   std::deque<std::string> queue_;
+  std::size_t queued_bytes_ = 0;
+  bool reads_on_ = false;  // when the queue has been sent
   bool follows_ = false;
+  bool waits_for_end_ = false;
   bool last_ = false;  // close when the queue has been sent
 };
 
-Server::Server(asio::io_context& io, EventLog& log, Handler handler)
-    : acceptor_(io), log_(log), handler_(std::move(handler)) {}
+Server::Server(asio::io_context& io, EventLog& log, Handler handler, Limits limits)
+    : acceptor_(io), pause_timer_(io), log_(log), handler_(std::move(handler)), limits_(limits) {}
 
 Server::~Server() = default;
 
 Result<std::unique_ptr<Server>> Server::create(asio::io_context& io, const std::filesystem::path& socket,
                                                EventLog& log, Handler handler) {
-  std::unique_ptr<Server> server(new Server(io, log, std::move(handler)));
+  return create(io, socket, log, std::move(handler), Limits{});
+}
+
+Result<std::unique_ptr<Server>> Server::create(asio::io_context& io, const std::filesystem::path& socket,
+                                               EventLog& log, Handler handler, Limits limits) {
+  std::unique_ptr<Server> server(new Server(io, log, std::move(handler), limits));
   if (socket.string().size() > 107) {
     return failure(socket.string() +
                    " is too long for a socket (107 bytes at most); choose a shorter --run-dir");
@@ -135,9 +187,37 @@ Result<std::unique_ptr<Server>> Server::create(asio::io_context& io, const std::
 void Server::accept() {
   acceptor_.async_accept([this](auto error, auto socket) {
     if (error == asio::error::operation_aborted) return;
-    if (!error) std::make_shared<Session>(std::move(socket), log_, handler_)->read();
+    if (error) return accept_later();
+    const std::string why = no_room(socket.native_handle());
+    const auto session = std::make_shared<Session>(std::move(socket), log_, handler_, limits_);
+    if (why.empty()) {
+      sessions_.push_back(session);
+      session->read();
+    } else {
+      session->refuse(why);
+    }
     accept();
   });
+}
+
+// Out of descriptors in spite of the reserve. Whoever waits in the backlog makes the socket ready at once
+// again, so it is let alone for a moment.
+void Server::accept_later() {
+  pause_timer_.expires_after(limits_.accept_pause);
+  pause_timer_.async_wait([this](auto error) {
+    if (!error) accept();
+  });
+}
+
+std::string Server::no_room(int descriptor) {
+  std::erase_if(sessions_, [](const auto& session) { return session.expired(); });
+  if (is_reserved(descriptor)) {
+    return "understudyd has no descriptors to spare for another connection; raise its limit (ulimit -n, or "
+           "LimitNOFILE= of its service), or end what is connected";
+  }
+  if (sessions_.size() < kMostSessions) return "";
+  return "understudyd has " + std::to_string(sessions_.size()) +
+         " connections already; end some (`understudy events --follow` is one each)";
 }
 
 }  // namespace understudy::control

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -59,6 +60,7 @@ struct Resuming {
 struct Choosing {
   std::string why_not_yet;
   bool for_rehearsal = false;  // all that it waits for is that a rehearsal gets out of its way
+  bool for_another = false;    // all that it waits for is what another application needs, a matter of milliseconds
 };
 struct Sizing {  // the new guest's OS computes what is missing
   GuestRun to;
@@ -106,6 +108,14 @@ struct Move {
   std::string give_up;               // not empty: once it has left, it is not started again, and this is why
   Time mark{};                       // end of the last phase
   Time placed_at{};                  // its present guest was chosen
+  // While it is being brought up on a guest: what the report goes back to when that is in vain.
+  struct Before {
+    std::array<Duration, kPhaseCount> phases{};
+    Bytes bytes_moved = 0;
+    Bytes bytes_zeroed = 0;
+  };
+  std::optional<Before> before;
+  std::string in_vain_why;
   TakeoverReport report;
 
   void lap(Phase phase, Time now) {
@@ -135,8 +145,12 @@ struct Serving {
   std::string unreachable;       // why no client can be led to it although it serves; empty: none is known
   std::optional<Time> restart_due{};  // while there is trouble: it serves again by then, or has failed
 };
-struct Failed {  // given up until the operator starts it again; no area is its own
+// Why an application that its operator stopped does not run. Journalled as any other reason.
+inline constexpr std::string_view kStoppedByOrder = "stopped by order";
+
+struct Failed {  // given up, or stopped, until the operator starts it again; no area is its own
   std::string why;
+  [[nodiscard]] bool by_order() const { return why == kStoppedByOrder; }
 };
 
 }  // namespace app_state
@@ -181,14 +195,19 @@ struct Application {
     Time until{};
     std::uint32_t times = 0;
     std::string trouble{};  // what the host could not do for that guest; empty: the guest itself failed
+    std::string why;
   };
   std::map<GuestId, Avoid> avoid;
-  Measured placing;                       // from the choice of its guest until it served there
+  std::uint32_t failed_starts = 0;        // in a row, wherever; 0 once it serves
+  std::string failing;                    // why the latest of them failed; empty: none did
+  Measured placing;                       // takeovers: from the choice of its guest until it served there
+  std::optional<Duration> rehearsed;      // the same of the latest rehearsal that started it
   std::vector<Time> takeovers;            // unplanned ones within the flap window
   std::optional<Time> yields_from;        // it could not give its areas up lately, and is not asked before
   std::optional<Time> maintenance_until;  // hands off until then
   std::optional<Rehearsal> rehearsal;
   std::optional<Proof> proof;
+  bool told_protected = false;  // what the latest event of that kind said
   AppRecord journalled;
 
   [[nodiscard]] app_state::Moving* moving() { return std::get_if<app_state::Moving>(&state); }

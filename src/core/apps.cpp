@@ -20,6 +20,8 @@ std::optional<GuestRun> left_behind(const State& state, AppId app) {
 void start(Step& step, Application& app, const std::string& cause) {
   app.wanted = true;
   app.avoid.clear();
+  app.failed_starts = 0;
+  app.failing.clear();
   begin_move(step, app, cause, std::nullopt, step.now, move_step::Choosing{});
   const auto left = left_behind(step.state, app.id);
   if (!left) return;
@@ -56,6 +58,7 @@ Move& leave(Step& step, Application& app, const std::string& cause, const std::s
   // The guest may be a candidate again, but not first of all.
   Application::Avoid& avoided = app.avoid[from.guest];
   avoided.times = 1;
+  avoided.why = why_given_up;
   avoided.until = step.now + std::chrono::seconds(1);
   return move;
 }
@@ -115,6 +118,30 @@ std::string why_no_switchover(const State& state, const Application& app, bool m
   return "";
 }
 
+void handle(Step& step, const event::StopApp& event) {
+  Application& app = step.state.app(event.app);
+  if (!why_not_stop(step.state, app).empty()) return;
+  if (const auto* serving = app.serving()) {
+    const GuestRun from = serving->on;
+    step.out.withdraw.push_back({app.id});
+    // It leaves its guest for nowhere: that is no takeover, and not announced as one.
+    Move& move = begin_move(step, app, std::string(app_state::kStoppedByOrder), std::nullopt, step.now,
+                            move_step::Choosing{});
+    move.from = from.guest;
+    move.give_up = app_state::kStoppedByOrder;
+    move.planned = true;
+    enter_stopping(step, app, from);
+    return;
+  }
+  app.moving()->move.give_up = app_state::kStoppedByOrder;
+  app.moving()->move.planned = true;
+  if (const auto* starting = app.in_step<move_step::Starting>()) {
+    enter_stopping(step, app, starting->to);
+  } else if (app.in_step<move_step::Choosing>() != nullptr) {
+    enter_choosing(step, app);
+  }
+}
+
 void handle(Step& step, const event::Switchover& event) {
   Application& app = step.state.app(event.app);
   if (!why_no_switchover(step.state, app, event.may_fence).empty()) return;  // whoever asked was told
@@ -122,10 +149,8 @@ void handle(Step& step, const event::Switchover& event) {
   const GuestRun from = serving->on;
   // Chosen while it still serves: what it has there counts as what could be given to it elsewhere.
   std::optional<GuestId> preferred = event.to;
-  for (const GuestId id : step.state.setup.app(app.id).guests) {
-    if (preferred || id == from.guest || !why_not(step.state, app, step.state.guest(id)).empty()) continue;
-    preferred = id;
-  }
+  std::string nobody;
+  if (!preferred) preferred = ready_standby(step.state, app, nobody);
   step.out.withdraw.push_back({app.id});
   Move& move = begin_move(step, app, "planned switchover", from.guest, step.now, move_step::Choosing{});
   move.preferred = preferred;
@@ -139,7 +164,7 @@ void enter_trouble(Step& step, Application& app, std::string trouble, Duration d
   serving->trouble = std::move(trouble);
   serving->restart_due = step.now + delay + step.state.setup.app(app.id).start_limit + kRestartGrace;
   serving->unreachable.clear();  // looked at anew when it serves again
-  if (serving->withdrawn || !step.state.setup.app(app.id).has_address) return;
+  if (serving->withdrawn || !step.state.has_port_for(app.id, serving->on.guest)) return;
   serving->withdrawn = true;
   step.out.withdraw.push_back({app.id});
 }
@@ -159,7 +184,7 @@ void handle(Step& step, const event::AppFaulted& event) {
   Application& app = step.state.app(event.app);
   if (app.in_step<move_step::Starting>() != nullptr) {
     // Started by a former daemon, it had served before this one asked for its start again.
-    handle(step, event::AppStartFailed{event.run, event.app, event.epoch, event.cause});
+    handle(step, event::AppStartFailed{event.run, event.app, event.epoch, event.cause, event.evidence});
     return;
   }
   auto* serving = app.serving();
@@ -200,8 +225,8 @@ void restart_overdue(Step& step, Application& app) {
   const GuestRun from = serving.on;
   const std::string cause = step.state.name(app.id) + " did not come back on " + step.state.name(from.guest) +
                             " within " +
-                            format_duration(step.state.setup.app(app.id).start_limit + kRestartGrace) +
-                            " (" + serving.trouble + ")";
+                            format_duration(step.state.setup.app(app.id).start_limit + kRestartGrace) + " (" +
+                            serving.trouble + ")";
   step.note(Severity::error, "app-faulted", cause, from.guest, app.id);
   leave(step, app, cause, cause);
   enter_stopping(step, app, from);
@@ -214,8 +239,7 @@ void handle(Step& step, const event::StopFailed& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || app.place() != event.run || app.epoch != event.epoch) return;
   const std::string& name = step.state.name(app.id);
-  const std::string cause =
-      name + " does not end on " + step.state.name(guest->id) + " (" + event.why + ")";
+  const std::string cause = name + " does not end on " + step.state.name(guest->id) + " (" + event.why + ")";
   const auto* serving = app.serving();
   if (serving != nullptr || app.in_step<move_step::Stopping>() == nullptr) {
     step.note(Severity::error, "app-faulted", cause, guest->id, app.id);

@@ -64,12 +64,20 @@ Rehearsed what_rehearsals_have(const State& state, const Application& app, const
 
 }  // namespace
 
+Bytes spare_bytes(const State& state, const Guest& guest) {
+  return std::min(guest.ready()->memory.available_bytes, state.definition(guest.id).base_bytes);
+}
+
 Bytes base_use_bytes(Bytes available_bytes) {
   return available_bytes - std::min(available_bytes, kHotplugSpareBytes + kMarginBytes);
 }
 
 Bytes usable_bytes(Bytes area_bytes) {
   return area_bytes - area_bytes / kMemmapDivisor;
+}
+
+Bytes plugged_bytes(Bytes usable_bytes) {
+  return usable_bytes + (usable_bytes + kMemmapDivisor - 2) / (kMemmapDivisor - 1);
 }
 
 std::vector<AreaId> areas_for(const State& state, const Application& app) {
@@ -85,6 +93,58 @@ std::string why_not(const State& state, const Application& app, const Guest& gue
   return why_not_after(state, app, guest, nullptr);
 }
 
+std::string why_no_takeover(const State& state, const Application& app, const Guest& guest) {
+  std::string why = why_not(state, app, guest);
+  return why.empty() ? hands_off(state, guest) : why;
+}
+
+std::string keeps_off(const State& state, const Application& app, const Guest& guest) {
+  const Move& move = app.moving()->move;
+  return move.from && move.preferred != guest.id ? hands_off(state, guest) : "";
+}
+
+std::optional<GuestId> ready_standby(const State& state, const Application& app, std::string& why_not) {
+  const auto place = app.place();
+  if (!state.setup.app(app.id).hot_standby) {
+    why_not = "it is not a hot standby job";
+    return std::nullopt;
+  }
+  why_not.clear();
+  for (const GuestId id : state.setup.app(app.id).guests) {
+    if (place && id == place->guest) continue;
+    const std::string reason = why_no_takeover(state, app, state.guest(id));
+    if (reason.empty()) {
+      why_not.clear();
+      return id;
+    }
+    why_not += (why_not.empty() ? "" : "; ") + reason;
+  }
+  return std::nullopt;
+}
+
+std::uint32_t slots_taken(const State& state, GuestRun run) {
+  std::uint32_t taken = state.table.count_in(run);
+  for (const Application& app : state.apps) {
+    const auto* plugging = app.in_step<move_step::Plugging>();
+    if (plugging != nullptr && plugging->to == run)
+      taken += static_cast<std::uint32_t>(plugging->scrubs.size());
+  }
+  return taken;
+}
+
+const Application* sized_before(const State& state, const Application& app, const Guest& guest) {
+  const Bytes usable = usable_bytes(state.setup.pool.area_bytes);
+  const auto lives_on_its_own = [&](const Application& one) {
+    return state.table.held_by(one.id).size() * usable >= minimum_bytes(state, one);
+  };
+  for (const Application& other : state.apps) {
+    const auto* sizing = other.in_step<move_step::Sizing>();
+    if (sizing == nullptr || other.id == app.id || state.is_twin(other.id)) continue;
+    if (sizing->to == guest.current() || !lives_on_its_own(app) || !lives_on_its_own(other)) return &other;
+  }
+  return nullptr;
+}
+
 std::string why_not_after(const State& state, const Application& app, const Guest& guest, const Gain* gain,
                           OfRehearsals of_rehearsals) {
   std::string why = not_ready(state, guest);
@@ -98,9 +158,15 @@ std::string why_not_after(const State& state, const Application& app, const Gues
   if (avoided != app.avoid.end() && avoided->second.until > state.now) {
     const std::string& trouble = avoided->second.trouble;
     if (!trouble.empty()) return "the host could not plug memory into " + name + " lately: " + trouble;
-    return state.name(app.id) + " could not be started on " + name + " lately; it is tried there again soon";
+    return state.name(app.id) + " could not be started on " + name + " lately (" + avoided->second.why +
+           "); it is tried there again soon";
   }
   const AppSetup& setup = state.setup.app(app.id);
+  if (setup.has_address && !state.has_port_for(app.id, guest.id)) {
+    return name + " was started when " + setup.name +
+           " had no address there, so no client would reach it; it can take it over when it has been started "
+           "anew";
+  }
   const Bytes area_bytes = state.setup.pool.area_bytes;
   const Bytes usable = usable_bytes(area_bytes);
   // What it has where it runs now would come with it.
@@ -111,15 +177,15 @@ std::string why_not_after(const State& state, const Application& app, const Gues
   // What this guest has kept of it.
   const std::size_t kept = place ? 0 : state.table.in_use_by(app.id, guest.current()).size();
   const std::size_t available = own + gained + rehearsed.areas + kept + areas_for(state, app).size();
-  const Bytes spare = rehearsed.spare_bytes.value_or(guest.ready()->memory.available_bytes);
+  const Bytes spare = rehearsed.spare_bytes.value_or(spare_bytes(state, guest));
   const Bytes in_base = base_use_bytes(spare);
   if (available * usable + in_base < setup.minimum_bytes) {
     return "only " + format_size(available * area_bytes) + " of the pool could be given to " + setup.name +
            ", which needs " + format_size(setup.minimum_bytes);
   }
-  const std::uint32_t slots = state.setup.guest(guest.id).slots;
+  const std::uint32_t slots = state.definition(guest.id).slots;
   const std::uint32_t used =
-      state.table.count_in(guest.current()) - rehearsed.areas_here - static_cast<std::uint32_t>(kept) -
+      slots_taken(state, guest.current()) - rehearsed.areas_here - static_cast<std::uint32_t>(kept) -
       (gain != nullptr && gain->from == guest.current() ? static_cast<std::uint32_t>(gained) : 0);
   const std::uint32_t free_slots = slots - std::min(slots, used);
   if (free_slots < available && free_slots * usable + in_base < setup.minimum_bytes) {

@@ -17,9 +17,15 @@ constexpr Duration kToBeHeard = std::chrono::milliseconds(200);
 constexpr Duration kToBeHeardAgain = std::chrono::seconds(2);
 constexpr Duration kWorthSaying = std::chrono::seconds(1);
 
+// What comes many times a second and changes nothing as a rule.
+bool changes_anything(const Event& event) {
+  return !std::holds_alternative<event::AgentBeat>(event) && !std::holds_alternative<event::Tick>(event) &&
+         !std::holds_alternative<event::ProbeAnswer>(event);
+}
+
 }  // namespace
 
-State::State(Setup s) : setup(std::move(s)), table(setup.pool.area_count) {
+State::State(Setup s) : setup(std::move(s)), table(setup.pool.area_count), forecasts(setup.guests.size()) {
   for (std::uint32_t i = 0; i < setup.guests.size(); ++i) {
     Guest guest;
     guest.id = GuestId{i};
@@ -32,6 +38,20 @@ State::State(Setup s) : setup(std::move(s)), table(setup.pool.area_count) {
     app.journalled = app.record();
     apps.push_back(std::move(app));
   }
+}
+
+void State::forget_forecasts() {
+  for (std::optional<Forecast>& kept : forecasts) kept.reset();
+}
+
+const Definition& State::definition(GuestId id) const {
+  const auto& run = guest(id).started_with;
+  return run ? *run : setup.guest(id);
+}
+
+bool State::has_port_for(AppId app, GuestId in) const {
+  const auto& without = guest(in).no_port_for;
+  return setup.app(app).has_address && std::find(without.begin(), without.end(), app) == without.end();
 }
 
 Guest* State::living(GuestRun run) {
@@ -48,10 +68,17 @@ std::vector<AppId> State::by_priority() const {
   return order;
 }
 
+void advance_applications(Step& step) {
+  advance_rehearsals(step);
+  for (const AppId id : step.state.by_priority()) advance(step, step.state.app(id));
+}
+
 Core::Core(Setup setup) : state_(std::move(setup)) {}
 
 Outputs Core::step(Time now, const Event& event) {
   Outputs out;
+  state_.forget_forecasts();
+  const Duration late = due_ && now > *due_ ? now - *due_ : Duration{};
   const Duration lost = lost_time(now);
   if (lost > Duration{}) postpone_silence(state_, lost);
   // While the journal refuses, what was asked last may not have been asked of anybody: nobody is late.
@@ -60,14 +87,16 @@ Outputs Core::step(Time now, const Event& event) {
   Step step{state_, now, out};
   if (lost > kWorthSaying) {
     step.note(Severity::warning, "daemon-late",
-              "the daemon was not let run for " + format_duration(lost) +
-                  " (stopped, or its host was, or too much to do): nobody is held late because of it",
+              "the daemon was not scheduled for " + readable_duration(late) +
+                  " (it or its host was stopped, or starved of CPU): what was missed meanwhile counts "
+                  "against nobody",
               std::nullopt);
   }
   std::visit([&](const auto& e) { handle(step, e); }, event);
   advance_all(step);
   state_.table.check();
   record_changes(out);
+  tell_protection(step, changes_anything(event) || !out.journal.empty() || !out.notices.empty());
   take_back(out, out);  // one event may lead to a request and, in the same step, to the end of its reason
   due_ = first_deadline();
   if (due_) due_ = std::max(*due_, now);  // nobody could have been called before
@@ -86,9 +115,8 @@ Duration Core::lost_time(Time now) {
 
 void Core::advance_all(Step& step) {
   end_maintenance(step);
-  advance_rehearsals(step);
   // Applications first: what they begin (a takeover) decides whether guests are cleared up or booted now.
-  for (const AppId id : state_.by_priority()) advance(step, state_.app(id));
+  advance_applications(step);
   const bool going_down =
       std::none_of(state_.guests.begin(), state_.guests.end(), [](const Guest& g) { return g.wanted; });
   const bool apps_done = std::none_of(state_.apps.begin(), state_.apps.end(),

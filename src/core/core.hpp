@@ -23,7 +23,10 @@ class Core {
   // When a Tick is due at the latest; none: nothing waits for time.
   [[nodiscard]] std::optional<Time> next_deadline() const { return due_; }
   // The journal could not be written (or can again, with an empty text): no move begins until it can.
-  void set_journal_trouble(std::string why) { state_.journal_trouble = std::move(why); }
+  void set_journal_trouble(std::string why) {
+    state_.journal_trouble = std::move(why);
+    state_.forget_forecasts();
+  }
 
   [[nodiscard]] const State& state() const { return state_; }
   // Everything is down: no guest has a process, no application runs.

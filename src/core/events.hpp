@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/units.hpp"
+#include "core/definition.hpp"
 #include "core/ids.hpp"
 
 #include <optional>
@@ -30,6 +31,9 @@ struct BringUp {};    // launch every guest, start every application
 struct BringDown {};  // end every application and guest
 struct Resume {};     // the daemon was started again over a journal: find out what is
 struct StartApp {     // start an application that was given up or stopped
+  AppId app;
+};
+struct StopApp {  // end it cleanly and leave it ended; it gives back what it has
   AppId app;
 };
 struct Switchover {  // planned: stop cleanly and start on the other guest
@@ -102,6 +106,14 @@ struct GuestAdopted {  // answer to Adopt: the process of this run lives (GuestE
   std::vector<PluggedArea> areas;
   std::vector<PluggedVcpus> vcpus{};  // of applications, beyond the guest's base
   bool answers = true;  // its monitor does. false: nothing above is known; said again when it answers
+  // What this run was started with; none: nothing is known of it, and it is taken for what the setup says. An
+  // empty trust domain is not known either.
+  std::optional<Definition> definition{};
+  std::vector<Difference> outdated{};  // in what else it is of an older definition, and in that
+  // Applications with an address for which this run has no port: they can serve where they are, but no client
+  // reaches them here.
+  std::vector<AppId> no_port_for{};
+  std::string image{};  // as in GuestLaunched
 };
 struct StopDelayed {  // its process was killed (for a fence, a discard or another reason) and still exists;
                       // said again now and then, until the answer comes
@@ -125,8 +137,8 @@ struct PlugFailed {  // nothing of the area is in the guest
   GuestRun run;
   AreaId area;
   std::string why;
-  // Whether its kernel may have seen the device. Else the host could not do its part (no descriptor, no right,
-  // no slot, refused by the hypervisor), and the guest is as well as before.
+  // Whether its kernel may have seen the device. Else the host could not do its part (no descriptor, no
+  // right, no slot, refused by the hypervisor), and the guest is as well as before.
   bool tried_in_guest = false;
 };
 struct AreaUnplugged {  // DEVICE_DELETED was seen and the backing is unmapped
@@ -227,6 +239,7 @@ struct AppStartFailed {  // nothing of it runs
   AppId app;
   Epoch epoch = 0;
   std::string why;
+  std::string evidence{};  // last lines of its output
 };
 struct AppRestarting {  // a recoverable fault, being handled in the guest
   GuestRun run;
@@ -292,8 +305,8 @@ namespace understudy::core {
 using event::MemoryReport;
 
 using Event =
-    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::Switchover,
-                 event::Maintenance, event::Rehearse, event::Proven, event::DrillStarted,
+    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::StopApp,
+                 event::Switchover, event::Maintenance, event::Rehearse, event::Proven, event::DrillStarted,
                  event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
                  event::GuestFenced, event::GuestAdopted, event::DumpDone, event::GuestGone,
                  event::StopDelayed, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,

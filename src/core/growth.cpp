@@ -40,12 +40,12 @@ void handle(Step& step, const event::AppWantsMemory& event) {
   const Bytes usable = usable_bytes(step.state.setup.pool.area_bytes);
   const Bytes more = std::min(event.more_bytes, setup.maximum_bytes - serving->limit_bytes);
   const std::size_t wanted = std::max<std::size_t>(1, (more + usable - 1) / usable);
-  const std::uint32_t slots = step.state.setup.guest(event.run.guest).slots;
-  const std::uint32_t used = step.state.table.count_in(event.run);
+  const std::uint32_t slots = step.state.definition(event.run.guest).slots;
+  const std::uint32_t used = slots_taken(step.state, event.run);
   std::vector<AreaId> areas = step.state.table.unused();
   // Only memory that this trust domain may have as it is: there is no time to scrub while the application
   // waits.
-  const std::string& domain = step.state.setup.guest(event.run.guest).trust_domain;
+  const std::string& domain = step.state.definition(event.run.guest).trust_domain;
   std::erase_if(areas, [&](AreaId id) {
     const std::string& last = step.state.table.area(id).last_domain;
     return !last.empty() && last != domain;
@@ -77,8 +77,8 @@ void grow_after_rehearsal(Step& step, Application& app) {
 
 void growth_plug_failed(Step& step, Application& app, AreaId id, const std::string& why) {
   step.state.table.free(id);
-  app.serving()->growth_trouble = "the host could not plug more memory into " +
-                                  step.state.name(app.serving()->on.guest) + ": " + why;
+  app.serving()->growth_trouble =
+      "the host could not plug more memory into " + step.state.name(app.serving()->on.guest) + ": " + why;
   growth_plugged(step, app);
 }
 

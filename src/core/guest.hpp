@@ -100,23 +100,27 @@ struct Guest {
   std::uint32_t run = 0;
   GuestState state = guest_state::Off{};
   bool wanted = false;
-  std::uint32_t bad_starts = 0;           // launches in a row that never became ready
-  std::string image;                      // what this run booted; empty: not known
-  std::string stop_evidence;  // why this run has not ended yet although it was killed; empty: none
-  bool adopted = false;                   // this run: its agent has to be asked which applications it has
+  std::uint32_t bad_starts = 0;  // launches in a row that never became ready
+  std::string image;             // what this run booted; empty: not known
+  std::string stop_evidence;     // why this run has not ended yet although it was killed; empty: none
+  bool adopted = false;          // this run: its agent has to be asked which applications it has
   // Adopted, and its monitor has not answered yet: what is plugged into it is not known.
   bool unsettled = false;
   std::optional<Time> state_asked;  // its agent was asked which applications it has; none: or has answered
   std::optional<Time> state_due;    // until when it has to say it; while unsettled, its monitor what is in it
   std::optional<Time> down_since;   // verified stopped, or could not be launched
   std::string launch_trouble;       // why it could not be launched last; empty: it could
-  std::map<AppId, AppVcpus> vcpus;        // of this run, beyond its base (vcpus.cpp)
-  std::map<AppId, Leftover> leftovers;    // in this run
-  std::vector<Time> misdeeds;             // of this run's agent, lately
+  std::optional<Definition> started_with;  // of this run, if it was not launched with what the setup says now
+  std::vector<Difference> outdated;        // of this run: in what the setup says otherwise; empty: in nothing
+  std::vector<AppId> no_port_for;       // of this run: applications with an address for which it has no port
+  std::map<AppId, AppVcpus> vcpus;      // of this run, beyond its base (vcpus.cpp)
+  std::map<AppId, Leftover> leftovers;  // in this run
+  std::vector<Time> misdeeds;           // of this run's agent, lately
   std::optional<Time> maintenance_until;  // its failures move nothing until then
   std::optional<Drill> drill;             // a fault being caused on purpose, not yet seen
   std::optional<Time>
-      relaunched_at;  // of the run after a failure, until it is ready: how long the re-arm took
+      relaunched_at;            // of the run after a failure, until it is ready: how long the re-arm took
+  bool protection_due = false;  // what its failure would lead to has to be looked at again
   GuestRecord journalled;
 
   [[nodiscard]] GuestRun current() const { return {id, run}; }

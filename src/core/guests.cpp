@@ -50,6 +50,13 @@ bool takeover_under_way(const State& state) {
   });
 }
 
+// Its next run is started with what the setup says.
+void of_the_present_setup(Guest& guest) {
+  guest.started_with.reset();
+  guest.outdated.clear();
+  guest.no_port_for.clear();
+}
+
 // Until when it is neither cleared up nor launched for the sake of a takeover; none: nothing is in its way.
 std::optional<Time> held_back_until(const State& state, const Guest& guest) {
   if (!guest.down_since || !takeover_under_way(state)) return std::nullopt;
@@ -70,6 +77,7 @@ void launch(Step& step, Guest& guest) {
   guest.down_since.reset();
   guest.leftovers.clear();
   guest.misdeeds.clear();
+  of_the_present_setup(guest);
   guest.stop_evidence.clear();
   guest.state = Launching{};
   step.out.launch.push_back({guest.current()});
@@ -87,7 +95,8 @@ void suspect(Step& step, Guest& guest, const Ready& was) {
   step.out.probe.push_back({guest.current()});
   step.note(Severity::warning, "guest-suspected",
             step.state.name(guest.id) + "'s agent has been silent for " +
-                std::to_string(static_cast<long>(to_ms(step.now - was.last_beat))) + " ms; asking its kernel",
+                std::to_string(static_cast<long>(to_ms(step.now - was.last_beat))) + " ms (limit " +
+                format_duration(step.state.setup.guest(guest.id).heartbeat_limit) + "); asking its kernel",
             guest.id);
 }
 
@@ -97,10 +106,10 @@ void heard(Step& step, Guest& guest, const MemoryReport& memory) {
     ready->memory = memory;
   } else if (std::holds_alternative<Suspect>(guest.state)) {
     guest.state = Ready{step.now, memory};
-    step.note(Severity::info, guest.adopted ? "guest-ready" : "guest-answers",
-              step.state.name(guest.id) +
-                  (guest.adopted ? " answers, it has lived on" : "'s agent answers again"),
-              guest.id);
+    step.note(
+        Severity::info, guest.adopted ? "guest-ready" : "guest-answers",
+        step.state.name(guest.id) + (guest.adopted ? " answers, it has lived on" : "'s agent answers again"),
+        guest.id);
     if (guest.adopted && !guest.state_asked) ask_state(step, guest);
   }
 }
@@ -135,7 +144,8 @@ void state_overdue(Step& step, Guest& guest) {
     return step.note(Severity::warning, "takeover-waits",
                      waiting + " cannot be moved while " + name +
                          "'s agent is silent: what runs there is not known since the daemon's restart; "
-                         "silent_agent_limit would end " + name + ", where others serve",
+                         "silent_agent_limit would end " +
+                         name + ", where others serve",
                      guest.id);
   }
   condemn(step, guest,
@@ -281,6 +291,8 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
       count_takeover(step, app);
     } else {
       if (step.state.is_twin(app.id)) rehearsal_fails(app, why);
+      if (auto* moving = app.moving(); moving != nullptr && moving->move.in_vain_why.empty())
+        moving->move.in_vain_why = why;
       enter_fencing(step, app, run);
     }
   }
@@ -360,6 +372,7 @@ void handle(Step& step, const event::GuestGone& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || !std::holds_alternative<Discarding>(guest->state)) return;
   guest->state = Off{step.now + backoff(guest->bad_starts)};
+  of_the_present_setup(*guest);
   guest->relaunched_at = step.now;
 }
 

@@ -15,9 +15,6 @@ using namespace move_step;
 // Until the areas that are on their way into the guest are in, or are not coming.
 constexpr Duration kWayInLimit = std::chrono::seconds(20);
 constexpr Duration kUnplugPause = std::chrono::milliseconds(500);
-// Beyond the limits that the agent itself was given: its answer may be on its way.
-constexpr Duration kAnswerGrace = std::chrono::seconds(2);
-
 template <class Wanted, class Answer>
 Application* expect(Step& step, const Answer& answer) {
   Application& app = step.state.app(answer.app);
@@ -69,8 +66,9 @@ std::string others_there(const State& state, const Application& app, GuestRun ru
   return names;
 }
 
-// A planned move, or a rehearsal, never costs others their guest, unless it was asked to: it is given up, and the application
-// started again where it was, with what its guest has kept and what had left already. False: that is not so.
+// A planned move, or a rehearsal, never costs others their guest, unless it was asked to: it is given up, and
+// the application started again where it was, with what its guest has kept and what had left already. False:
+// that is not so.
 bool given_up_for_others(Step& step, Application& app, const std::string& why) {
   auto& releasing = *app.in_step<Releasing>();
   Move& move = app.moving()->move;
@@ -87,12 +85,15 @@ bool given_up_for_others(Step& step, Application& app, const std::string& why) {
     return true;
   }
   const std::string& guest = step.state.name(from.guest);
-  const std::string order = move.yields ? "" : "; `understudy takeover " + step.state.name(app.id) +
-                                                   " --fence` moves it all the same, and ends " + guest;
-  step.note(Severity::warning, "switchover-given-up",
-            step.state.name(app.id) + " stays on " + guest + ", where it is started again: " + why + ", and " +
-                guest + " is not ended for a planned move, because others are there (" + others + ")" + order,
-            from.guest, app.id);
+  const std::string order = move.yields ? ""
+                                        : "; `understudy takeover " + step.state.name(app.id) +
+                                              " --fence` moves it all the same, and ends " + guest;
+  if (move.give_up.empty())  // who is to be stopped is stopped all the same, and leaves something behind
+    step.note(Severity::warning, "switchover-given-up",
+              step.state.name(app.id) + " stays on " + guest + ", where it is started again: " + why +
+                  ", and " + guest + " is not ended for a planned move, because others are there (" + others +
+                  ")" + order,
+              from.guest, app.id);
   if (move.yields) app.yields_from = step.now + kYieldsAgain;
   move.yields = false;
   move.given_up = why;
@@ -161,10 +162,9 @@ void enter_stopping(Step& step, Application& app, GuestRun from) {
 
 void enter_releasing(Step& step, Application& app, GuestRun from, bool engaging) {
   const AppSetup& setup = step.state.setup.app(app.id);
-  app.moving()->move.step =
-      Releasing{.from = from,
-                .deadline = step.now + kWayInLimit + setup.release_limit + kAnswerGrace,
-                .engaging = engaging};
+  app.moving()->move.step = Releasing{.from = from,
+                                      .deadline = step.now + kWayInLimit + setup.release_limit + kAnswerGrace,
+                                      .engaging = engaging};
   go_on_releasing(step, app);
 }
 
@@ -210,8 +210,9 @@ void advance_releasing(Step& step, Application& app) {
     step.state.table.begin_unplug(later.area);
     step.out.unplug.push_back({releasing.from, later.area});
   }
-  if (step.now >= releasing.deadline)
-    condemn_slow(step, app, GuestRun(releasing.from), " did not let go of the areas of ");
+  if (step.now < releasing.deadline) return;
+  condemn_slow(step, GuestRun(releasing.from), "let go of the areas of " + step.state.name(app.id),
+               releasing.asked ? step.state.setup.app(app.id).release_limit : kWayInLimit);
 }
 
 void enter_fencing(Step& step, Application& app, GuestRun from) {
@@ -224,7 +225,12 @@ void guest_stopped(Step& step, Application& app, GuestRun run) {
   if (fencing != nullptr && fencing->from == run) {
     Move& move = app.moving()->move;
     move.lap(Phase::fence, step.now);
-    if (!step.state.is_twin(app.id)) step.state.clearing.add(move.report.total());
+    const auto& phases = move.report.phases;
+    const bool just_failed = !move.before && move.report.attempts_in_vain == 0;
+    if (!step.state.is_twin(app.id) && just_failed) {
+      step.state.clearing.add(phases[static_cast<std::size_t>(Phase::detect)] +
+                              phases[static_cast<std::size_t>(Phase::fence)]);
+    }
     enter_choosing(step, app);
   } else if (app.moving() == nullptr) {
     // What this guest had kept of an application that went on without it, or that is stopped.

@@ -11,8 +11,6 @@ namespace understudy::core {
 namespace {
 
 constexpr Duration kPause = std::chrono::seconds(30);
-// Beyond the limit that the agent itself was given.
-constexpr Duration kAnswerGrace = std::chrono::seconds(2);
 
 std::vector<AreaId> kept_of(const State& state, const Application& app, GuestRun run) {
   if (app.place() == run) return {};

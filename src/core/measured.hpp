@@ -19,6 +19,7 @@ class Measured {
     kept_.push_back(duration);
     if (kept_.size() > kKept) kept_.pop_front();
   }
+  [[nodiscard]] std::size_t count() const { return kept_.size(); }
   [[nodiscard]] std::optional<Duration> median() const {
     if (kept_.empty()) return std::nullopt;
     std::vector<Duration> sorted(kept_.begin(), kept_.end());

@@ -31,22 +31,29 @@ Application* expect(Step& step, const Answer& answer) {
 
 // The guest on which the application may be placed now. A first start waits for a preferred guest that is
 // still coming up for the first time; a takeover takes the first that can.
-const Guest* choose(const State& state, const Application& app, const Move& move, std::string& why,
-                    bool& for_rehearsal) {
+const Guest* choose(const State& state, const Application& app, const Move& move, Choosing& choosing) {
   const AppSetup& setup = state.setup.app(app.id);
+  std::string& why = choosing.why_not_yet;
   std::vector<GuestId> order = setup.guests;
   if (!setup.hot_standby) order.resize(1);
   // Where it failed is tried last, however long its leaving took.
   const auto first = [&order](auto is) { std::stable_partition(order.begin(), order.end(), is); };
+  first([&](GuestId id) { return hands_off(state, state.guest(id)).empty(); });
   if (move.from) first([&](GuestId id) { return id != *move.from; });
   if (move.preferred) first([&](GuestId id) { return id == *move.preferred; });
   why.clear();
   for (const GuestId id : order) {
     const Guest& guest = state.guest(id);
     std::string reason = why_not(state, app, guest);
+    if (reason.empty()) reason = keeps_off(state, app, guest);
     if (reason.empty()) {
+      if (const Application* other = sized_before(state, app, guest)) {
+        choosing.for_another = true;
+        why = "what " + state.name(other->id) + " needs is being computed first";
+        return nullptr;
+      }
       if (!must_wait_for_rehearsal(state, app, guest)) return &guest;
-      for_rehearsal = true;
+      choosing.for_rehearsal = true;
       reason = state.name(id) + " is free for it as soon as a rehearsal has ended";
     }
     if (!why.empty()) why += "; ";
@@ -57,8 +64,8 @@ const Guest* choose(const State& state, const Application& app, const Move& move
 }
 
 std::size_t free_slots(const State& state, GuestRun run) {
-  const std::uint32_t slots = state.setup.guest(run.guest).slots;
-  return slots - std::min(slots, state.table.count_in(run));
+  const std::uint32_t slots = state.definition(run.guest).slots;
+  return slots - std::min(slots, slots_taken(state, run));
 }
 
 // The application's areas for a stated need: as many as wanted, or as many as there are if they reach the
@@ -94,12 +101,55 @@ std::optional<std::vector<AreaId>> grant(const State& state, const Application& 
   return areas;
 }
 
+Duration avoided_for(std::uint32_t times) {
+  return std::min<Duration>(kLongestAvoid, kFirstAvoid * (1LL << std::min(times - 1, 10U)));
+}
+
+// What an application printed, in its own words: many lines, which no event of ours can be taken for.
+std::string with_output(const std::string& output) {
+  return output.empty() ? "" : "; its output:\n" + output;
+}
+
+void start_failed(Step& step, Application& app, GuestRun in, const std::string& why,
+                  const std::string& output) {
+  avoid(step, app, in.guest, why);
+  step.note(Severity::error, "app-start-failed",
+            step.state.name(app.id) + " could not be started on " + step.state.name(in.guest) + " (attempt " +
+                std::to_string(app.failed_starts) + "): " + why + "; not tried there again for " +
+                format_duration(avoided_for(app.avoid.at(in.guest).times)) + with_output(output),
+            in.guest, app.id);
+}
+
+// It was in vain: the report goes on from where it was before.
+void close_attempt(Step& step, Move& move) {
+  if (!move.before) return;
+  TakeoverReport& report = move.report;
+  report.phases = move.before->phases;
+  report.bytes_moved = move.before->bytes_moved;
+  report.bytes_zeroed = move.before->bytes_zeroed;
+  move.before.reset();
+  ++report.attempts_in_vain;
+  report.in_vain += step.now - move.placed_at;
+  report.attempts.push_back({*report.to, step.now - move.placed_at, std::move(move.in_vain_why)});
+  if (report.attempts.size() > TakeoverReport::kMostAttempts) report.attempts.erase(report.attempts.begin());
+  move.in_vain_why.clear();
+  report.to.reset();
+  move.mark = step.now;
+}
+
 void finish(Step& step, Application& app, Move& move) {
   move.lap(Phase::serving, step.now);
-  const bool back = !move.given_up.empty() && move.report.to == move.from;
+  const bool again = move.from == move.report.to;
+  const bool back = again && !move.given_up.empty();
   move.report.result = back ? "given up: " + move.given_up : "serving";
-  app.placing.add(step.now - move.placed_at);
-  const std::string verb = back ? " serves again on " : move.from ? " serves on " : " started on ";
+  if (again) {
+    // Nobody could take it, or it was not to be: where it was it serves again, and nothing was taken over.
+    move.report.from.reset();
+    move.report.bytes_moved = 0;
+  } else if (move.from) {
+    app.placing.add(step.now - move.placed_at);
+  }
+  const std::string verb = again ? " serves again on " : move.from ? " serves on " : " started on ";
   step.note(Severity::info, move.from && !back ? "takeover-done" : "app-serving",
             step.state.name(app.id) + verb + step.state.name(*move.report.to) + " " +
                 std::to_string(static_cast<long>(to_ms(move.report.total()))) + " ms after: " + move.cause,
@@ -120,23 +170,22 @@ void advance_choosing(Step& step, Application& app, Choosing& choosing) {
     app.state = app_state::Idle{};
     return;
   }
-  choosing.for_rehearsal = false;
   if (!step.state.journal_trouble.empty()) {
-    choosing.why_not_yet = step.state.journal_trouble;
+    choosing = {.why_not_yet = step.state.journal_trouble};
     return;
   }
   Move& move = app.moving()->move;
-  std::string why = hands_off(step.state, app);
-  const bool may_move = why.empty();
-  const Guest* to = may_move ? choose(step.state, app, move, why, choosing.for_rehearsal) : nullptr;
+  const std::string before = choosing.why_not_yet;
+  choosing = {.why_not_yet = hands_off(step.state, app)};
+  const bool may_move = choosing.why_not_yet.empty();
+  const Guest* to = may_move ? choose(step.state, app, move, choosing) : nullptr;
   if (to == nullptr) {
     const bool rehearsed = rehearsal_under_way(step.state) != nullptr;
-    if (may_move && !rehearsed && areas_short(step.state, app)) preempt(step, app);
-    if (choosing.why_not_yet != why && move.from) {
-      step.note(Severity::warning, "takeover-waits", step.state.name(app.id) + " waits: " + why, std::nullopt,
-                app.id);
+    if (may_move && !rehearsed && !choosing.for_another && areas_short(step.state, app)) preempt(step, app);
+    if (before != choosing.why_not_yet && move.from && !choosing.for_another) {
+      step.note(Severity::warning, "takeover-waits",
+                step.state.name(app.id) + " waits: " + choosing.why_not_yet, std::nullopt, app.id);
     }
-    choosing.why_not_yet = why;
     return;
   }
   take_areas_of_rehearsal(step, app, *to);
@@ -149,7 +198,51 @@ Time stopping_due(const State& state, const Stopping& stopping) {
   return maintenance ? std::max(stopping.deadline, *maintenance) : stopping.deadline;
 }
 
+void limit_passed(Step& step, Application& app) {
+  const std::string& name = step.state.name(app.id);
+  if (const auto* sizing = app.in_step<Sizing>()) {
+    condemn_slow(step, GuestRun(sizing->to), "say what " + name + " needs", kSizingLimit);
+  } else if (app.in_step<Plugging>() != nullptr) {
+    advance_plugging(step, app);
+  } else if (const auto* engaging = app.in_step<Engaging>()) {
+    condemn_slow(step, GuestRun(engaging->to), "confirm the memory for " + name, kEngagingLimit);
+  } else if (const auto* starting = app.in_step<Starting>()) {
+    // It may run half way: it must be gone for certain before it is started anywhere.
+    const GuestRun in = starting->to;
+    const std::string why =
+        "it was not ready within " + format_duration(step.state.setup.app(app.id).start_limit);
+    if (step.state.is_twin(app.id)) {
+      rehearsal_fails(app, why);
+    } else {
+      start_failed(step, app, in, why + ", and its agent does not say why", "");
+    }
+    enter_stopping(step, app, in);
+  } else if (const auto* stopping = app.in_step<Stopping>()) {
+    condemn_slow(step, GuestRun(stopping->from), "end " + name, step.state.setup.app(app.id).stop_limit);
+  } else if (app.in_step<Releasing>() != nullptr) {
+    advance_releasing(step, app);
+  }
+}
+
 }  // namespace
+
+Application::Avoid& avoid(Step& step, Application& app, GuestId guest, const std::string& why) {
+  Application::Avoid& entry = app.avoid[guest];
+  ++entry.times;
+  entry.why = why;
+  entry.until = step.now + avoided_for(entry.times);
+  if (step.state.is_twin(app.id)) return entry;
+  ++app.failed_starts;
+  app.failing = step.state.name(guest) + ": " + why;
+  if (auto* moving = app.moving()) moving->move.in_vain_why = why;
+  return entry;
+}
+
+void condemn_slow(Step& step, GuestRun run, const std::string& what, Duration limit) {
+  const std::string& name = step.state.name(run.guest);
+  condemn(step, step.state.guest(run.guest), name + " did not " + what + " within " + format_duration(limit),
+          step.now);
+}
 
 const char* move_step_name(const MoveStep& step) {
   struct Names {
@@ -167,25 +260,15 @@ const char* move_step_name(const MoveStep& step) {
   return std::visit(Names{}, step);
 }
 
-Application::Avoid& avoid(Step& step, Application& app, GuestId guest) {
-  Application::Avoid& entry = app.avoid[guest];
-  ++entry.times;
-  entry.until =
-      step.now + std::min<Duration>(kLongestAvoid, kFirstAvoid * (1LL << std::min(entry.times - 1, 10U)));
-  return entry;
-}
-
-void condemn_slow(Step& step, Application& app, GuestRun to, const char* what) {
-  condemn(step, step.state.guest(to.guest), step.state.name(to.guest) + what + step.state.name(app.id),
-          step.now);
-}
-
 void place(Step& step, Application& app, const Guest& to) {
   Move& move = app.moving()->move;
   ++app.epoch;
   move.report.to = to.id;
   move.report.epoch = app.epoch;
-  move.placed_at = step.now;
+  move.report.waited += step.now - move.mark;
+  move.mark = move.placed_at = step.now;
+  move.in_vain_why.clear();
+  move.before = {move.report.phases, move.report.bytes_moved, move.report.bytes_zeroed};
   enter_sizing(step, app, to.current());
   step.note(Severity::info, "app-placing", step.state.name(app.id) + " goes to " + step.state.name(to.id),
             to.id, app.id);
@@ -197,7 +280,8 @@ void enter_engaging(Step& step, Application& app, GuestRun to) {
 
 void enter_starting(Step& step, Application& app, GuestRun to, Bytes limit_bytes) {
   Move& move = app.moving()->move;
-  move.step = Starting{to, step.now + step.state.setup.app(app.id).start_limit, limit_bytes};
+  // The agent has the same limit, and knows what the application said and what the last check found.
+  move.step = Starting{to, step.now + step.state.setup.app(app.id).start_limit + kAnswerGrace, limit_bytes};
   step.out.start.push_back({to, app.id, app.epoch, limit_bytes, step.state.table.in_use_by(app.id, to)});
 }
 
@@ -230,10 +314,18 @@ Move& begin_move(Step& step, Application& app, const std::string& cause, std::op
 void enter_choosing(Step& step, Application& app) {
   if (step.state.is_twin(app.id)) return rehearsal_over(step, app);
   Move& move = app.moving()->move;
+  close_attempt(step, move);
   if (!move.give_up.empty()) {
     for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
-    step.note(Severity::error, "app-failed", step.state.name(app.id) + " is given up: " + move.give_up,
-              move.from, app.id);
+    if (move.give_up == app_state::kStoppedByOrder) {
+      step.note(Severity::info, "app-stopped",
+                step.state.name(app.id) + " is stopped; `understudy start " + step.state.name(app.id) +
+                    "` starts it again",
+                move.from, app.id);
+    } else {
+      step.note(Severity::error, "app-failed", step.state.name(app.id) + " is given up: " + move.give_up,
+                move.from, app.id);
+    }
     app.wanted = false;
     app.state = app_state::Failed{move.give_up};
     return;
@@ -263,11 +355,10 @@ void handle(Step& step, const event::NeedStated& event) {
     return;
   }
   if (!grantable) {
-    avoid(step, *app, to.guest);
-    step.note(Severity::error, "no-memory",
-              step.state.name(app->id) + " needs " + format_size(event.missing_bytes) + " more on " +
-                  step.state.name(to.guest) + " than the pool has left",
-              to.guest, app->id);
+    const std::string why = step.state.name(app->id) + " needs " + format_size(event.missing_bytes) +
+                            " more on " + step.state.name(to.guest) + " than the pool has left";
+    avoid(step, *app, to.guest, why);
+    step.note(Severity::error, "no-memory", why, to.guest, app->id);
     enter_releasing(step, *app, to);  // of what was plugged before a restart of the daemon, if anything
     return;
   }
@@ -349,7 +440,7 @@ void handle(Step& step, const event::EngageFailed& event) {
   }
   Application* app = expect<Engaging>(step, event);
   if (app == nullptr) return;
-  avoid(step, *app, event.run.guest);
+  avoid(step, *app, event.run.guest, "its new memory could not be used (" + event.why + ")");
   // Part of the struct pages may have leaked in its kernel. It is thrown away, never asked again.
   condemn(step, step.state.guest(event.run.guest),
           step.state.name(event.run.guest) + " could not use its new memory (" + event.why + ")", step.now);
@@ -381,15 +472,16 @@ void handle(Step& step, const event::AppServing& event) {
                   std::to_string(id.value) + ", which is not its own; ignored",
               event.run.guest, app->id);
   }
-  const AppSetup& setup = step.state.setup.app(app->id);
   app->avoid.clear();
+  app->failed_starts = 0;
+  app->failing.clear();
   // What a former guest kept until it was stopped came back too late to be of use.
   for (const AreaId id : step.state.table.held_by(app->id)) step.state.table.free(id);
   app_state::Serving serving{
       .on = event.run,
       .since = step.now,
       .limit_bytes = limit_bytes,
-      .base_use_bytes = std::min(event.base_use_bytes, step.state.setup.guest(event.run.guest).base_bytes),
+      .base_use_bytes = std::min(event.base_use_bytes, step.state.definition(event.run.guest).base_bytes),
       .unrouted = {},
       .growing = {},
       .growth_trouble = {},
@@ -398,7 +490,7 @@ void handle(Step& step, const event::AppServing& event) {
       .withdrawn = false,
       .unreachable = {},
       .restart_due = {}};
-  if (setup.has_address) {
+  if (step.state.has_port_for(app->id, event.run.guest)) {
     step.out.route.push_back({app->id, event.run});
     serving.unrouted = std::move(move);
   } else {
@@ -439,22 +531,19 @@ void handle(Step& step, const event::AppStartFailed& event) {
   if (app == nullptr) return;
   if (step.state.is_twin(app->id)) {
     app->moving()->move.lap(Phase::start, step.now);
-    rehearsal_fails(*app, "it could not be started: " + event.why);
+    rehearsal_fails(*app, "it could not be started: " + event.why + with_output(event.evidence));
     enter_releasing(step, *app, event.run);
     return;
   }
-  avoid(step, *app, event.run.guest);
-  step.note(Severity::error, "app-start-failed",
-            step.state.name(app->id) + " could not be started on " + step.state.name(event.run.guest) + ": " +
-                event.why,
-            event.run.guest, app->id);
+  start_failed(step, *app, event.run, event.why, event.evidence);
   enter_releasing(step, *app, event.run);
 }
 
 void advance(Step& step, Application& app) {
   const auto* serving = app.serving();
   if (serving != nullptr && serving->growing && step.now >= *serving->growing) {
-    condemn_slow(step, app, serving->on, " did not take more memory for ");
+    condemn_slow(step, GuestRun(serving->on), "take more memory for " + step.state.name(app.id),
+                 kGrowthLimit);
     return;
   }
   if (serving != nullptr && serving->restart_due && step.now >= *serving->restart_due)
@@ -462,30 +551,10 @@ void advance(Step& step, Application& app) {
   if (serving != nullptr) return grow_after_rehearsal(step, app);
   if (auto* choosing = app.in_step<Choosing>()) {
     advance_choosing(step, app, *choosing);
-  } else if (auto* sizing = app.in_step<Sizing>()) {
-    if (step.now >= sizing->deadline) condemn_slow(step, app, sizing->to, " did not say what it needs for ");
-  } else if (auto* plugging = app.in_step<Plugging>()) {
-    if (step.now >= plugging_due(*plugging)) advance_plugging(step, app);
-  } else if (auto* engaging = app.in_step<Engaging>()) {
-    if (step.now >= engaging->deadline)
-      condemn_slow(step, app, engaging->to, " did not confirm the memory for ");
-  } else if (auto* starting = app.in_step<Starting>()) {
-    if (step.now < starting->deadline) return;
-    // It may run half way: it must be gone for certain before it is started anywhere.
-    if (step.state.is_twin(app.id)) {
-      rehearsal_fails(
-          app, "it was not healthy within " + format_duration(step.state.setup.app(app.id).start_limit));
-    } else {
-      avoid(step, app, starting->to.guest);
-    }
-    enter_stopping(step, app, starting->to);
-  } else if (auto* stopping = app.in_step<Stopping>()) {
-    if (step.now >= stopping_due(step.state, *stopping))
-      condemn_slow(step, app, stopping->from, " did not end ");
-  } else if (auto* releasing = app.in_step<Releasing>()) {
-    if (step.now >= releasing_due(*releasing)) advance_releasing(step, app);
   } else if (app.in_step<Yielding>() != nullptr) {
     advance_yielding(step, app);
+  } else if (const auto due = deadline(step.state, app); due && step.now >= *due) {
+    limit_passed(step, app);
   }
 }
 

@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 62> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 71> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -20,6 +20,7 @@ inline constexpr std::array<std::string_view, 62> kNoticeKinds{"agent-misbehaved
                                                                "app-resumed",
                                                                "app-serving",
                                                                "app-start-failed",
+                                                               "app-stopped",
                                                                "app-unreachable",
                                                                "area-lost",
                                                                "area-scrubbed",
@@ -29,6 +30,7 @@ inline constexpr std::array<std::string_view, 62> kNoticeKinds{"agent-misbehaved
                                                                "daemon-started",
                                                                "drill",
                                                                "dump",
+                                                               "events-held-back",
                                                                "gateway",
                                                                "guest-adopted",
                                                                "guest-answers",
@@ -38,13 +40,17 @@ inline constexpr std::array<std::string_view, 62> kNoticeKinds{"agent-misbehaved
                                                                "guest-hung",
                                                                "guest-launch-failed",
                                                                "guest-launching",
+                                                               "guest-outdated",
                                                                "guest-panicked",
                                                                "guest-ready",
                                                                "guest-suspected",
                                                                "hook-failed",
                                                                "hooks-dropped",
                                                                "journal-failed",
+                                                               "journal-unreserved",
                                                                "journal-works",
+                                                               "limit-passed",
+                                                               "loop-blocked",
                                                                "maintenance-begun",
                                                                "maintenance-ended",
                                                                "maintenance-expired",
@@ -55,11 +61,14 @@ inline constexpr std::array<std::string_view, 62> kNoticeKinds{"agent-misbehaved
                                                                "prepare-failed",
                                                                "prepared",
                                                                "proof-expired",
+                                                               "protection-back",
+                                                               "protection-lost",
                                                                "rehearsal-began",
                                                                "rehearsal-failed",
                                                                "rehearsal-passed",
                                                                "released-in-part",
                                                                "scrub-failed",
+                                                               "state-unwritten",
                                                                "stop-delayed",
                                                                "switchover-given-up",
                                                                "takeover-begun",
@@ -73,6 +82,16 @@ inline constexpr std::array<std::string_view, 62> kNoticeKinds{"agent-misbehaved
 // What tells of hooks sets none off: one that fails would otherwise go on for ever.
 [[nodiscard]] constexpr bool is_about_hooks(std::string_view kind) {
   return kind == "hook-failed" || kind == "hooks-dropped";
+}
+
+// What a guest can cause as often as it likes, by talking alone; its number is bounded for each guest.
+[[nodiscard]] constexpr bool is_talk_of_a_guest(std::string_view kind) {
+  for (const std::string_view talk :
+       {"agent-misbehaved", "agent-says", "agent-silent", "app-grows", "app-restarted", "app-restarting",
+        "guest-answers", "guest-suspected", "no-more-memory", "prepare-failed", "prepared"}) {
+    if (kind == talk) return true;
+  }
+  return false;
 }
 
 }  // namespace understudy::core

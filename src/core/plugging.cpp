@@ -1,11 +1,11 @@
 // Areas on their way into a guest: zeroed first where they come from another trust domain, then plugged, all
 // of a placement at once; when all are in, the guest is asked to confirm them.
 //
-// Two kinds of failure are told apart. What was tried in the guest (its kernel may have seen the device) leaves
-// a guest that cannot be trusted with another attempt: it is fenced. What the host could not do (no descriptor,
-// no right to the file, a refusal of the hypervisor, an area that cannot be zeroed) says nothing about the
-// guest: this placement is given up, whatever got in is let go of again, another guest is tried, and this one
-// again after a while, ever more rarely.
+// Two kinds of failure are told apart. What was tried in the guest (its kernel may have seen the device)
+// leaves a guest that cannot be trusted with another attempt: it is fenced. What the host could not do (no
+// descriptor, no right to the file, a refusal of the hypervisor, an area that cannot be zeroed) says nothing
+// about the guest: this placement is given up, whatever got in is let go of again, another guest is tried,
+// and this one again after a while, ever more rarely.
 #include "core/state.hpp"
 
 #include <algorithm>
@@ -51,7 +51,7 @@ void engage_if_complete(Step& step, Application& app) {
 }
 
 void plug(Step& step, GuestRun to, AreaId id) {
-  step.state.table.begin_plug(id, to, step.state.setup.guest(to.guest).trust_domain);
+  step.state.table.begin_plug(id, to, step.state.definition(to.guest).trust_domain);
   step.out.plug.push_back({to, id});
 }
 
@@ -63,7 +63,7 @@ void scrub(Step& step, AreaLater& scrub) {
 
 // Between trust domains an area is zeroed first; inside one its pages go as they are.
 void plug_or_scrub(Step& step, Application& app, GuestRun to, AreaId id) {
-  const std::string& domain = step.state.setup.guest(to.guest).trust_domain;
+  const std::string& domain = step.state.definition(to.guest).trust_domain;
   const std::string& last = step.state.table.area(id).last_domain;
   if (last.empty() || last == domain) return plug(step, to, id);
   step.note(Severity::info, "area-scrubbed",
@@ -75,7 +75,8 @@ void plug_or_scrub(Step& step, Application& app, GuestRun to, AreaId id) {
   app.moving()->move.report.bytes_zeroed += step.state.setup.pool.area_bytes;
 }
 
-// The area is held again. For whatever placement it was zeroed: that one is over, or it was none of this one's.
+// The area is held again. For whatever placement it was zeroed: that one is over, or it was none of this
+// one's.
 void came_too_late(Step& step, Application& app, AreaId id) {
   const bool placed = app.in_step<Plugging>() != nullptr || app.in_step<Engaging>() != nullptr ||
                       app.in_step<Starting>() != nullptr;
@@ -116,7 +117,8 @@ void advance_plugging(Step& step, Application& app) {
   }
   if (step.now < at.deadline) return;
   if (anything_on_its_way(step.state, app, at.to)) {
-    return condemn_slow(step, app, GuestRun(at.to), " did not get the areas for ");
+    return condemn_slow(step, GuestRun(at.to), "get the areas for " + step.state.name(app.id),
+                        kPluggingLimit);
   }
   give_up_placement(step, app, at.to, "areas were not zeroed within " + format_duration(kPluggingLimit));
 }
@@ -126,7 +128,7 @@ void give_up_placement(Step& step, Application& app, GuestRun to, const std::str
   if (step.state.is_twin(app.id)) {
     rehearsal_fails(app, why);
   } else {
-    Application::Avoid& avoided = avoid(step, app, to.guest);
+    Application::Avoid& avoided = avoid(step, app, to.guest, why);
     // Said once, not with every attempt.
     if (avoided.trouble.empty()) {
       step.note(Severity::error, "plug-failed",

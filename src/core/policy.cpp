@@ -69,8 +69,33 @@ std::string hands_off(const State& state, const Application& app) {
   std::optional<GuestId> at;
   if (const auto* serving = app.serving()) at = serving->on.guest;
   if (moving != nullptr) at = moving->move.from;
-  if (at && under(state.guest(*at).maintenance_until, state.now)) return in_maintenance(state.name(*at));
-  return "";
+  return at ? hands_off(state, state.guest(*at)) : "";
+}
+
+std::string hands_off(const State& state, const Guest& guest) {
+  return under(guest.maintenance_until, state.now) ? in_maintenance(state.name(guest.id)) : "";
+}
+
+std::string why_not_stop(const State& state, const Application& app) {
+  struct Why {
+    const Application& app;
+    std::string operator()(const app_state::Idle&) const { return "it does not run"; }
+    std::string operator()(const app_state::Failed& failed) const {
+      return failed.by_order() ? "it is stopped already" : "it was given up, and does not run: " + failed.why;
+    }
+    std::string operator()(const app_state::Serving& serving) const {
+      return serving.growing ? "it is just getting more memory; ask again" : "";
+    }
+    std::string operator()(const app_state::Moving&) const {
+      const bool half_way =
+          app.in_step<move_step::Sizing>() != nullptr || app.in_step<move_step::Plugging>() != nullptr ||
+          app.in_step<move_step::Engaging>() != nullptr || app.in_step<move_step::Resuming>() != nullptr;
+      return half_way ? "its memory is just on its way; ask again" : "";
+    }
+  };
+  if (state.is_twin(app.id)) return "it is a rehearsal";
+  if (!state.journal_trouble.empty()) return state.journal_trouble;
+  return std::visit(Why{app}, app.state);
 }
 
 void count_takeover(Step& step, Application& app) {
@@ -97,7 +122,10 @@ void preempt(Step& step, Application& app) {
     const std::size_t candidates = setup.hot_standby ? setup.guests.size() : 1;
     return std::any_of(
         setup.guests.begin(), setup.guests.begin() + static_cast<std::ptrdiff_t>(candidates),
-        [&](GuestId id) { return why_not_after(step.state, app, step.state.guest(id), &gain).empty(); });
+        [&](GuestId id) {
+          const Guest& guest = step.state.guest(id);
+          return why_not_after(step.state, app, guest, &gain).empty() && keeps_off(step.state, app, guest).empty();
+        });
   };
   Application* victim = nullptr;
   for (Application& other : step.state.apps) {

@@ -54,7 +54,7 @@ const char* phase_name(Phase phase) {
 }
 
 Duration TakeoverReport::total() const {
-  Duration sum{};
+  Duration sum = waited + in_vain;
   for (const Duration phase : phases) sum += phase;
   return sum;
 }

@@ -64,11 +64,6 @@ std::string whoever_needs_room(const State& state) {
   return "";
 }
 
-bool in_maintenance(const State& state, GuestId id) {
-  const auto& until = state.guest(id).maintenance_until;
-  return until && state.now < *until;
-}
-
 // Why a rehearsal that is under way is to go no further; empty: nothing speaks against it.
 std::string why_end(const State& state, const Application& twin) {
   std::string why = whoever_needs_room(state);
@@ -77,9 +72,7 @@ std::string why_end(const State& state, const Application& twin) {
   if (const auto* serving = app.serving(); serving == nullptr || serving->on.guest == twin.rehearsal->on)
     return state.name(app.id) + " does not serve as it did";
   why = hands_off(state, app);
-  if (why.empty() && in_maintenance(state, twin.rehearsal->on))
-    why = state.name(twin.rehearsal->on) + " is in maintenance";
-  return why;
+  return why.empty() ? hands_off(state, state.guest(twin.rehearsal->on)) : why;
 }
 
 Application* twin_under_way(State& state) {
@@ -126,6 +119,11 @@ void leave_or_yield(Step& step, Application& twin, GuestRun in) {
   }
 }
 
+std::size_t areas_of(const State& state, const Application& app) {
+  const auto place = app.place();
+  return place ? state.table.in_use_by(app.id, *place).size() : 0;
+}
+
 Duration phase_of(const Rehearsal& rehearsal, Phase phase) {
   return rehearsal.phases[static_cast<std::size_t>(phase)];
 }
@@ -134,7 +132,16 @@ Bytes attached_bytes(const State& state, const Application& twin, GuestRun in) {
   return state.table.in_use_by(twin.id, in).size() * state.setup.pool.area_bytes;
 }
 
+// How long the same would have taken with all the memory that the application has.
+Duration with_all_its_memory(const State& state, const Application& app, const Rehearsal& passed) {
+  const Duration memory = phase_of(passed, Phase::attach) + phase_of(passed, Phase::online);
+  const Bytes has = areas_of(state, app) * state.setup.pool.area_bytes;
+  const double more = passed.bytes > 0 ? static_cast<double>(has) / static_cast<double>(passed.bytes) : 1;
+  return std::chrono::duration_cast<Duration>(memory * std::max(1.0, more)) + phase_of(passed, Phase::start);
+}
+
 void stamp(State& state, Application& app, const Rehearsal& passed) {
+  if (passed.start) app.rehearsed = with_all_its_memory(state, app, passed);
   // That it could be started is more than that its memory could be attached.
   const bool better_one = app.proof && app.proof->void_why.empty() && app.proof->start && !passed.start &&
                           app.proof->on == passed.on;
@@ -199,7 +206,7 @@ const Application* rehearsal_under_way(const State& state) {
 }
 
 std::vector<AreaId> areas_for_rehearsal(const State& state, GuestId guest) {
-  const std::string& domain = state.setup.guest(guest).trust_domain;
+  const std::string& domain = state.definition(guest).trust_domain;
   std::vector<AreaId> used_there;
   std::vector<AreaId> zeroed;
   for (const AreaId id : state.table.unused()) {
@@ -226,13 +233,13 @@ std::string no_areas(const State& state, const Application& app, GuestId on, boo
   const Guest& guest = state.guest(on);
   const Bytes area_bytes = state.setup.pool.area_bytes;
   const Bytes usable = usable_bytes(area_bytes);
-  const std::uint32_t slots = state.setup.guest(on).slots;
-  const std::size_t free_slots = slots - std::min(slots, state.table.count_in(guest.current()));
+  const std::uint32_t slots = state.definition(on).slots;
+  const std::size_t free_slots = slots - std::min(slots, slots_taken(state, guest.current()));
   if (free_slots == 0) {
     return state.name(on) + " has no memory slot free; raise its slots";
   }
   const std::size_t areas = std::min(areas_for_rehearsal(state, on).size(), free_slots);
-  const Bytes in_base = base_use_bytes(guest.ready()->memory.available_bytes);
+  const Bytes in_base = base_use_bytes(spare_bytes(state, guest));
   const auto lacking = [&](Bytes bytes) {
     const Bytes rest = bytes - std::min(bytes, areas * usable + in_base);
     return (rest + usable - 1) / usable * area_bytes;
@@ -268,14 +275,10 @@ std::string why_no_rehearsal(const State& state, const Application& app, bool st
   if (const std::string why = whoever_needs_room(state); !why.empty())
     return why + "; ask again when that is over";
   if (const std::string why = hands_off(state, app); !why.empty()) return why;
-  const Protection protected_by = protection(state, app);
-  if (!protected_by.is_protected) return name + " is not protected: " + protected_by.why;
-  const GuestId on = *protected_by.standby;
-  if (in_maintenance(state, on)) {
-    return state.name(on) + " is in maintenance (`understudy maintenance " + state.name(on) +
-           " --end` ends it)";
-  }
-  return no_areas(state, app, on, start);
+  std::string nobody;
+  const auto on = ready_standby(state, app, nobody);
+  if (!on) return name + " is not protected: " + nobody;
+  return no_areas(state, app, *on, start);
 }
 
 void handle(Step& step, const event::Rehearse& event) {
@@ -283,12 +286,13 @@ void handle(Step& step, const event::Rehearse& event) {
   const Application& app = state.app(event.app);
   if (!why_no_rehearsal(state, app, event.start).empty()) return;  // whoever asked was told
   Application& twin = state.app(*twin_of(state.setup, app.id));
-  const GuestId on = *protection(state, app).standby;
+  std::string nobody;
+  const GuestId on = *ready_standby(state, app, nobody);
   Rehearsal rehearsal;
   rehearsal.number = ++state.rehearsals;
   rehearsal.start = event.start;
   rehearsal.on = on;
-  rehearsal.spare_bytes = state.guest(on).ready()->memory.available_bytes;
+  rehearsal.spare_bytes = spare_bytes(state, state.guest(on));
   rehearsal.began = step.now;
   twin.rehearsal = std::move(rehearsal);
   twin.wanted = true;
@@ -304,6 +308,7 @@ void handle(Step& step, const event::Proven& event) {
   Application& app = step.state.app(event.app);
   const auto& guests = step.state.setup.app(app.id).guests;
   if (std::find(guests.begin(), guests.end(), event.on) == guests.end()) return;
+  if (event.start) app.rehearsed = event.took;
   app.proof = Proof{step.now - event.ago, event.start, event.on, event.took, event.bytes, event.image, ""};
 }
 
@@ -411,6 +416,12 @@ void advance_yielding(Step& step, Application& twin) {
   const Yielding at = *twin.in_step<Yielding>();
   // Whoever chooses has had the choice in this very step.
   if (awaited(step.state, at.in.guest, false) && step.now < at.deadline) return;
+  if (step.now >= at.deadline) {
+    step.note(Severity::warning, "limit-passed",
+              "nobody came within " + format_duration(kYieldLimit) + " for the memory that " +
+                  step.state.name(twin.id) + " has on " + step.state.name(at.in.guest) + ": it is taken back",
+              at.in.guest, step.state.setup.app(twin.id).rehearses);
+  }
   enter_releasing(step, twin, at.in);
 }
 

@@ -167,7 +167,7 @@ void resume_serving(Step& step, Application& app, const event::AppStated& stated
   if (stated.restarting) enter_trouble(step, app, "being restarted in place", {});
   step.note(Severity::info, "app-resumed", step.state.name(app.id) + " has served on", serving->on.guest,
             app.id);
-  if (step.state.setup.app(app.id).has_address && !serving->withdrawn)
+  if (step.state.has_port_for(app.id, serving->on.guest) && !serving->withdrawn)
     step.out.route.push_back({app.id, serving->on});
   // Of a growth of which nothing had reached the guest.
   for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
@@ -274,6 +274,42 @@ void handle(Step& step, const event::Resume&) {
   }
 }
 
+namespace {
+
+std::string differences_text(const std::vector<Difference>& differences) {
+  std::string text;
+  for (const Difference& each : differences) {
+    text += (text.empty() ? "" : "; ") + each.what + ": " + each.has + ", now " + each.file;
+  }
+  return text;
+}
+
+// Of a run of which nobody wrote that down: an area that is in a guest is of the guest's domain.
+std::string domain_of_areas(Step& step, const Guest& guest) {
+  for (const Area& area : step.state.table.areas()) {
+    if (area.in == guest.current()) return area.last_domain;
+  }
+  return step.state.setup.guest(guest.id).trust_domain;
+}
+
+// What it was started with goes on being true of it, whatever the setup says by now.
+void take_definition(Step& step, Guest& guest, const event::GuestAdopted& event) {
+  if (!event.image.empty()) image_booted(step, guest, event.image);
+  guest.started_with = event.definition.value_or(step.state.setup.guest(guest.id));
+  if (guest.started_with->trust_domain.empty())
+    guest.started_with->trust_domain = domain_of_areas(step, guest);
+  const bool said = guest.outdated == event.outdated;
+  guest.outdated = event.outdated;
+  guest.no_port_for = event.no_port_for;
+  if (said || guest.outdated.empty()) return;
+  step.note(Severity::warning, "guest-outdated",
+            step.state.name(guest.id) + " was started with another configuration and serves on as it is (" +
+                differences_text(guest.outdated) + "); the present one counts from its next start",
+            guest.id);
+}
+
+}  // namespace
+
 void handle(Step& step, const event::GuestAdopted& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr) return;
@@ -281,6 +317,7 @@ void handle(Step& step, const event::GuestAdopted& event) {
   if (adopting == nullptr) {
     // It was condemned while it was looked for.
     if (std::holds_alternative<guest_state::Fencing>(guest->state)) step.out.fence.push_back({event.run});
+    if (guest->unsettled && guest->believed_up()) take_definition(step, *guest, event);
     if (guest->unsettled && guest->believed_up() && event.answers && settle(step, *guest, event) &&
         guest->ready() != nullptr) {
       ask_state(step, *guest);
@@ -289,14 +326,16 @@ void handle(Step& step, const event::GuestAdopted& event) {
   }
   const Adopting was = *adopting;
   const std::string& name = step.state.name(guest->id);
+  take_definition(step, *guest, event);
   guest->unsettled = true;
   if (event.answers && !settle(step, *guest, event)) return;
   adopted(step, *guest, event.executing);
   const bool waits = event.answers && event.executing;
   step.note(waits ? Severity::info : Severity::warning, "guest-adopted",
-            waits           ? name + " lives; waiting for its agent"
-            : event.answers ? name + "'s vCPUs are paused; asking its kernel"
-                            : name + "'s process is there, but its monitor does not answer; asking its kernel",
+            waits ? name + " lives; waiting for its agent"
+            : event.answers
+                ? name + "'s vCPUs are paused; asking its kernel"
+                : name + "'s process is there, but its monitor does not answer; asking its kernel",
             guest->id);
 }
 

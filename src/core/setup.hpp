@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/units.hpp"
+#include "core/definition.hpp"
 #include "core/ids.hpp"
 
 #include <cstdint>
@@ -19,13 +20,10 @@ struct PoolSetup {
   std::uint32_t area_count = 0;
 };
 
-struct GuestSetup {
+// The definition is that of its next run: for the present one ask State::definition().
+struct GuestSetup : Definition {
   std::string name;
-  Bytes base_bytes = 0;      // what it boots with
-  Bytes overhead_bytes = 0;  // what QEMU itself is expected to need beside the guest's memory
-  std::uint32_t slots = 0;   // areas that can be plugged at once
-  std::uint32_t vcpus = 1;   // what it boots with
-  std::string trust_domain = "default";
+  Bytes overhead_bytes = 0;    // what QEMU itself is expected to need beside the guest's memory
   Duration boot_limit{};       // launch to the agent's greeting
   Duration heartbeat_limit{};  // silence until the guest is suspected (and only suspected)
   Duration hang_confirm{};     // how long every probe of a suspected guest must fail to call it hung

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/application.hpp"
+#include "core/forecast.hpp"
 #include "core/guest.hpp"
 #include "core/outputs.hpp"
 #include "core/setup.hpp"
@@ -22,6 +23,8 @@ struct State {
   std::string journal_trouble;      // why no move may begin; empty: none
   std::uint32_t rehearsals = 0;     // since the daemon started
   std::uint32_t proof_changes = 0;  // how often a proof was made or became void
+  Time looked_at_protection{};      // when every forecast was last due to be made anew
+  mutable std::vector<std::optional<Forecast>> forecasts;  // per guest, until anything changes (forecast.cpp)
 
   explicit State(Setup s);
   [[nodiscard]] Guest& guest(GuestId id) { return guests.at(id.value); }
@@ -30,13 +33,21 @@ struct State {
   [[nodiscard]] const Application& app(AppId id) const { return apps.at(id.value); }
   [[nodiscard]] const std::string& name(GuestId id) const { return setup.guest(id).name; }
   [[nodiscard]] const std::string& name(AppId id) const { return setup.app(id).name; }
+  // What the guest's present run was started with; what its next one will be, while there is none.
+  [[nodiscard]] const Definition& definition(GuestId id) const;
+  // Clients of the application reach it in this guest: it has an address, and the guest's run a port for it.
+  [[nodiscard]] bool has_port_for(AppId app, GuestId in) const;
   // Not the operator's, but the stand-in of one for rehearsals.
   [[nodiscard]] bool is_twin(AppId id) const { return setup.app(id).rehearses.has_value(); }
   // The guest if `run` is its present life; late words of a former life find nothing.
   [[nodiscard]] Guest* living(GuestRun run);
+  void forget_forecasts();
   // Applications with the higher priority first, then in the file's order.
   [[nodiscard]] std::vector<AppId> by_priority() const;
 };
+
+// Beyond the limits that the agent itself was given: its answer may be on its way.
+inline constexpr Duration kAnswerGrace = std::chrono::seconds(2);
 
 struct Step {
   State& state;
@@ -48,6 +59,9 @@ struct Step {
     out.notices.push_back({severity, std::move(kind), std::move(text), guest, app});
   }
 };
+
+// core.cpp
+void advance_applications(Step&);  // what rehearsals and applications do now, after any event
 
 // guests.cpp
 void handle(Step&, const event::DrillStarted&);
@@ -104,11 +118,11 @@ Move& begin_move(Step&, Application&, const std::string& cause, std::optional<Gu
                  MoveStep first);
 void enter_choosing(Step&, Application&);
 void place(Step&, Application&, const Guest& to);  // the choice is made
+// Nothing came of the guest that was chosen. It is tried there again, ever more rarely.
+Application::Avoid& avoid(Step&, Application&, GuestId, const std::string& why);
+// A living guest has let a limit pass: it is given up. "beta did not WHAT within 20.0 s".
+void condemn_slow(Step&, GuestRun, const std::string& what, Duration limit);
 void enter_sizing(Step&, Application&, GuestRun to);
-// The guest is not chosen for a while, ever longer.
-Application::Avoid& avoid(Step&, Application&, GuestId guest);
-// A guest let the time for something pass that only it could do for the application.
-void condemn_slow(Step&, Application&, GuestRun to, const char* what);
 void enter_engaging(Step&, Application&, GuestRun to);  // the caller asks for it
 void enter_starting(Step&, Application&, GuestRun to, Bytes limit_bytes);
 void advance(Step&, Application&);             // choosing, deadlines
@@ -136,6 +150,7 @@ void release_finished(Step&, Application&);
 void handle(Step&, const event::BringUp&);
 void handle(Step&, const event::BringDown&);
 void handle(Step&, const event::StartApp&);
+void handle(Step&, const event::StopApp&);
 void handle(Step&, const event::Switchover&);
 void handle(Step&, const event::Maintenance&);
 void handle(Step&, const event::AppRestarting&);
@@ -145,8 +160,8 @@ void handle(Step&, const event::StopFailed&);
 [[nodiscard]] std::string why_no_switchover(const State&, const Application&, bool may_fence);
 // The agent of its guest, asked what runs, does not know an application that should serve there.
 void agent_forgot(Step&, Application&);
-// Something is wrong with an application that serves, and its guest handles it: no client is led to it until it
-// says that it serves again, for which it has so long, the delay before its next start included.
+// Something is wrong with an application that serves, and its guest handles it: no client is led to it until
+// it says that it serves again, for which it has so long, the delay before its next start included.
 void enter_trouble(Step&, Application&, std::string trouble, Duration delay);
 void restart_overdue(Step&, Application&);
 inline void handle(Step&, const event::Tick&) {}
@@ -156,7 +171,7 @@ inline constexpr Duration kGrowthLimit = std::chrono::seconds(20);  // until its
 void handle(Step&, const event::AppWantsMemory&);
 // What it asked for while a rehearsal was under way.
 void grow_after_rehearsal(Step&, Application&);
-void growth_plugged(Step&, Application&);  // one more of its areas is in
+void growth_plugged(Step&, Application&);                                      // one more of its areas is in
 void growth_plug_failed(Step&, Application&, AreaId, const std::string& why);  // the host could not do it
 [[nodiscard]] bool growth_being_confirmed(const State&, const Application&);
 void growth_engaged(Step&, Application&, const event::AreasEngaged&);
@@ -182,6 +197,10 @@ void advance_vcpus(Step&, Guest&);  // plugs where an application serves, unplug
 // Why an application must not be moved now although it could: maintenance, its own or that of the guest where
 // it is or was. Empty: it may. What the operator orders by name is not held up.
 [[nodiscard]] std::string hands_off(const State&, const Application&);
+// The same of a guest that something would be placed on: why not; empty: it is not in maintenance.
+[[nodiscard]] std::string hands_off(const State&, const Guest&);
+// Why the application cannot be stopped by order now; empty: it can.
+[[nodiscard]] std::string why_not_stop(const State&, const Application&);
 // Counts the unplanned move that has just begun. When there were too many lately, the application is given up
 // once it has left: something is wrong that moving does not mend.
 void count_takeover(Step&, Application&);
@@ -221,9 +240,25 @@ void advance_yielding(Step&, Application&);
 // The guest boots something else than what was proven.
 void image_booted(Step&, Guest&, const std::string& image);
 
+// protection.cpp
+// After a step: says of whom it changed. `changed`: the step did more than to hear a heartbeat.
+void tell_protection(Step&, bool changed);
+
 // candidates.cpp
 // What keeps this guest from taking the application over now; empty: nothing.
 [[nodiscard]] std::string why_not(const State&, const Application&, const Guest&);
+// The same where nobody ordered it to go to this guest: maintenance keeps it from there, too.
+[[nodiscard]] std::string why_no_takeover(const State&, const Application&, const Guest&);
+// Why a move that is under way keeps off this guest: its maintenance, unless the application was ordered
+// there by name, or is only being started.
+[[nodiscard]] std::string keeps_off(const State&, const Application&, const Guest&);
+// The first guest in its list, other than where it is, that could take it over now; none: why not.
+[[nodiscard]] std::optional<GuestId> ready_standby(const State&, const Application&, std::string& why_not);
+// Another application whose need is being computed, and whose share has to be known before this one is placed
+// here: they would count on the same slots or areas.
+[[nodiscard]] const Application* sized_before(const State&, const Application&, const Guest&);
+// Slots of the guest that are taken or promised to areas on their way there.
+[[nodiscard]] std::uint32_t slots_taken(const State&, GuestRun);
 // The same if `victim` gave up what it has on `from`.
 struct Gain {
   AppId victim;
@@ -237,6 +272,11 @@ enum class OfRehearsals { counts, only_yielded };
 [[nodiscard]] std::vector<AreaId> areas_for(const State&, const Application&);
 // What one area adds to a guest's usable memory: memmap_on_memory keeps 64 B of each 4 KiB page of it.
 [[nodiscard]] Bytes usable_bytes(Bytes area_bytes);
+// So much has to be plugged for that much to be usable.
+[[nodiscard]] Bytes plugged_bytes(Bytes usable_bytes);
+// What a guest that is ready has available of its base memory: what it has beside it is in areas, which are
+// others'.
+[[nodiscard]] Bytes spare_bytes(const State&, const Guest&);
 // What an application may use of the base memory of a guest that has so much available.
 [[nodiscard]] Bytes base_use_bytes(Bytes available_bytes);
 

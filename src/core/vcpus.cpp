@@ -46,6 +46,13 @@ void advance_one(Step& step, Guest& guest, const Application& app) {
     return;
   }
   if (must_wait(held, *want) && step.now < held.due) return;
+  if (held.doing != Doing::nothing) {
+    step.note(Severity::warning, "limit-passed",
+              step.state.name(guest.id) + " did not " + (held.doing == Doing::plugging ? "plug" : "unplug") +
+                  " the vCPUs of " + step.state.name(app.id) + " within " + format_duration(kAnswerLimit) +
+                  "; asked again",
+              guest.id, app.id);
+  }
   // Asked again when an answer has not come: requests are performed in order, and answers are absolute.
   held.due = step.now + kAnswerLimit;
   if (*want > 0) {

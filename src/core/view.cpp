@@ -13,11 +13,12 @@ std::string area_name(AreaId id) {
   return name;
 }
 
-// Where the areas of an application go when it or its guest fails.
+// Where the areas of an application go when its guest fails: to the guest that takes it over, to nobody when
+// it would be given up; nowhere while it waits for a standby, or is on its way already.
 std::string target_of(const State& state, const Application& app) {
-  if (!state.setup.app(app.id).hot_standby) return "unused";
   const Protection p = protection(state, app);
-  return p.standby ? state.name(*p.standby) : "unused";
+  if (p.is_protected) return state.name(*p.standby);
+  return p.would_be_given_up ? "unused" : "";
 }
 
 Row area_row(const State& state, const Area& area) {
@@ -51,7 +52,7 @@ std::vector<VcpuRow> vcpu_rows(const State& state) {
   std::vector<VcpuRow> rows;
   for (const Guest& guest : state.guests) {
     const std::string& name = state.name(guest.id);
-    const std::uint32_t base = state.setup.guest(guest.id).vcpus;
+    const std::uint32_t base = state.definition(guest.id).vcpus;
     rows.push_back({"vcpus-" + name, base, base, Use::os, name, name, "", guest_state_name(guest.state), ""});
     for (const auto& [id, held] : guest.vcpus) {
       const Application& app = state.app(id);
@@ -74,43 +75,6 @@ std::vector<VcpuRow> vcpu_rows(const State& state) {
 
 }  // namespace
 
-std::optional<Duration> predicted_takeover(const State& state, const Application& app) {
-  const auto placing = app.placing.median();
-  if (!placing) return std::nullopt;
-  return *placing + state.clearing.median().value_or(Duration{});
-}
-
-Protection protection(const State& state, const Application& app) {
-  const AppSetup& setup = state.setup.app(app.id);
-  Protection result;
-  if (!setup.hot_standby) {
-    result.why = "it is not a hot standby job";
-    return result;
-  }
-  const auto* serving = app.serving();
-  const auto place = app.place();
-  for (const GuestId id : setup.guests) {
-    if (place && id == place->guest) continue;
-    const std::string reason = why_not(state, app, state.guest(id));
-    if (reason.empty()) {
-      result.standby = id;
-      result.why.clear();
-      break;
-    }
-    if (!result.standby) result.standby = id;
-    if (!result.why.empty()) result.why += "; ";
-    result.why += reason;
-  }
-  if (const std::string why = hands_off(state, app); !why.empty()) result.why = why;
-  if (!state.journal_trouble.empty()) result.why = state.journal_trouble;
-  if (serving == nullptr || !serving->unreachable.empty()) result.why = app_trouble(app);
-  if (serving != nullptr && !state.guest(serving->on.guest).believed_up()) {
-    result.why = state.name(serving->on.guest) + " has failed";
-  }
-  result.is_protected = result.why.empty();
-  return result;
-}
-
 std::string app_state_word(const Application& app) {
   struct Word {
     const Application& app;
@@ -126,7 +90,9 @@ std::string app_state_word(const Application& app) {
       if (serving.unrouted) return serving.unrouted->from ? "moving" : "starting";
       return "serving";
     }
-    std::string operator()(const app_state::Failed&) const { return "failed"; }
+    std::string operator()(const app_state::Failed& failed) const {
+      return failed.by_order() ? "stopped" : "failed";
+    }
   };
   return std::visit(Word{app}, app.state);
 }
@@ -144,9 +110,36 @@ std::string app_trouble(const Application& app) {
       if (!serving.trouble.empty() || serving.unreachable.empty()) return serving.trouble;
       return "no client can be led to it: " + serving.unreachable;
     }
-    std::string operator()(const app_state::Failed& failed) const { return "it was given up: " + failed.why; }
+    std::string operator()(const app_state::Failed& failed) const {
+      return failed.by_order() ? "it was stopped by order" : "it was given up: " + failed.why;
+    }
   };
   return std::visit(Trouble{app}, app.state);
+}
+
+std::optional<TakeoverReport> report_under_way(const State& state, const Application& app) {
+  const auto* serving = app.serving();
+  const Move* move = app.moving() != nullptr ? &app.moving()->move : nullptr;
+  if (serving != nullptr && serving->unrouted) move = &*serving->unrouted;
+  if (move == nullptr) return std::nullopt;
+  struct Now {
+    std::optional<Phase> operator()(const move_step::Stopping&) const { return Phase::detach; }
+    std::optional<Phase> operator()(const move_step::Releasing&) const { return Phase::detach; }
+    std::optional<Phase> operator()(const move_step::Fencing&) const { return Phase::fence; }
+    std::optional<Phase> operator()(const move_step::Resuming&) const { return std::nullopt; }
+    std::optional<Phase> operator()(const move_step::Choosing&) const { return std::nullopt; }
+    std::optional<Phase> operator()(const move_step::Sizing&) const { return Phase::attach; }
+    std::optional<Phase> operator()(const move_step::Plugging&) const { return Phase::attach; }
+    std::optional<Phase> operator()(const move_step::Engaging&) const { return Phase::online; }
+    std::optional<Phase> operator()(const move_step::Starting&) const { return Phase::start; }
+    std::optional<Phase> operator()(const move_step::Yielding&) const { return std::nullopt; }
+  };
+  TakeoverReport report = move->report;
+  const auto phase = serving != nullptr ? Phase::serving : std::visit(Now{}, move->step);
+  (phase ? report.phases[static_cast<std::size_t>(*phase)] : report.waited) += state.now - move->mark;
+  report.result = "under way: ";
+  report.result += serving != nullptr ? "its address is being led there" : app_trouble(app);
+  return report;
 }
 
 Bytes areas_bytes(const State& state, GuestRun run) {
@@ -174,7 +167,7 @@ TableView table_view(const State& state, const std::vector<VmmUse>& vmm) {
   view.pool_bytes = state.setup.pool.budget_bytes;
   for (const Guest& guest : state.guests) {
     const std::string& name = state.name(guest.id);
-    Bytes os_bytes = state.setup.guest(guest.id).base_bytes;
+    Bytes os_bytes = state.definition(guest.id).base_bytes;
     for (const Application& app : state.apps) {
       const auto* serving = app.serving();
       if (serving == nullptr || serving->on != guest.current() || serving->base_use_bytes == 0) continue;

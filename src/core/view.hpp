@@ -11,14 +11,22 @@ namespace understudy::core {
 struct Protection {
   bool is_protected = false;
   std::string why;                 // why not; empty when protected
-  std::optional<GuestId> standby;  // who would take over, or will when it is ready
+  std::optional<GuestId> standby;  // who would take over; if nobody, the first that is up and listed for it
+  bool would_be_given_up = false;  // after a failure of its guest, instead of waiting for a standby
 };
 
-// Would a takeover of this application work now?
+// Would the next failure of its guest, with all that fails at once with it, end with this application serving
+// on its standby?
 [[nodiscard]] Protection protection(const State&, const Application&);
-// How long a takeover after a failure of its guest would take, from what was measured on this host since the
-// daemon started; none: nothing was.
-[[nodiscard]] std::optional<Duration> predicted_takeover(const State&, const Application&);
+// How long a takeover after a failure of its guest would take, and what that rests on. A first start is no
+// measure of it: its guest's caches are cold. None: neither a takeover nor a rehearsal with --start has been seen.
+struct Prediction {
+  Duration takeover{};
+  std::string rests_on;  // "3 takeovers", "1 takeover", "a rehearsal"
+};
+[[nodiscard]] std::optional<Prediction> predicted_takeover(const State&, const Application&);
+// The move that is under way, as far as it has come; none: the application is not on its way.
+[[nodiscard]] std::optional<TakeoverReport> report_under_way(const State&, const Application&);
 // Stable word for scripts: stopped, waiting, starting, serving, restarting, moving, failed.
 [[nodiscard]] std::string app_state_word(const Application&);
 // Why the application is not simply serving; empty when it is.

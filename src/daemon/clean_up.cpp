@@ -1,5 +1,7 @@
 #include "daemon/clean_up.hpp"
 
+#include "base/bounded_file.hpp"
+#include "control/claim.hpp"
 #include "control/run_dir.hpp"
 #include "gateway/gateway_client.hpp"
 #include "pool/area_pool.hpp"
@@ -7,11 +9,13 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <vector>
 
 namespace understudy::daemon {
 
@@ -21,18 +25,6 @@ namespace {
 constexpr const char* kPoolFile = "pool";
 constexpr const char* kTmpfs = "tmpfs";
 constexpr const char* kHugetlbfs = "hugetlbfs";
-
-config::Pool remembered_pool(const std::filesystem::path& run_dir) {
-  config::Pool pool;
-  std::ifstream file(run_dir / kPoolFile);
-  std::string backing;
-  std::string directory;
-  std::getline(file, backing);
-  std::getline(file, directory);
-  if (backing == kHugetlbfs) pool.backing = config::Backing::hugetlbfs;
-  pool.directory = directory;
-  return pool;
-}
 
 }  // namespace
 
@@ -47,6 +39,18 @@ Result<UniqueFd> lock_run_dir(const std::filesystem::path& run_dir) {
   return fd;
 }
 
+std::optional<config::Pool> remembered_pool(const std::filesystem::path& run_dir) {
+  config::Pool pool;
+  std::ifstream file(run_dir / kPoolFile);
+  std::string backing;
+  std::string directory;
+  if (!std::getline(file, backing)) return std::nullopt;
+  std::getline(file, directory);
+  if (backing == kHugetlbfs) pool.backing = config::Backing::hugetlbfs;
+  pool.directory = directory;
+  return pool;
+}
+
 Result<void> remember_pool(const std::filesystem::path& run_dir, const config::Pool& pool) {
   std::ofstream file(run_dir / kPoolFile);
   file << (pool.backing == config::Backing::hugetlbfs ? kHugetlbfs : kTmpfs) << '\n'
@@ -56,30 +60,57 @@ Result<void> remember_pool(const std::filesystem::path& run_dir, const config::P
   return {};
 }
 
+namespace {
+
+// A file or a socket, never a directory: what is below a name of ours without being ours stays.
+Result<void> remove_file(const std::filesystem::path& file) {
+  if (::unlink(file.c_str()) == 0 || errno == ENOENT || errno == EISDIR) return {};
+  return failure("cannot remove " + file.string() + ": " + std::strerror(errno));
+}
+
+std::vector<std::filesystem::path> files_of_ours(const control::RunFiles& files) {
+  const auto fresh = [](const std::filesystem::path& file) {
+    return std::filesystem::path(file.string() + ".new");
+  };
+  std::vector<std::filesystem::path> all;
+  for (const auto& file : {files.journal(), files.maintenance(), files.proofs(), files.reports()}) {
+    all.push_back(file);
+    all.push_back(fresh(file));
+  }
+  for (const auto& file : {files.events(), files.daemon_log(), files.gateway_log()}) {
+    all.push_back(file);
+    all.push_back(BoundedFile::old_of(file));
+  }
+  for (const auto& file : {files.control_socket(), files.gateway_socket(), files.dir / "understudyd.pid",
+                           files.dir / kPoolFile, files.dir / qemu::kUsersFile, files.lock()})
+    all.push_back(file);
+  return all;
+}
+
+}  // namespace
+
 Result<void> remove_all(const std::filesystem::path& run_dir) {
   const control::RunFiles files{run_dir};
+  if (Result<void> ours = control::check_claimed(run_dir); !ours) return ours;
   const auto ended = qemu::end_all(run_dir);
   if (!ended) return tl::unexpected(ended.error());
   if (Result<void> gone = gateway::end_gateway(files.gateway_socket()); !gone) return gone;
-  if (Result<void> removed = pool::AreaPool::remove(remembered_pool(run_dir), run_dir); !removed)
+  if (Result<void> removed =
+          pool::AreaPool::remove(remembered_pool(run_dir).value_or(config::Pool{}), run_dir);
+      !removed)
     return removed;
-  // Only what is ours: a run directory that somebody else also uses keeps the rest.
+  for (const auto& file : files_of_ours(files)) {
+    if (Result<void> removed = remove_file(file); !removed) return removed;
+  }
+  return control::unclaim(run_dir);
+}
+
+void cut_back_logs(const std::filesystem::path& run_dir) {
+  (void)cut_back(control::RunFiles{run_dir}.gateway_log(), kMostLogBytes, kKeptLogBytes);
   std::error_code error;
-  for (const auto& file :
-       {files.journal(), std::filesystem::path(files.journal().string() + ".new"), files.events(),
-        files.maintenance(), std::filesystem::path(files.maintenance().string() + ".new"), files.proofs(),
-        std::filesystem::path(files.proofs().string() + ".new"), files.control_socket(),
-        files.gateway_socket(), files.gateway_log(), files.daemon_log(), run_dir / "understudyd.pid",
-        run_dir / kPoolFile, run_dir / qemu::kUsersFile, run_dir / "guests", files.lock()}) {
-    std::filesystem::remove_all(file, error);
-    if (error) return failure("cannot remove " + file.string() + ": " + error.message());
-  }
-  std::filesystem::remove(run_dir, error);
-  if (error == std::errc::directory_not_empty) {
-    return failure(run_dir.string() + " has files that are not Understudy's; they are left alone");
-  }
-  if (error) return failure("cannot remove " + run_dir.string() + ": " + error.message());
-  return {};
+  for (std::filesystem::directory_iterator each(run_dir / "guests", error), end; !error && each != end;
+       each.increment(error))
+    (void)cut_back(each->path() / "qemu.log", kMostLogBytes, kKeptLogBytes);
 }
 
 }  // namespace understudy::daemon

@@ -4,6 +4,7 @@
 #include "base/unique_fd.hpp"
 #include "config/config.hpp"
 
+#include <cstdint>
 #include <filesystem>
 
 namespace understudy::daemon {
@@ -13,10 +14,18 @@ namespace understudy::daemon {
 [[nodiscard]] Result<UniqueFd> lock_run_dir(const std::filesystem::path& run_dir);
 
 // What `down` must find again without the configuration or the journal: where the pool's areas are.
+[[nodiscard]] std::optional<config::Pool> remembered_pool(const std::filesystem::path& run_dir);
 [[nodiscard]] Result<void> remember_pool(const std::filesystem::path& run_dir, const config::Pool& pool);
 
-// Ends and removes everything of a run directory, whoever made it: guests, gateway, areas, files, the
-// directory itself. The caller holds the lock. Blocks until the processes are gone; again without harm.
+// Ends and removes everything of ours in a run directory that is claimed (control/claim.hpp): guests,
+// gateway, areas, files by their names, the directories that we made. The caller holds the lock. Blocks until
+// the processes are gone; again without harm.
 [[nodiscard]] Result<void> remove_all(const std::filesystem::path& run_dir);
+
+// Cuts back what other processes log in the run directory: the gateway, and each guest's QEMU. Waits for a
+// disk.
+inline constexpr std::uint64_t kMostLogBytes = 1ULL << 20;
+inline constexpr std::uint64_t kKeptLogBytes = 256ULL << 10;
+void cut_back_logs(const std::filesystem::path& run_dir);
 
 }  // namespace understudy::daemon

@@ -1,12 +1,17 @@
+#include "base/descriptors.hpp"
 #include "base/inherited_state.hpp"
 #include "base/version.hpp"
+#include "control/claim.hpp"
 #include "daemon/clean_up.hpp"
 #include "daemon/daemon.hpp"
 #include "gateway/gateway.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <csignal>
 
 #include <CLI/CLI.hpp>
 
@@ -23,15 +28,18 @@ void tell_starter(int fd, const std::string& text) {
 }
 
 int clean_up(const std::filesystem::path& run_dir) {
-  std::error_code error;
-  if (!std::filesystem::exists(run_dir, error)) return 0;
-  const auto lock = daemon::lock_run_dir(run_dir);
+  const Result<void> ours = control::check_claimed(run_dir);
+  const auto lock = ours ? daemon::lock_run_dir(run_dir) : tl::unexpected(ours.error());
   const Result<void> removed = lock ? daemon::remove_all(run_dir) : tl::unexpected(lock.error());
   if (!removed) fmt::print(stderr, "understudyd: {}\n", removed.error().message);
   return removed ? 0 : 1;
 }
 
 int serve(const daemon::Options& options, int ready_fd) {
+  // Nothing that it makes is for others, whatever the mode of a run directory that was there before.
+  ::umask(077);
+  raise_descriptor_limit();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of its writer, not our end
   // Inherited by nobody: a gateway or QEMU that held it would keep the starter waiting.
   if (ready_fd >= 0) ::fcntl(ready_fd, F_SETFD, FD_CLOEXEC);
   auto made = daemon::Daemon::create(options);

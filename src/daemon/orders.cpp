@@ -1,12 +1,13 @@
 // What the operator may ask of a running daemon. Names are resolved and senseless orders refused here, with
 // an answer for the operator; the core then sees an event like any other.
+#include "base/doing.hpp"
 #include "core/view.hpp"
 #include "daemon/daemon.hpp"
-#include "daemon/host_use.hpp"
 #include "daemon/maintenance_file.hpp"
 #include "daemon/proof_file.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -26,6 +27,7 @@ Result<core::AppId> Daemon::app_named(const std::string& name) const {
 }
 
 Result<json::value> Daemon::handle(const control::Command& command) {
+  const Doing doing("a command");
   struct Visit {
     Daemon& daemon;
     using Answer = Result<json::value>;
@@ -42,6 +44,8 @@ Result<json::value> Daemon::handle(const control::Command& command) {
     Answer operator()(const control::command::Takeover& c) const { return daemon.handle_takeover(c); }
     Answer operator()(const control::command::Fault& c) const { return daemon.handle_fault(c); }
     Answer operator()(const control::command::Start& c) const { return daemon.handle_start(c); }
+    Answer operator()(const control::command::Stop& c) const { return daemon.handle_stop(c); }
+    Answer operator()(const control::command::Logs& c) const { return daemon.handle_logs(c); }
     Answer operator()(const control::command::Maintenance& c) const { return daemon.handle_maintenance(c); }
     Answer operator()(const control::command::Rehearse& c) const { return daemon.handle_rehearse(c); }
     Answer operator()(const control::command::Down&) const {
@@ -60,9 +64,18 @@ Result<json::value> Daemon::handle_report(const control::command::Report& comman
     if (!named) return tl::unexpected(named.error());
     app = *named;
   }
+  const core::State& state = core_->state();
+  // A move that is under way is what whoever asks now means.
+  for (const core::Application& one : state.apps) {
+    if (state.is_twin(one.id) || (app && *app != one.id)) continue;
+    if (const auto under_way = core::report_under_way(state, one))
+      return json::value(control::report_json(state, *under_way));
+  }
   const core::TakeoverReport* report = log_->last_report(app);
-  if (report == nullptr)
-    return failure("nothing has been started or taken over since this daemon was started");
+  if (report == nullptr) {
+    return failure(command.app.empty() ? "nothing has been started or taken over yet"
+                                       : command.app + " has not been started or taken over yet");
+  }
   return json::value(control::report_json(core_->state(), *report));
 }
 
@@ -85,13 +98,11 @@ Result<json::value> Daemon::handle_takeover(const control::command::Takeover& co
     const std::string why = core::why_not(state, app, state.guest(*to));
     if (!why.empty()) return failure("not now: " + why);
   } else {
-    // Maintenance holds up what happens by itself, not an order.
-    const core::Protection protection = core::protection(state, app);
-    const bool maintenance = state.journal_trouble.empty() && !core::hands_off(state, app).empty();
-    std::string why = protection.why;
-    if (maintenance && protection.standby) why = core::why_not(state, app, state.guest(*protection.standby));
-    if (!why.empty()) return failure("not now: " + why);
-    to = protection.standby;
+    // Maintenance of what it leaves, and too many takeovers lately, hold up what happens by itself, not an
+    // order.
+    std::string why = state.journal_trouble;
+    if (why.empty()) to = core::ready_standby(state, app, why);
+    if (!to) return failure("not now: " + why);
   }
   engine_->deliver(core::event::Switchover{*named, to, command.fence});
   return json::value(command.app + " goes from " + state.name(serving->on.guest) + " to " + state.name(*to) +
@@ -107,6 +118,44 @@ Result<json::value> Daemon::handle_start(const control::command::Start& command)
   }
   engine_->deliver(core::event::StartApp{*named});
   return json::value(command.app + " is being started");
+}
+
+Result<json::value> Daemon::handle_stop(const control::command::Stop& command) {
+  const auto named = app_named(command.app);
+  if (!named) return tl::unexpected(named.error());
+  const std::string why = core::why_not_stop(core_->state(), core_->state().app(*named));
+  if (!why.empty()) return failure("not now: " + why);
+  engine_->deliver(core::event::StopApp{*named});
+  return json::value(command.app + " is being stopped; `understudy start " + command.app +
+                     "` starts it again");
+}
+
+Result<json::value> Daemon::handle_logs(const control::command::Logs& command) {
+  const auto named = app_named(command.app);
+  if (!named) return tl::unexpected(named.error());
+  Output& output = outputs_[*named];
+  if (command.number == 0) {
+    output = {.number = ++outputs_asked_, .guests = {}};
+    for (const core::GuestId guest : setup_.app(*named).guests) {
+      if (links_->ask_tail(core_->state().guest(guest).current(), *named))
+        output.guests[guest] = std::nullopt;
+    }
+    if (output.guests.empty())
+      return failure("no guest of " + command.app + " can be asked now; see `understudy status`");
+  } else if (command.number != output.number) {
+    return failure("somebody has asked for the output of " + command.app + " since; ask again");
+  }
+  json::array guests;
+  bool complete = true;
+  for (const auto& [guest, text] : output.guests) {
+    complete &= text.has_value();
+    guests.push_back(json::object{{"guest", core_->state().name(guest)},
+                                  {"text", text ? json::value(*text) : json::value(nullptr)}});
+  }
+  return json::value(json::object{{"application", command.app},
+                                  {"number", output.number},
+                                  {"complete", complete},
+                                  {"guests", std::move(guests)}});
 }
 
 Result<json::value> Daemon::handle_maintenance(const control::command::Maintenance& command) {
@@ -133,17 +182,14 @@ Result<json::value> Daemon::handle_maintenance(const control::command::Maintenan
   const bool ends = command.lasts == Duration{};
   if (ends && !was) return failure(command.target + " is not in maintenance");
   engine_->deliver(event);
-  const Result<void> remembered = remember_maintenance();
-  const std::string doubt =
-      remembered ? "" : " (" + remembered.error().message + ": the next daemon will not know)";
-  if (ends)
-    return json::value(command.target + " is no longer in maintenance: its faults are handled again" + doubt);
+  remember_maintenance();
+  if (ends) return json::value(command.target + " is no longer in maintenance: its faults are handled again");
   return json::value(command.target + " is in maintenance until " + control::wall_clock(command.lasts) +
                      ": its faults move nothing until then, or until `understudy maintenance " +
-                     command.target + " --end`" + doubt);
+                     command.target + " --end`");
 }
 
-Result<void> Daemon::remember_maintenance() {
+void Daemon::remember_maintenance() {
   std::vector<MaintenanceRow> rows;
   const Time now = clock_->now();
   const auto add = [&](const std::string& name, const std::optional<Time>& until) {
@@ -153,7 +199,23 @@ Result<void> Daemon::remember_maintenance() {
     add(core_->state().name(guest.id), guest.maintenance_until);
   for (const core::Application& app : core_->state().apps)
     add(core_->state().name(app.id), app.maintenance_until);
-  return write_maintenance(files_.maintenance(), rows);
+  in_background([file = files_.maintenance(), rows] { return write_maintenance(file, rows); });
+}
+
+// What a later daemon is to know, and no takeover waits for.
+void Daemon::in_background(std::function<Result<void>()> write) {
+  background_.run([this, alive = std::weak_ptr(alive_), write = std::move(write)] {
+    const Result<void> written = write();
+    const auto here = alive.lock();
+    if (written || !here) return;
+    boost::asio::post(loop_, [this, why = written.error().message] {
+      log_->notice(clock_->now(), {core::Severity::warning,
+                                   "state-unwritten",
+                                   why + ": the next daemon will not know what is in it now",
+                                   {},
+                                   {}});
+    });
+  });
 }
 
 void Daemon::resume_maintenance() {
@@ -184,8 +246,7 @@ void Daemon::remember_proofs() {
                     std::chrono::system_clock::now() - (clock_->now() - proof.at), proof.start, proof.took,
                     proof.bytes, definition_stamp(config_.applications.at(app.id.value)), proof.image});
   }
-  const Result<void> written = write_proofs(files_.proofs(), rows);
-  if (!written) fmt::print(stderr, "{}: the next daemon will not know it\n", written.error().message);
+  in_background([file = files_.proofs(), rows] { return write_proofs(file, rows); });
 }
 
 void Daemon::resume_proofs() {
@@ -199,6 +260,22 @@ void Daemon::resume_proofs() {
       engine_->deliver(core::event::Proven{*named, ago, row.start, guest.id, row.took, row.bytes, row.image});
     }
   }
+}
+
+// What a drill is going to show, said before: the same answer as in `status`.
+std::string Daemon::expected_of_failure(core::GuestId guest, FaultKind kind) const {
+  if (kind == FaultKind::agent_silence) return "";  // no failure of the guest
+  const core::State& state = core_->state();
+  std::string text;
+  for (const core::Application& app : state.apps) {
+    const auto* serving = app.serving();
+    if (state.is_twin(app.id) || serving == nullptr || serving->on.guest != guest) continue;
+    const core::Protection said = core::protection(state, app);
+    text += "; " + state.name(app.id) +
+            (said.is_protected ? " is expected on " + state.name(*said.standby)
+                               : " is not expected to be taken over: " + said.why);
+  }
+  return text;
 }
 
 Result<json::value> Daemon::handle_fault(const control::command::Fault& command) {
@@ -226,6 +303,7 @@ Result<json::value> Daemon::handle_fault(const control::command::Fault& command)
                            command.kind == FaultKind::app_hang;
   if (strikes_app && !app) return failure("no application serves on " + state.name(*guest));
 
+  const std::string expected = strikes_app ? "" : expected_of_failure(*guest, command.kind);
   engine_->deliver(core::event::DrillStarted{*guest, command.kind});
   Result<void> done;
   const auto by_agent = [&]() -> Result<void> {
@@ -242,20 +320,25 @@ Result<json::value> Daemon::handle_fault(const control::command::Fault& command)
     case FaultKind::agent_silence: done = by_agent(); break;
   }
   if (!done) return failure("could not cause the fault: " + done.error().message);
-  return json::value(std::string(control::fault_name(command.kind)) + " caused in " + state.name(*guest));
+  return json::value(std::string(control::fault_name(command.kind)) + " caused in " + state.name(*guest) +
+                     expected);
 }
 
 control::HostView Daemon::host_view() {
+  const Doing doing("looking at memory of the host");
   control::HostView view;
   view.now = clock_->now();
   view.accelerator = accelerator_;
   view.accelerator_reason = accelerator_reason_;
-  view.vmm.push_back({"understudyd", own_bytes()});
-  if (gateway_) view.vmm.push_back({"gateway", process_bytes(gateway_->pid())});
+  const auto bytes_of = [this](pid_t pid) {
+    return host_bytes_.of(pid, true).value_or(qemu::HostMemory{}).bytes;
+  };
+  view.vmm.push_back({"understudyd", bytes_of(::getpid())});
+  if (gateway_) view.vmm.push_back({"gateway", bytes_of(gateway_->pid())});
   for (const core::Guest& guest : core_->state().guests) {
     const auto memory = hypervisor_->host_memory(guest.current()).value_or(qemu::HostMemory{});
     view.guests.push_back({memory.bytes});
-    const Bytes known = setup_.guest(guest.id).base_bytes + memory.areas_bytes;
+    const Bytes known = core_->state().definition(guest.id).base_bytes + memory.areas_bytes;
     const Bytes overhead = memory.bytes - std::min(memory.bytes, known);
     if (overhead > 0) view.vmm.push_back({"qemu-" + setup_.guest(guest.id).name, overhead});
   }

@@ -1,5 +1,7 @@
 #include "engine/engine.hpp"
 
+#include "base/doing.hpp"
+
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -27,6 +29,7 @@ constexpr Duration kJournalRetry = std::chrono::milliseconds(200);
 }  // namespace
 
 void Engine::deliver(const core::Event& event) {
+  const Doing doing("a step of the core");
   const bool was_refused = refused_;
   perform(core_.step(ports_.clock.now(), event));
   // What the core did not begin while its journal was in trouble.
@@ -43,7 +46,10 @@ void Engine::deliver(const core::Event& event) {
 bool Engine::journal(const std::vector<core::Record>& records) {
   unwritten_.insert(unwritten_.end(), records.begin(), records.end());
   if (unwritten_.empty()) return true;
-  const Result<void> written = ports_.journal.append(unwritten_);
+  const Result<void> written = [this] {
+    const Doing doing(Doing::kJournal);
+    return ports_.journal.append(unwritten_);
+  }();
   if (written) {
     unwritten_.clear();
     if (std::exchange(refused_, false)) {
@@ -95,6 +101,7 @@ void Engine::perform(const core::Outputs& out) {
 }
 
 void Engine::perform_at_once(const core::Outputs& out) {
+  const Doing doing("stopping and withdrawing");
   for (const auto& action : out.withdraw) ports_.gate.withdraw(action.app);
   for (const auto& action : out.adopt) ports_.hypervisor.adopt(action.run);
   for (const auto& action : out.fence) ports_.hypervisor.fence(action.run);
@@ -103,6 +110,7 @@ void Engine::perform_at_once(const core::Outputs& out) {
 }
 
 void Engine::perform_durable(const core::Outputs& out) {
+  const Doing doing("handing over and starting");
   for (const auto& action : out.release) ports_.agents.ask_release(action);
   by_run(out.unplug, [&](auto run, auto& areas) { ports_.hypervisor.unplug(run, areas); });
   for (const auto& action : out.scrub) ports_.pool.scrub(action.area);

@@ -79,6 +79,9 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
   Result<void> perform(const request::Withdraw& withdraw, Answer&) {
     return server_->services_.withdraw(withdraw);
   }
+  Result<void> perform(const request::Release& release, Answer&) {
+    return server_->services_.release(release);
+  }
   Result<void> perform(const request::Forget& forget, Answer&) { return server_->services_.forget(forget); }
   Result<void> perform(const request::Status&, Answer& answer) {
     answer.pid = ::getpid();

@@ -1,5 +1,6 @@
 #include "gateway/gateway_connection.hpp"
 
+#include "config/listen_address.hpp"
 #include "gateway/limits.hpp"
 
 #include <fcntl.h>
@@ -32,6 +33,11 @@ auto if_alive(const std::shared_ptr<GatewayConnection*>& self, Then then) {
     const auto alive = weak.lock();
     if (alive && !error) then(**alive);
   };
+}
+
+bool is_at(const ServiceStatus& service, const request::Listen& listen) {
+  const auto address = config::parse_listen_address(service.address);
+  return address && address->host == listen.host && address->port == listen.port;
 }
 
 }  // namespace
@@ -74,10 +80,14 @@ Result<void> GatewayConnection::introduce_and_wait(bool& hangs) {
   if (hangs) return failure(fmt::format("the gateway did not answer within {} ms", kAnswerLimit.count()));
   if (!(*status)->ok) return failure((*status)->error);
   for (const Request& request : introduction(**status)) {
-    const auto done = link_->exchange(request, kAnswerLimit);
+    auto done = link_->exchange(request, kAnswerLimit);
+    // A gateway of an older release knows no release; its connections go with the address.
+    if (const auto* release = std::get_if<request::Release>(&request); !done && release != nullptr)
+      done = link_->exchange(request::Forget{release->app}, kAnswerLimit);
     if (done) continue;
     const auto* listen = std::get_if<request::Listen>(&request);
     if (listen == nullptr) return tl::unexpected(done.error());
+    listen_as_before();
     return failure(fmt::format("application \"{}\": {}", listen->app, done.error().message));
   }
   return {};
@@ -113,8 +123,37 @@ std::vector<Request> GatewayConnection::introduction(const Answer& status) {
                                     [&](const request::Listen& each) { return each.app == service.app; });
     if (!wanted) requests.push_back(request::Forget{service.app});
   }
+  // Those whose address changes give up the former one first, all of them: it may be what another wants, or
+  // be included in its own new one.
+  for (const request::Listen& each : addresses_) {
+    const bool moves = std::any_of(found_.begin(), found_.end(), [&](const ServiceStatus& service) {
+      return service.app == each.app && !is_at(service, each);
+    });
+    if (moves) requests.push_back(request::Release{each.app});
+  }
   requests.insert(requests.end(), addresses_.begin(), addresses_.end());
   return requests;
+}
+
+// The daemon is about to refuse its configuration: clients keep the addresses that they know.
+void GatewayConnection::listen_as_before() {
+  if (found_.empty()) return;  // a gateway that was just started has no state to go back to
+  std::vector<Request> requests;
+  for (const request::Listen& each : addresses_) {
+    const bool is_new = std::none_of(found_.begin(), found_.end(),
+                                     [&](const ServiceStatus& service) { return service.app == each.app; });
+    requests.push_back(is_new ? Request(request::Forget{each.app}) : Request(request::Release{each.app}));
+  }
+  for (const ServiceStatus& service : found_) {
+    const auto address = config::parse_listen_address(service.address);
+    for (request::Listen each : addresses_) {
+      if (!address || each.app != service.app) continue;
+      each.host = address->host;
+      each.port = address->port;
+      requests.push_back(each);
+    }
+  }
+  for (const Request& request : requests) (void)link_->exchange(request, kAnswerLimit);
 }
 
 // ---- another one ----

@@ -68,6 +68,7 @@ class GatewayConnection {
   [[nodiscard]] Result<void> connect_or_start();
   [[nodiscard]] Result<void> introduce_and_wait(bool& hangs);
   [[nodiscard]] std::vector<Request> introduction(const Answer& status);
+  void listen_as_before();
   void revive();
   void revive_later();
   void await_start();

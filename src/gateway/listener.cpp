@@ -1,6 +1,7 @@
 #include "gateway/listener.hpp"
 
 #include "base/unique_fd.hpp"
+#include "config/listen_address.hpp"
 #include "gateway/limits.hpp"
 #include "gateway/log.hpp"
 
@@ -15,7 +16,6 @@
 #include <sstream>
 #include <utility>
 
-#include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 
 namespace understudy::gateway {
@@ -59,12 +59,14 @@ Listener::Listener(asio::io_context& loop, std::string app, ConnectionBudget& bu
 
 Result<void> Listener::bind(const Endpoint& endpoint) {
   error_code error;
-  acceptor_.open(endpoint.protocol(), error);
-  if (!error && endpoint.protocol() == asio::ip::tcp::v6())
-    acceptor_.set_option(asio::ip::v6_only(true), error);
-  if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
-  if (!error) acceptor_.bind(endpoint, error);
-  if (error) return tl::unexpected(cannot_listen(endpoint, error));
+  auto socket = config::bound_socket({endpoint.address().to_string(), endpoint.port()});
+  if (!socket) error.assign(socket.error(), boost::system::system_category());
+  if (!error) acceptor_.assign(endpoint.protocol(), socket->release(), error);
+  if (error) {
+    error_code ignored;
+    acceptor_.close(ignored);
+    return tl::unexpected(cannot_listen(endpoint, error));
+  }
   endpoint_ = acceptor_.local_endpoint(error);
   // Bound with the leave to reuse what an earlier gateway left in TIME_WAIT; kept without it, so that nobody
   // who has that leave too can take the port before it is listened on.
@@ -74,6 +76,7 @@ Result<void> Listener::bind(const Endpoint& endpoint) {
 
 Result<void> Listener::open() {
   if (open_) return {};
+  if (!is_bound()) return failure(fmt::format("{} has given up its address and has no other yet", app_));
   const int fd = acceptor_.native_handle();
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);  // accepted sockets inherit it
   error_code error;
@@ -98,12 +101,21 @@ void Listener::close() {
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 0);
 }
 
+void Listener::release() {
+  close();
+  ++binding_;
+  waiting_ = false;
+  error_code ignored;
+  acceptor_.close(ignored);
+  endpoint_ = {};
+}
+
 void Listener::wait() {
   if (std::exchange(waiting_, true)) return;
   acceptor_.async_wait(asio::socket_base::wait_read,
-                       [weak = std::weak_ptr<Listener*>(self_)](error_code error) {
+                       [weak = std::weak_ptr<Listener*>(self_), binding = binding_](error_code error) {
                          const auto self = weak.lock();
-                         if (!self) return;
+                         if (!self || (*self)->binding_ != binding) return;
                          (*self)->waiting_ = false;
                          if (!error) (*self)->accept_some();
                        });

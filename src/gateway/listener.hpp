@@ -4,6 +4,7 @@
 #include "gateway/connection_budget.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -28,6 +29,8 @@ class Listener {
   [[nodiscard]] Result<void> bind(const Endpoint& endpoint);
   [[nodiscard]] Result<void> open();
   void close();
+  void release();  // not even bound any more; bind() may follow
+  [[nodiscard]] bool is_bound() const { return acceptor_.is_open(); }
   [[nodiscard]] bool is_open() const { return open_; }
   [[nodiscard]] const Endpoint& endpoint() const { return endpoint_; }
   [[nodiscard]] const std::string& paused() const { return paused_; }  // why; empty: it accepts
@@ -47,7 +50,8 @@ class Listener {
   boost::asio::ip::tcp::acceptor acceptor_;
   boost::asio::steady_timer pause_timer_;
   bool open_ = false;
-  bool waiting_ = false;  // for the socket to be readable; survives close() and open()
+  bool waiting_ = false;       // for the socket to be readable; survives close() and open()
+  std::uint64_t binding_ = 0;  // handlers of a socket that was released are told apart by it
   std::string paused_;
   std::chrono::steady_clock::time_point said_{};
   std::shared_ptr<Listener*> self_;  // handlers hold it weakly: they may come when this is gone

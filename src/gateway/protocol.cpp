@@ -37,6 +37,10 @@ struct ToJson {
     out["op"] = "withdraw";
     out["app"] = withdraw.app;
   }
+  void operator()(const request::Release& release) const {
+    out["op"] = "release";
+    out["app"] = release.app;
+  }
   void operator()(const request::Forget& forget) const {
     out["op"] = "forget";
     out["app"] = forget.app;
@@ -128,10 +132,11 @@ Request parse_operation(Members& members, const std::string& operation) {
   if (operation == "listen") return parse_listen(members);
   if (operation == "route") return parse_route(members);
   if (operation == "withdraw") return request::Withdraw{members.app()};
+  if (operation == "release") return request::Release{members.app()};
   if (operation == "forget") return request::Forget{members.app()};
   if (operation == "status") return request::Status{};
   if (operation == "quit") return request::Quit{};
-  members.wrong<int>("op", "listen, route, withdraw, forget, status or quit");
+  members.wrong<int>("op", "listen, route, withdraw, release, forget, status or quit");
   return request::Status{};
 }
 

@@ -32,6 +32,9 @@ struct Route {
 struct Withdraw {
   std::string app;
 };
+struct Release {  // gives its address up, for another application or another address; keeps its connections
+  std::string app;
+};
 struct Forget {  // no longer listens
   std::string app;
 };
@@ -40,8 +43,8 @@ struct Quit {};
 
 }  // namespace request
 
-using Request = std::variant<request::Listen, request::Route, request::Withdraw, request::Forget,
-                             request::Status, request::Quit>;
+using Request = std::variant<request::Listen, request::Route, request::Withdraw, request::Release,
+                             request::Forget, request::Status, request::Quit>;
 
 struct ServiceStatus {
   std::string app;

@@ -61,6 +61,25 @@ Result<void> Service::listen(const Endpoint& endpoint) {
   return listener_.bind(endpoint);
 }
 
+Result<void> Service::move_to(const Endpoint& endpoint, config::WhileDown while_down,
+                              std::chrono::milliseconds wait_limit) {
+  const Endpoint before = address();
+  const bool had_one = listener_.is_bound();
+  release();
+  auto moved = listen(endpoint);
+  if (moved) moved = set_while_down(while_down, wait_limit);
+  if (moved) {
+    say(fmt::format("{}: listens on {}", app_, text_of(endpoint)));
+    return moved;
+  }
+  release();
+  if (!had_one) return moved;
+  auto back = listen(before);
+  if (back) back = set_while_down(while_down_, wait_limit_);
+  if (back) return moved;
+  return failure(moved.error().message + "; and the former address is lost: " + back.error().message);
+}
+
 Result<void> Service::set_while_down(config::WhileDown while_down, std::chrono::milliseconds wait_limit) {
   while_down_ = while_down;
   wait_limit_ = wait_limit;

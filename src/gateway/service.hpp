@@ -45,6 +45,12 @@ class Service {
   Service& operator=(const Service&) = delete;
 
   [[nodiscard]] Result<void> listen(const Endpoint& endpoint);
+  // Gives the address up; clients that are connected or wait stay.
+  void release() { listener_.release(); }
+  // The same application at another address. An address that includes the former one (127.0.0.1 and 0.0.0.0)
+  // can be had only when that has been given up; it is taken back when the new one cannot be had.
+  [[nodiscard]] Result<void> move_to(const Endpoint& endpoint, config::WhileDown while_down,
+                                     std::chrono::milliseconds wait_limit);
   // While down, `wait` holds clients up to the limit; `refuse` closes the address, so that they are refused.
   [[nodiscard]] Result<void> set_while_down(config::WhileDown while_down,
                                             std::chrono::milliseconds wait_limit);

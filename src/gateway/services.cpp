@@ -36,7 +36,8 @@ Result<void> Services::listen(const request::Listen& listen) {
   if (known != services_.end() && known->second->address() == *endpoint) {
     return known->second->set_while_down(listen.while_down, wait_limit);
   }
-  if (known == services_.end() && services_.size() >= kMostServices) {
+  if (known != services_.end()) return known->second->move_to(*endpoint, listen.while_down, wait_limit);
+  if (services_.size() >= kMostServices) {
     return failure(fmt::format("{} applications are listened for already, which is the most", kMostServices));
   }
   auto service = std::make_unique<Service>(Service::Shared{loop_, budget_, scratch_}, listen.app);
@@ -58,6 +59,13 @@ Result<void> Services::withdraw(const request::Withdraw& withdraw) {
   const auto known = services_.find(withdraw.app);
   if (known == services_.end()) return unknown(withdraw.app);
   known->second->withdraw();
+  return {};
+}
+
+Result<void> Services::release(const request::Release& release) {
+  const auto known = services_.find(release.app);
+  if (known == services_.end()) return unknown(release.app);
+  known->second->release();
   return {};
 }
 

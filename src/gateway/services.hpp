@@ -17,10 +17,13 @@ class Services {
   // `most_connections` at one time, waiting ones included, over all applications.
   Services(boost::asio::io_context& loop, std::size_t most_connections);
 
-  // An address that changed is closed with its connections; one that stays keeps them.
+  // Also with another address than before: connections that exist go on, and if the new one cannot be had,
+  // the former stays.
   [[nodiscard]] Result<void> listen(const request::Listen& listen);
   [[nodiscard]] Result<void> route(const request::Route& route);
   [[nodiscard]] Result<void> withdraw(const request::Withdraw& withdraw);
+  // Two applications that change places: each gives up its address before either takes the other's.
+  [[nodiscard]] Result<void> release(const request::Release& release);
   [[nodiscard]] Result<void> forget(const request::Forget& forget);
   [[nodiscard]] std::vector<ServiceStatus> status() const;
 

@@ -1,5 +1,6 @@
 #include "hooks/hook_process.hpp"
 
+#include "base/doing.hpp"
 #include "base/inherited_state.hpp"
 #include "base/units.hpp"
 
@@ -80,6 +81,7 @@ std::string describe(const siginfo_t& info) {
 
 Result<std::unique_ptr<HookProcess>> HookProcess::start(asio::io_context& loop, const HookCommand& command,
                                                         Done done) {
+  const Doing doing("starting a hook");
   const auto cannot = [] { return failure(std::string("it cannot be started: ") + std::strerror(errno)); };
   const UniqueFd input = input_of(command.input);
   std::array<int, 2> pipe{-1, -1};

@@ -48,8 +48,17 @@ AgentLinks::~AgentLinks() {
 }
 
 void AgentLinks::open(core::GuestRun run, std::filesystem::path socket) {
+  open(run, std::move(socket), view_of(config_, run));
+}
+
+void AgentLinks::open(core::GuestRun run, std::filesystem::path socket, const Started& started) {
+  open(run, std::move(socket), view_of(config_, run, started));
+}
+
+void AgentLinks::open(core::GuestRun run, std::filesystem::path socket, RunView view) {
   close(run);
-  auto connection = std::make_shared<Connection>(io_, config_, run, std::move(socket), sink_, heard_);
+  auto connection =
+      std::make_shared<Connection>(io_, config_, run, std::move(view), std::move(socket), sink_, heard_);
   connections_[run] = connection;
   connection->open();
 }

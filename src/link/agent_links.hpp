@@ -2,6 +2,7 @@
 
 #include "config/config.hpp"
 #include "engine/ports.hpp"
+#include "link/definitions.hpp"
 #include "protocol/messages.hpp"
 
 #include <filesystem>
@@ -49,6 +50,8 @@ class AgentLinks final : public engine::AgentLink {
 
   // Connects to QEMU's socket of this run's agent port, now and again until it is closed.
   void open(core::GuestRun run, std::filesystem::path socket);
+  // The same for a run that was started with another configuration.
+  void open(core::GuestRun run, std::filesystem::path socket, const Started& started);
   // No event of this run comes after this.
   void close(core::GuestRun run);
 
@@ -76,6 +79,7 @@ class AgentLinks final : public engine::AgentLink {
 
  private:
   AgentLinks(boost::asio::io_context& io, const config::Config& config, engine::EventSink sink, Heard heard);
+  void open(core::GuestRun run, std::filesystem::path socket, RunView view);
   [[nodiscard]] Connection* find(core::GuestRun run) const;
   void request(core::GuestRun run, const protocol::ToAgent& message);
 

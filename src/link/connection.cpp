@@ -24,27 +24,27 @@ Time now() {
 }
 
 // Ordinary traffic follows the configured beat.
-double messages_per_second(const config::Config& config, core::GuestRun run) {
-  const double beats = 1000.0 / static_cast<double>(welcome_for(config, run).beat_interval_ms);
+double messages_per_second(const RunView& view) {
+  const double beats = 1000.0 / static_cast<double>(view.welcome.beat_interval_ms);
   return kMessagesPerSecond + 2 * beats;
 }
 
 }  // namespace
 
 Connection::Connection(boost::asio::io_context& io, const config::Config& config, core::GuestRun run,
-                       std::filesystem::path socket, std::shared_ptr<const engine::EventSink> sink,
-                       std::shared_ptr<const Heard> heard)
+                       RunView view, std::filesystem::path socket,
+                       std::shared_ptr<const engine::EventSink> sink, std::shared_ptr<const Heard> heard)
     : io_(io),
-      config_(config),
       run_(run),
       path_(std::move(socket)),
       sink_(std::move(sink)),
       heard_(std::move(heard)),
       socket_(io),
       timer_(io),
-      interpreter_(config, run),
+      view_(std::move(view)),
+      interpreter_(config, run, view_),
       reader_(protocol::kMaxLineToDaemon, protocol::LineReader::OnOversized::resynchronise),
-      messages_(messages_per_second(config, run), now()),
+      messages_(messages_per_second(view_), now()),
       bytes_(kBytesPerSecond, now()),
       hellos_(kHellosPerSecond, now()) {}
 
@@ -200,7 +200,7 @@ void Connection::on_hello(const from::Hello& message) {
   // Said twice when our greeting and its own opening of the port cross.
   const bool again = session_ == message.session;
   session_ = message.session;
-  send(welcome_for(config_, run_));
+  send(view_.welcome);
   if (again) return;
   post(std::move(std::get<core::Event>(meaning)));
   for (const protocol::ToAgent& request : requests_.unanswered()) send(request);

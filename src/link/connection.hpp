@@ -19,7 +19,7 @@ namespace understudy::link {
 // One line: connects, reads within bounds, greets, keeps what is unanswered, writes without ever blocking.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(boost::asio::io_context& io, const config::Config& config, core::GuestRun run,
+  Connection(boost::asio::io_context& io, const config::Config& config, core::GuestRun run, RunView view,
              std::filesystem::path socket, std::shared_ptr<const engine::EventSink> sink,
              std::shared_ptr<const Heard> heard);
 
@@ -57,7 +57,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void connect_later();
 
   boost::asio::io_context& io_;
-  const config::Config& config_;
   core::GuestRun run_;
   std::filesystem::path path_;
   std::shared_ptr<const engine::EventSink> sink_;
@@ -68,6 +67,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool trouble_told_ = false;  // that it cannot connect; once
   std::uint64_t attempt_ = 0;  // handlers of a former connection are told apart by it
 
+  RunView view_;
   Interpreter interpreter_;
   Requests requests_;
   protocol::LineReader reader_;

@@ -37,25 +37,27 @@ bool subset(const std::vector<protocol::AreaNumber>& areas, const std::set<proto
   return std::all_of(areas.begin(), areas.end(), [&](auto area) { return of.contains(area); });
 }
 
-// "exit status 1; it said last: cannot bind" from the reason and the last line of the evidence.
-std::string with_last_line(const std::string& why, const std::string& evidence) {
+// Without what stands around the lines.
+std::string trimmed(const std::string& evidence) {
   const std::size_t end = evidence.find_last_not_of(" \t\n");
-  if (end == std::string::npos) return why;
-  const std::size_t line = evidence.find_last_of('\n', end);
-  const std::size_t begin = line == std::string::npos ? 0 : line + 1;
-  return why + "; it said last: " + evidence.substr(begin, end + 1 - begin);
+  if (end == std::string::npos) return "";
+  const std::size_t begin = evidence.find_first_not_of('\n');
+  return evidence.substr(begin, end + 1 - begin);
 }
 
 }  // namespace
 
 Interpreter::Interpreter(const config::Config& config, core::GuestRun run)
-    : config_(config), run_(run), area_count_(config.area_count()) {}
+    : Interpreter(config, run, view_of(config, run)) {}
+
+Interpreter::Interpreter(const config::Config& config, core::GuestRun run, RunView view)
+    : config_(config), run_(run), view_(std::move(view)), area_count_(config.area_count()) {}
 
 Meaning Interpreter::interpret(const protocol::FromAgent& message, Requests& requests) {
   return std::visit(
       [&](const auto& one) -> Meaning {
         if constexpr (kAboutAnApp<std::decay_t<decltype(one)>>) {
-          if (!listed(config_, run_.guest, one.app)) {
+          if (!view_.knows(one.app)) {
             return Misdeed{"it speaks of application " + std::to_string(one.app) +
                            ", which is not configured for this guest"};
           }
@@ -70,8 +72,7 @@ const std::string& Interpreter::name(protocol::AppNumber app) const {
 }
 
 std::string Interpreter::doubt(std::uint64_t total_bytes, std::uint64_t available_bytes) const {
-  const Bytes most =
-      config_.guests.at(run_.guest.value).base_bytes + Bytes{area_count_} * config_.pool.area_bytes;
+  const Bytes most = view_.base_bytes + Bytes{area_count_} * config_.pool.area_bytes;
   if (available_bytes > total_bytes) return "more memory available than there is";
   if (total_bytes > most) return "more memory (" + format_size(total_bytes) + ") than it can have";
   return "";
@@ -157,7 +158,7 @@ Meaning Interpreter::on(const from::Released& message, Requests& requests) {
 
 Meaning Interpreter::on(const from::Serving& message, Requests& requests) {
   std::string wrong = doubt(message.areas);
-  const Bytes base = config_.guests.at(run_.guest.value).base_bytes;
+  const Bytes base = view_.base_bytes;
   if (wrong.empty() && message.base_use_bytes > base)
     wrong = format_size(message.base_use_bytes) + " of base memory, and it has " + format_size(base);
   if (!wrong.empty()) return Misdeed{name(message.app) + " uses " + wrong};
@@ -175,14 +176,13 @@ Meaning Interpreter::on(const from::Serving& message, Requests& requests) {
 Meaning Interpreter::on(const from::StartFailed& message, Requests& requests) {
   requests.answered<to::Start>(message.app, message.epoch);
   causes_[message.app] = {message.epoch, message.why};
-  return event::AppStartFailed{
-      run_, {message.app}, message.epoch, with_last_line(message.why, message.evidence)};
+  return event::AppStartFailed{run_, {message.app}, message.epoch, message.why, trimmed(message.evidence)};
 }
 
 Meaning Interpreter::on(const from::Restarting& message, Requests& requests) {
   requests.answered<to::GrowRefused>(message.app, message.epoch);
-  return event::AppRestarting{run_, {message.app}, message.epoch, message.cause, message.attempt,
-                              std::chrono::milliseconds(message.delay_ms)};
+  return event::AppRestarting{run_,          {message.app},   message.epoch,
+                              message.cause, message.attempt, std::chrono::milliseconds(message.delay_ms)};
 }
 
 Meaning Interpreter::on(const from::WantsMemory& message, Requests&) {
@@ -215,7 +215,7 @@ Meaning Interpreter::on(const from::State& message, Requests& requests) {
   event::AppsStated stated{run_, {}};
   std::set<protocol::AppNumber> seen;
   for (const auto& app : message.apps) {
-    if (!listed(config_, run_.guest, app.app) || !seen.insert(app.app).second) {
+    if (!view_.knows(app.app) || !seen.insert(app.app).second) {
       return Misdeed{"it states application " + std::to_string(app.app) +
                      " twice, or it is not configured for this guest"};
     }

@@ -2,6 +2,7 @@
 
 #include "config/config.hpp"
 #include "core/events.hpp"
+#include "link/definitions.hpp"
 #include "link/requests.hpp"
 #include "protocol/messages.hpp"
 
@@ -26,12 +27,13 @@ class Interpreter {
  public:
   // The configuration must outlive it.
   Interpreter(const config::Config& config, core::GuestRun run);
+  Interpreter(const config::Config& config, core::GuestRun run, RunView view);
 
   // Answers are taken out of the requests.
   [[nodiscard]] Meaning interpret(const protocol::FromAgent& message, Requests& requests);
 
  private:
-  // One for each kind of message; they are called only for applications that list this guest.
+  // One for each kind of message; they are called only for applications that it was told of.
   [[nodiscard]] Meaning on(const protocol::from_agent::Hello& message, Requests& requests);
   [[nodiscard]] Meaning on(const protocol::from_agent::Beat& message, Requests& requests);
   [[nodiscard]] Meaning on(const protocol::from_agent::Need& message, Requests& requests);
@@ -57,6 +59,7 @@ class Interpreter {
 
   const config::Config& config_;
   core::GuestRun run_;
+  RunView view_;
   std::uint32_t area_count_;
   // Why applications were given up here: the answer to a query says only that they were.
   std::map<protocol::AppNumber, std::pair<protocol::Epoch, std::string>> causes_;

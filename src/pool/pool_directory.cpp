@@ -14,7 +14,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <memory>
+#include <sstream>
 
 namespace understudy::pool {
 
@@ -23,6 +25,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kAreaPrefix = "area-";
+constexpr const char* kMountSource = "understudy-areas";
+constexpr std::string_view kMountText = "tmpfs understudy-areas ";  // as mountinfo has it
 constexpr const char* kSharedMemory = "/dev/shm";
 // A mount can be hidden below another one of ours when a daemon died between two steps; more than this many
 // on one place is not our doing.
@@ -40,6 +44,17 @@ std::string subdirectory_name(const fs::path& run_dir) {
   return "understudy-" + whole.filename().string().substr(0, 64) + "-" + hash;
 }
 
+// As mountinfo writes a path: a blank, a tab, a newline and a backslash by their octal numbers.
+std::string escaped(const fs::path& path) {
+  std::string text;
+  for (const char c : path.native()) {
+    char number[8];
+    std::snprintf(number, sizeof number, "\\%03o", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    text += c == ' ' || c == '\t' || c == '\n' || c == '\\' ? std::string(number) : std::string(1, c);
+  }
+  return text;
+}
+
 bool is_mount_point(const fs::path& path) {
   struct stat inside {};
   struct stat outside {};
@@ -47,8 +62,27 @@ bool is_mount_point(const fs::path& path) {
          inside.st_dev != outside.st_dev;
 }
 
+// What /proc/self/mountinfo says of the last mount on the path: "... - TYPE SOURCE OPTIONS".
+bool is_our_mount(const fs::path& path) {
+  std::ifstream mounts("/proc/self/mountinfo");
+  bool ours = false;
+  for (std::string line; std::getline(mounts, line);) {
+    std::istringstream words(line);
+    std::string id, parent, device, root, point;
+    words >> id >> parent >> device >> root >> point;
+    const auto dash = line.find(" - ");
+    if (point != escaped(path) || dash == std::string::npos) continue;
+    ours = line.compare(dash + 3, kMountText.size(), kMountText) == 0;
+  }
+  return ours;
+}
+
 Result<void> unmount_all(const fs::path& path) {
   for (int i = 0; i < kMostStackedMounts && is_mount_point(path); ++i) {
+    if (!is_our_mount(path))
+      return failure(
+          "what is mounted on " + path.string() +
+          " is not the tmpfs of our areas; unmount it if nothing needs it, or use another --run-dir");
     if (::umount2(path.c_str(), UMOUNT_NOFOLLOW) == 0) continue;
     // Somebody still maps an area or stands in the directory. Its name goes now, its memory with its last
     // user.
@@ -69,7 +103,7 @@ Result<std::string> mount_private(const Place& place, Bytes bytes, std::uint32_t
   // Huge pages make mapping and tearing down an area ten times faster; noswap keeps the pool from going to
   // disk. Older kernels know neither, so the best that this one takes is found by trying.
   for (const char* extra : {",huge=within_size,noswap", ",huge=within_size", ",noswap", ""}) {
-    if (::mount("understudy-areas", place.path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+    if (::mount(kMountSource, place.path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
                 (size + extra).c_str()) == 0)
       return "private tmpfs on " + place.path.string() + " (" + (*extra ? extra + 1 : "no huge pages") + ")";
     if (errno != EINVAL) break;

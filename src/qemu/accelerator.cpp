@@ -4,7 +4,10 @@
 #include "base/units.hpp"
 #include "qemu/guest_files.hpp"
 #include "qemu/launch.hpp"
+#include "qemu/marker.hpp"
+#include "qemu/proc.hpp"
 #include "qemu/qemu_process.hpp"
+#include "qemu/run_definition.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -174,7 +177,8 @@ Result<std::vector<gid_t>> groups_for(const fs::path& device) {
 Result<AcceleratorChoice> choose_accelerator(const Qemu& qemu, config::Accelerator wish,
                                              const config::Image& image, const fs::path& run_dir,
                                              Duration limit, const fs::path& kvm_device,
-                                             std::optional<HostUser> trial_user) {
+                                             std::optional<HostUser> trial_user,
+                                             std::optional<Accelerator> former) {
   if (wish == config::Accelerator::tcg)
     return AcceleratorChoice{Accelerator::tcg, "the configuration says so", {}, {}};
   const auto began = Clock::now();
@@ -197,11 +201,35 @@ Result<AcceleratorChoice> choose_accelerator(const Qemu& qemu, config::Accelerat
     return choice(Accelerator::kvm, "the configuration says so");
   }
   if (why_not) return choice(Accelerator::tcg, *why_not);
+  if (former) {
+    return choice(*former, *former == Accelerator::kvm
+                               ? "the guests of the former daemon run on it"
+                               : "the guests of the former daemon run so; KVM is tried again after "
+                                 "`understudy down`");
+  }
   if (auto booted = boot_under_kvm(qemu, image, run_dir, limit, trial_user); !booted)
     return choice(Accelerator::tcg, kvm_device.string() + " is there, but " + booted.error().message);
   auto found = choice(Accelerator::kvm, "");
   found.reason = fmt::format("a guest booted on it in {:.0f} ms", to_ms(found.took));
   return found;
+}
+
+std::optional<Accelerator> former_accelerator(const fs::path& run_dir, const std::vector<GuestPlan>& guests) {
+  std::optional<Accelerator> latest;
+  fs::file_time_type latest_at{};
+  for (const GuestPlan& guest : guests) {
+    const auto files = GuestFiles::at(run_dir, guest.name);
+    const auto written = files ? read_definition(files->definition) : std::nullopt;
+    std::error_code error;
+    const auto at = written ? fs::last_write_time(files->definition, error) : fs::file_time_type{};
+    if (!written || error || (latest && at < latest_at)) continue;
+    latest = written->accelerator;
+    latest_at = at;
+  }
+  if (latest) return latest;
+  for (const FoundProcess& process : find_processes(run_dir))
+    return definition_of_arguments(arguments_of(process.pid), process.marker.run, {}).accelerator;
+  return std::nullopt;
 }
 
 Result<Qemu> find_qemu(const std::string& program) {

@@ -29,13 +29,21 @@ struct AcceleratorChoice {
 // at the first real kernel), and KVM is taken when its agent says anything within the limit. Blocks for at
 // most about the limit and a second, whatever happens. Asking for kvm where it cannot be opened is an error;
 // asking for kvm or tcg tries nothing.
+// `former`: what the guests of a former daemon run on. Nothing is tried then, not beside guests that hold the
+// memory: automatic stays with it, as long as KVM can be opened where it was that.
 // `trial_user`: guests have users of their own, and the trial has this one; the group of the device is added.
 // `image`: what the guests run. `run_dir` exists; a guest "accelerator-trial" is made below it and removed
 // again.
 [[nodiscard]] Result<AcceleratorChoice> choose_accelerator(
     const Qemu& qemu, config::Accelerator wish, const config::Image& image,
     const std::filesystem::path& run_dir, Duration limit = kTrialLimit,
-    const std::filesystem::path& kvm_device = kKvmDevice, std::optional<HostUser> trial_user = std::nullopt);
+    const std::filesystem::path& kvm_device = kKvmDevice, std::optional<HostUser> trial_user = std::nullopt,
+    std::optional<Accelerator> former = std::nullopt);
+
+// What a former daemon's guests of these names run, or ran, on, by what was written down with their runs, or
+// else by the command line of one that lives; the latest counts. Nothing: there are none.
+[[nodiscard]] std::optional<Accelerator> former_accelerator(const std::filesystem::path& run_dir,
+                                                            const std::vector<GuestPlan>& guests);
 
 // How QEMU is to be called here: `program` must be found; qboot when it is installed; the sandbox when this
 // QEMU has one, which it is asked (some 50 ms). The accelerator is left at TCG.

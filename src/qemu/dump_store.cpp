@@ -78,7 +78,11 @@ std::vector<Found> find(const fs::path& directory) {
   for (fs::directory_iterator each(directory, error), end; !error && each != end; each.increment(error)) {
     const auto name = parse_name(each->path().filename().native());
     std::error_code ignored;
-    if (!name || !each->is_regular_file(ignored) || each->is_symlink(ignored)) continue;
+    struct stat info {};
+    // Written by this user, as ours are: a copy that somebody else keeps beside them is not.
+    if (!name || ::lstat(each->path().c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||
+        info.st_uid != ::geteuid())
+      continue;
     all.push_back({each->path(), *name, each->file_size(ignored), each->last_write_time(ignored)});
   }
   return all;

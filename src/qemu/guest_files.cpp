@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include <system_error>
 
@@ -30,11 +31,21 @@ Result<void> make_directory(const fs::path& path) {
   return failure("cannot make the directory " + path.string() + ": " + std::strerror(errno));
 }
 
+// Whatever a guest's directory holds of ours: by name, and nothing else that may be there.
+void remove_files_in(const fs::path& directory) {
+  for (const std::string_view name : kGuestFileNames) ::unlink((directory / name).c_str());
+  ::rmdir(directory.c_str());
+}
+
 }  // namespace
 
 Result<GuestFiles> GuestFiles::at(const fs::path& run_dir, const std::string& guest) {
   const fs::path directory = run_dir / "guests" / guest;
-  GuestFiles files{directory, directory / "qmp.sock", directory / "agent.sock", directory / "qemu.log",
+  GuestFiles files{directory,
+                   directory / "qmp.sock",
+                   directory / "agent.sock",
+                   directory / "qemu.log",
+                   directory / "definition",
                    directory / "pid"};
   const std::size_t longest = std::max(files.qmp_socket.native().size(), files.agent_socket.native().size());
   if (longest > kMostSocketPathBytes)
@@ -48,7 +59,7 @@ Result<GuestFiles> GuestFiles::at(const fs::path& run_dir, const std::string& gu
 Result<void> GuestFiles::prepare() const {
   if (auto ok = make_directory(directory.parent_path()); !ok) return ok;
   if (auto ok = make_directory(directory); !ok) return ok;
-  for (const fs::path& file : {qmp_socket, agent_socket, pid}) {
+  for (const fs::path& file : {qmp_socket, agent_socket, definition, pid}) {
     if (::unlink(file.c_str()) != 0 && errno != ENOENT)
       return failure("cannot remove " + file.string() + ": " + std::strerror(errno));
   }
@@ -91,8 +102,21 @@ std::string GuestFiles::last_log_line() const {
 
 void GuestFiles::remove(bool keep_logs) const {
   for (const fs::path& file : {qmp_socket, agent_socket, pid}) ::unlink(file.c_str());
-  std::error_code ignored;
-  if (!keep_logs) fs::remove_all(directory, ignored);
+  if (!keep_logs) remove_files_in(directory);
+}
+
+Result<void> remove_all_guest_files(const fs::path& run_dir) {
+  const fs::path guests = run_dir / "guests";
+  std::error_code error;
+  std::vector<fs::path> directories;
+  for (fs::directory_iterator each(guests, error), end; !error && each != end; each.increment(error)) {
+    std::error_code ignored;
+    if (each->is_directory(ignored) && !each->is_symlink(ignored)) directories.push_back(each->path());
+  }
+  for (const fs::path& directory : directories) remove_files_in(directory);
+  if (::rmdir(guests.c_str()) == 0 || errno == ENOENT) return {};
+  return failure("cannot remove " + guests.string() + ": " + std::strerror(errno) +
+                 "; what is in it beside Understudy's own files is left alone");
 }
 
 Result<UniqueFd> listen_on(const fs::path& socket) {

@@ -25,12 +25,14 @@ std::vector<GuestPlan> guest_plans(const config::Config& config) {
     plan.slots = guest.slots;
     plan.vcpus = guest.vcpus;
     plan.image = guest.image;
+    plan.trust_domain = guest.trust_domain;
     for (const config::Application& app : config.applications) {
       const bool listed =
           std::find(app.guests.begin(), app.guests.end(), core::GuestId{id}) != app.guests.end();
       if (listed) plan.more_vcpus += app.vcpus;
-      if (!listed || !app.address || contains(plan.ports, app.address->guest_port)) continue;
-      plan.ports.push_back(app.address->guest_port);
+      if (!listed || !app.address) continue;
+      plan.app_ports[app.name] = app.address->guest_port;
+      if (!contains(plan.ports, app.address->guest_port)) plan.ports.push_back(app.address->guest_port);
     }
     // Ports below 1024 are closed to applications, which do not run as root: the first that none is meant to
     // use.

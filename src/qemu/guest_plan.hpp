@@ -4,6 +4,7 @@
 #include "qemu/spawn.hpp"
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,10 +20,16 @@ struct GuestPlan {
   std::uint32_t vcpus = 1;
   std::uint32_t more_vcpus = 0;  // that the applications it may serve could need together
   config::Image image;
-  std::vector<std::uint16_t> ports;  // of the applications that it may serve, without repetitions
+  std::string trust_domain = "default";
+  // Of the applications that it may serve: the port of each one's address, by its name.
+  std::map<std::string, std::uint16_t> app_ports;
+  std::vector<std::uint16_t> ports;  // the same without repetitions
   // A port on which nothing in the guest listens. Its kernel answers a connection to it with a reset, all by
   // itself, which tells whether the kernel lives.
   std::uint16_t closed_port = 1;
+  // What its agent is told of its applications (the line of the welcome message); of no meaning here, and
+  // kept with the run.
+  std::string told = {};
   std::optional<HostUser> user = std::nullopt;  // of its own; none: it runs as the daemon's
 };
 

@@ -13,6 +13,7 @@ struct Limits {
   Duration fence_signal = std::chrono::milliseconds(200);   // SIGSTOP to all threads stopped, then SIGKILL
   Duration kill_said = std::chrono::seconds(3);  // after SIGKILL: then it is said that it has not ended
   Duration kill_said_again = std::chrono::seconds(60);
+  Duration scan = std::chrono::seconds(2);  // a look at every process of the host
   Duration probe = std::chrono::milliseconds(200);
   Duration plug = std::chrono::seconds(10);         // each monitor command of a plug
   Duration unplug = std::chrono::seconds(5);        // device_del to DEVICE_DELETED

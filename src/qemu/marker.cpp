@@ -1,6 +1,8 @@
 #include "qemu/marker.hpp"
 
+#include "base/doing.hpp"
 #include "base/unique_fd.hpp"
+#include "qemu/guest_files.hpp"
 #include "qemu/proc.hpp"
 
 #include <dirent.h>
@@ -121,6 +123,7 @@ Result<void> check_no_strangers(const fs::path& run_dir, uid_t first, uid_t last
 }
 
 std::vector<FoundProcess> find_processes(const fs::path& run_dir) {
+  const Doing doing("looking at every process");
   std::vector<FoundProcess> found;
   std::vector<uid_t> users = remembered_users(run_dir);
   users.push_back(::geteuid());
@@ -159,9 +162,7 @@ Result<std::size_t> end_all(const fs::path& run_dir, Duration limit) {
   if (!left.empty())
     return failure("these guests were killed but their QEMU does not end: " + left +
                    "; the host's kernel holds them (see `dmesg`), try again later");
-  std::error_code error;
-  fs::remove_all(run_dir / "guests", error);
-  if (error) return failure("cannot remove " + (run_dir / "guests").string() + ": " + error.message());
+  if (auto removed = remove_all_guest_files(run_dir); !removed) return failure(removed.error().message);
   return ending.size();
 }
 

@@ -85,6 +85,12 @@ Result<std::vector<PluggedArea>> read_memory_devices(const json::value& reply) {
   return areas;
 }
 
+std::optional<bool> read_kvm(const json::value& reply) {
+  const json::value* enabled = member(&reply, "enabled");
+  if (enabled == nullptr || !enabled->is_bool()) return std::nullopt;
+  return enabled->get_bool();
+}
+
 Result<std::vector<core::AreaId>> read_backends(const json::value& reply) {
   if (!reply.is_array()) return strange("qom-list", reply);
   std::vector<core::AreaId> areas;

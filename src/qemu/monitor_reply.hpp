@@ -34,6 +34,9 @@ struct PluggedArea {
 // Our DIMMs among query-memory-devices' answer.
 [[nodiscard]] Result<std::vector<PluggedArea>> read_memory_devices(const boost::json::value& reply);
 
+// Whether KVM runs it: query-kvm. Nothing: QEMU does not say.
+[[nodiscard]] std::optional<bool> read_kvm(const boost::json::value& reply);
+
 // The areas whose backing exists, with or without a device: qom-list of /objects.
 [[nodiscard]] Result<std::vector<core::AreaId>> read_backends(const boost::json::value& reply);
 

@@ -20,7 +20,8 @@ QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings,
       settings_(std::move(settings)),
       pool_(pool),
       sink_(std::make_shared<engine::EventSink>(std::move(sink))),
-      dumps_(settings_.dumps) {
+      dumps_(settings_.dumps),
+      scan_(loop, settings_.run_dir, settings_.limits.scan) {
   std::vector<std::string> names;
   for (const GuestPlan& plan : settings_.guests) names.push_back(plan.name);
   dumps_.clear_parts(names);
@@ -89,7 +90,7 @@ std::optional<std::string> QemuHypervisor::process_of_another_run(core::GuestRun
 }
 
 // Runs that are over, and former runs of this guest that have no process any more, make room.
-QemuRun& QemuHypervisor::make(core::GuestRun run) {
+QemuRun& QemuHypervisor::make(core::GuestRun run, RunDefinition definition) {
   std::erase_if(runs_, [run](const auto& each) {
     const QemuRun& other = *each.second;
     return other.over() || (other.id().guest == run.guest && !other.has_process());
@@ -101,6 +102,8 @@ QemuRun& QemuHypervisor::make(core::GuestRun run) {
                            pool_,
                            areas_.get(),
                            settings_.qemu,
+                           plan,
+                           settings_.apps,
                            settings_.limits,
                            dumps_,
                            [this](core::Event event) { emit(std::move(event)); },
@@ -114,19 +117,47 @@ QemuRun& QemuHypervisor::make(core::GuestRun run) {
                                if (listener_.gone) listener_.gone(which);
                              });
                            }};
-  auto made = std::make_unique<QemuRun>(std::move(context), run, plan, std::move(*files), marker(run));
+  auto made = std::make_unique<QemuRun>(std::move(context), run, std::move(definition), std::move(*files),
+                                        marker(run));
   return *runs_.emplace(run, std::move(made)).first->second;
 }
 
+// What was written down when it was launched; what its process tells if that is missing, damaged or of
+// another run.
+RunDefinition QemuHypervisor::recorded(core::GuestRun run) const {
+  const GuestPlan& plan = settings_.guests.at(run.guest.value);
+  const auto files = GuestFiles::at(settings_.run_dir, plan.name);
+  US_CHECK(files.has_value());  // as at create()
+  if (auto found = read_definition(files->definition)) {
+    found->plan.user = plan.user;
+    if (found->run == run.run && found->plan.name == plan.name) return std::move(*found);
+  }
+  for (const FoundProcess& process : find_processes(settings_.run_dir)) {
+    if (process.marker != marker(run)) continue;
+    RunDefinition told = definition_of_arguments(arguments_of(process.pid), run.run, plan);
+    told.apps = settings_.apps;
+    return told;
+  }
+  return {run.run, plan, settings_.qemu.accelerator, "", settings_.apps};
+}
+
+// First a look at every process: an earlier daemon may have left a QEMU of this guest.
 void QemuHypervisor::launch(core::GuestRun run) {
-  if (find(run) != nullptr) return;  // asked already; its answer comes or came
+  if (find(run) != nullptr || looking_.count(run) != 0) return;  // asked already; its answer comes or came
   if (auto other = process_of_another_run(run)) return emit(LaunchFailed{run, *other});
-  make(run).launch();
+  looking_.insert(run);
+  scan_.look([this, weak = std::weak_ptr(sink_), run](const auto& found) {
+    const auto alive = weak.lock();
+    if (!alive || looking_.erase(run) == 0) return;  // fenced or discarded meanwhile
+    if (!found) return emit(LaunchFailed{run, found.error().message});
+    make(run, {run.run, settings_.guests.at(run.guest.value), settings_.qemu.accelerator, "", settings_.apps})
+        .launch(*found);
+  });
 }
 
 void QemuHypervisor::adopt(core::GuestRun run) {
   if (find(run) != nullptr) return;  // asked already; its answer comes or came
-  make(run).adopt();
+  make(run, recorded(run)).adopt();
 }
 
 bool QemuHypervisor::has_process(core::GuestRun run) const {
@@ -138,6 +169,7 @@ bool QemuHypervisor::has_process(core::GuestRun run) const {
 // A run that this daemon does not know is proved stopped by the absence of its process, or taken and stopped.
 void QemuHypervisor::fence(core::GuestRun run) {
   if (QemuRun* known = find(run)) return known->fence();
+  if (looking_.erase(run) != 0) return emit(GuestFenced{run, "it was not started"});
   if (!has_process(run)) {
     const auto processes = find_processes(settings_.run_dir);
     const auto& user = settings_.guests.at(run.guest.value).user;
@@ -147,7 +179,7 @@ void QemuHypervisor::fence(core::GuestRun run) {
     if (user && !other_run) pool_.take_back_all(user->uid);
     return emit(GuestFenced{run, "it has no process"});
   }
-  QemuRun& found = make(run);
+  QemuRun& found = make(run, recorded(run));
   found.adopt();
   found.fence();
 }
@@ -183,11 +215,12 @@ void QemuHypervisor::unplug_vcpus(core::GuestRun run, core::AppId app) {
 }
 
 void QemuHypervisor::discard(core::GuestRun run) {
+  if (looking_.erase(run) != 0) return emit(GuestGone{run});
   QemuRun* known = find(run);
   if (known == nullptr) {
     // Of a former daemon, which had verified that it is stopped.
     if (!has_process(run)) return emit(GuestGone{run});
-    known = &make(run);
+    known = &make(run, recorded(run));
     known->adopt_stopped();
   }
   host_bytes_.forget(known->pid());
@@ -201,6 +234,19 @@ std::optional<std::uint16_t> QemuHypervisor::forwarded_port(core::GuestRun run,
   const auto found = known->ports().find(guest_port);
   if (found == known->ports().end()) return std::nullopt;
   return found->second;
+}
+
+std::optional<std::uint16_t> QemuHypervisor::forwarded_port(core::GuestRun run,
+                                                            const std::string& app) const {
+  const RunDefinition* known = definition(run);
+  if (known == nullptr) return std::nullopt;
+  const auto found = known->plan.app_ports.find(app);
+  return found == known->plan.app_ports.end() ? std::nullopt : forwarded_port(run, found->second);
+}
+
+const RunDefinition* QemuHypervisor::definition(core::GuestRun run) const {
+  const QemuRun* known = find(run);
+  return known == nullptr ? nullptr : &known->definition();
 }
 
 std::optional<fs::path> QemuHypervisor::agent_socket(core::GuestRun run) const {

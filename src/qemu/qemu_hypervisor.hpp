@@ -3,12 +3,14 @@
 #include "engine/ports.hpp"
 #include "pool/area_pool.hpp"
 #include "qemu/host_bytes.hpp"
+#include "qemu/process_scan.hpp"
 #include "qemu/qemu_run.hpp"
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,7 @@ class QemuHypervisor final : public engine::Hypervisor {
   struct Settings {
     std::filesystem::path run_dir;  // absolute; exists
     std::vector<GuestPlan> guests;  // under the core's ids, see guest_plans()
+    std::vector<std::string> apps;  // names of the applications, under the core's ids
     Qemu qemu;                      // see find_qemu() and choose_accelerator()
     Limits limits;
     config::Dumps dumps;  // where dump() writes
@@ -62,6 +65,10 @@ class QemuHypervisor final : public engine::Hypervisor {
   // The host port, on 127.0.0.1, that leads to this port of the guest.
   [[nodiscard]] std::optional<std::uint16_t> forwarded_port(core::GuestRun run,
                                                             std::uint16_t guest_port) const;
+  // The same for the port of an application's address, as this run was started with it.
+  [[nodiscard]] std::optional<std::uint16_t> forwarded_port(core::GuestRun run, const std::string& app) const;
+  // What the run was started with; none: this daemon does not know the run.
+  [[nodiscard]] const RunDefinition* definition(core::GuestRun run) const;
   // The unix socket of the agent's virtio-serial port; listens from the launch on.
   [[nodiscard]] std::optional<std::filesystem::path> agent_socket(core::GuestRun run) const;
   // Host memory that the run's QEMU occupies (its share of what it has in common with others, areas
@@ -80,7 +87,8 @@ class QemuHypervisor final : public engine::Hypervisor {
                  engine::EventSink sink);
   [[nodiscard]] Result<void> open_areas();
   QemuRun* find(core::GuestRun run) const;
-  QemuRun& make(core::GuestRun run);
+  QemuRun& make(core::GuestRun run, RunDefinition definition);
+  [[nodiscard]] RunDefinition recorded(core::GuestRun run) const;
   [[nodiscard]] std::optional<std::string> process_of_another_run(core::GuestRun run) const;
   void emit(core::Event event);
   void post(std::function<void()> call);
@@ -96,6 +104,8 @@ class QemuHypervisor final : public engine::Hypervisor {
   DumpStore dumps_;
   Listener listener_;
   HostBytes host_bytes_;
+  ProcessScan scan_;
+  std::set<core::GuestRun> looking_;  // to be launched when the host's processes have been looked at
   std::map<core::GuestRun, std::unique_ptr<QemuRun>> runs_;
 };
 

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include <boost/asio/post.hpp>
@@ -25,13 +26,15 @@ struct QemuRun::Opening {
   Result<std::vector<core::AreaId>> backends = failure("qom-list: no answer");
 };
 
-QemuRun::QemuRun(Context context, core::GuestRun run, const GuestPlan& plan, GuestFiles files, Marker marker)
+QemuRun::QemuRun(Context context, core::GuestRun run, RunDefinition definition, GuestFiles files,
+                 Marker marker)
     : context_(std::move(context)),
       run_(run),
-      plan_(plan),
+      definition_(std::move(definition)),
+      plan_(definition_.plan),
       files_(std::move(files)),
       marker_(std::move(marker)),
-      user_(plan.user),
+      user_(plan_.user),
       start_limit_(context_.loop),
       lost_limit_(context_.loop),
       dump_limit_(context_.loop),
@@ -44,24 +47,25 @@ QemuRun::~QemuRun() {
 
 // ---- launch ----
 // 1. a QEMU that an earlier run of this guest left is ended (there should be none)
-// 2. directory, listening sockets, process, pid file
+// 2. directory, listening sockets, what the run is started with, process, pid file
 // 3. monitor: greeting, capabilities, state, forwarded ports
 // 4. GuestLaunched
 // A failure of any step ends the process, waits until it is gone and then says LaunchFailed; a fence or a
 // discard that comes meanwhile takes over and gives its own answer.
-void QemuRun::launch() {
+void QemuRun::launch(const std::vector<FoundProcess>& processes) {
   launched_here_ = true;
-  if (!end_leftover()) after_leftover();
+  if (!end_leftover(processes)) after_leftover();
 }
 
 // By a look at every process, so that not even a QEMU whose pid was never written down runs beside this one.
-bool QemuRun::end_leftover() {
-  for (const FoundProcess& found : find_processes(marker_.run_dir)) {
+bool QemuRun::end_leftover(const std::vector<FoundProcess>& processes) {
+  for (const FoundProcess& found : processes) {
     if (found.marker.guest != marker_.guest) continue;
-    auto process = QemuProcess::adopt(context_.loop, found.pid, found.marker, [this](const std::string&) {
-      leftover_.reset();
-      if (phase_ == Phase::starting && !end_leftover()) after_leftover();
-    });
+    auto process =
+        QemuProcess::adopt(context_.loop, found.pid, found.marker, [this, processes](const std::string&) {
+          leftover_.reset();
+          if (phase_ == Phase::starting && !end_leftover(processes)) after_leftover();
+        });
     if (!process) continue;  // ended meanwhile
     leftover_ = std::move(*process);
     leftover_->kill([](const std::string&) {});
@@ -73,7 +77,7 @@ bool QemuRun::end_leftover() {
 void QemuRun::after_leftover() {
   if (discard_asked_) return finish_discard();
   if (fence_asked_) return stopped("it was not started");
-  image_ = image_stamp(plan_.image);
+  definition_.image_stamp = image_stamp(plan_.image);
   if (auto ok = start_process(); !ok) return fail_start(ok.error().message);
   open_monitor(context_.limits.launch);
 }
@@ -81,12 +85,15 @@ void QemuRun::after_leftover() {
 Result<void> QemuRun::start_process() {
   const auto launch = make_launch(context_.qemu, plan_, marker_, files_, context_.areas);
   if (!launch) return failure(launch.error().message);
+  // Before the process is there: a daemon that dies now leaves no run of which nothing is known.
+  if (auto ok = write_definition(files_.definition, definition_); !ok) return ok;
   auto process = QemuProcess::spawn(context_.loop, launch->spec,
                                     [this](const std::string& how) { on_process_end(how); });
   if (!process) return failure(process.error().message);
   process_ = std::move(*process);
   watch_process();
-  return files_.write_pid(process_->pid());
+  (void)files_.write_pid(process_->pid());  // a hint: a later daemon looks at every process, too
+  return {};
 }
 
 void QemuRun::watch_process() {
@@ -117,8 +124,8 @@ void QemuRun::ask_for_state() {
   // Pipelined; the last answer has all the others before it. An unanswered one is the start limit's business.
   const auto opening = std::make_shared<Opening>();
   // Whoever lives already is waited for as long as the core waits.
-  const Duration limit =
-      launched_here_ ? context_.limits.adopt + context_.limits.launch : Duration(std::chrono::hours(24 * 365));
+  const Duration limit = launched_here_ ? context_.limits.adopt + context_.limits.launch
+                                        : Duration(std::chrono::hours(24 * 365));
   monitor_->execute("query-status", {}, limit, [opening](const QmpReply& reply) {
     if (reply) opening->status = read_status(*reply);
   });
@@ -126,6 +133,10 @@ void QemuRun::ask_for_state() {
                     [this](const QmpReply& reply) {
                       if (reply && reply->is_string()) ports_ = parse_usernet(reply->get_string());
                     });
+  monitor_->execute("query-kvm", {}, limit, [this](const QmpReply& reply) {
+    if (const auto kvm = reply ? read_kvm(*reply) : std::nullopt)
+      definition_.accelerator = *kvm ? Accelerator::kvm : Accelerator::tcg;
+  });
   monitor_->execute("qom-list", {{"path", "/objects"}}, limit, [opening](const QmpReply& reply) {
     if (reply) opening->backends = read_backends(*reply);
   });
@@ -148,11 +159,13 @@ void QemuRun::opened(const Opening& opening) {
   std::vector<std::uint16_t> wanted = plan_.ports;
   wanted.push_back(plan_.closed_port);
   for (const std::uint16_t port : wanted) {
-    if (ports_.count(port) == 0)
+    // One that was started has what it needs; one that lives is not ended for a port that it has not.
+    if (launched_here_ && ports_.count(port) == 0)
       return fail_start("QEMU forwards no host port to the guest's port " + std::to_string(port));
   }
   start_limit_.cancel();
   phase_ = Phase::running;
+  number_new_applications();
   plugger_ = std::make_unique<AreaPlugger>(
       context_.loop, monitor_, context_.pool, run_, context_.limits, user_,
       [this](core::Event event) {
@@ -161,26 +174,89 @@ void QemuRun::opened(const Opening& opening) {
       [this](const std::string& why) { end_by_ourselves("its monitor failed: " + why); });
   plugger_->adopt(*opening.devices, *opening.backends);
   vcpus_ = std::make_unique<VcpuPlugger>(context_.loop, monitor_, run_, context_.limits,
-                                         VcpuPlugger::unplugs_safely(context_.qemu.accelerator),
-                                         [this](core::Event event) {
-                                           if (phase_ == Phase::running) emit(std::move(event));
-                                         });
+                                         VcpuPlugger::unplugs_safely(definition_.accelerator),
+                                         [this](core::Event event) { emit_vcpus(std::move(event)); });
   vcpus_->adopt(opening.vcpus);
   if (!std::exchange(available_, true)) context_.available(run_);
   if (fence_asked_) return fence_by_monitor();
   if (launched_here_) {
-    emit(GuestLaunched{run_, image_});
+    emit(GuestLaunched{run_, definition_.image_stamp});
   } else {
-    GuestAdopted adopted{run_, opening.status->running, {}};
-    for (const PluggedArea& device : *opening.devices)
-      adopted.areas.push_back({device.area, device.guest_address});
-    adopted.vcpus = vcpus_->plugged();
-    emit(std::move(adopted));
+    report_adopted(opening);
   }
-  // It may have stopped by itself before anybody listened. That an adopted one is merely paused is for the core
-  // to judge: its operator may have done that.
+  // It may have stopped by itself before anybody listened. That an adopted one is merely paused is for the
+  // core to judge: its operator may have done that.
   const bool paused = !launched_here_ && opening.status->name == "paused";
   if (early_event_ || (!opening.status->running && !paused)) check_unasked_stop();
+}
+
+void QemuRun::report_adopted(const Opening& opening) {
+  GuestAdopted adopted = as_started();
+  adopted.executing = opening.status->running;
+  for (const PluggedArea& device : *opening.devices)
+    adopted.areas.push_back({device.area, device.guest_address});
+  for (core::event::PluggedVcpus vcpus : vcpus_->plugged()) {
+    const auto app = number_of_now(vcpus.app);
+    if (app) adopted.vcpus.push_back({*app, vcpus.count});
+  }
+  emit(std::move(adopted));
+}
+
+// What is known of it whether its monitor answers or not.
+GuestAdopted QemuRun::as_started() const {
+  GuestAdopted adopted{run_, false, {}};
+  adopted.definition = core_definition(plan_);
+  adopted.image = definition_.image_stamp;
+  const RunDefinition next{
+      0, context_.configured, context_.qemu.accelerator, image_stamp(context_.configured.image), {}};
+  adopted.outdated = differences(definition_, next);
+  const auto user_text = [](const std::optional<HostUser>& user) {
+    return user ? "uid " + std::to_string(user->uid) : std::string("the daemon's");
+  };
+  if (user_text(user_) != user_text(context_.configured.user))
+    adopted.outdated.push_back({"user", user_text(user_), user_text(context_.configured.user)});
+  for (std::uint32_t app = 0; app < context_.apps.size(); ++app) {
+    const std::string& name = context_.apps[app];
+    const auto here = plan_.app_ports.find(name);
+    const bool reached = here != plan_.app_ports.end() && (ports_.empty() || ports_.count(here->second) != 0);
+    if (context_.configured.app_ports.count(name) != 0 && !reached) adopted.no_port_for.push_back({app});
+  }
+  return adopted;
+}
+
+core::AppId QemuRun::number_here(core::AppId app) const {
+  const auto& here = definition_.apps;
+  const auto found = std::find(here.begin(), here.end(), context_.apps.at(app.value));
+  return {static_cast<std::uint32_t>(found - here.begin())};
+}
+
+std::optional<core::AppId> QemuRun::number_of_now(core::AppId here) const {
+  if (here.value >= definition_.apps.size()) return std::nullopt;
+  const auto& now = context_.apps;
+  const auto found = std::find(now.begin(), now.end(), definition_.apps[here.value]);
+  if (found == now.end()) return std::nullopt;
+  return core::AppId{static_cast<std::uint32_t>(found - now.begin())};
+}
+
+void QemuRun::emit_vcpus(core::Event event) {
+  if (phase_ != Phase::running) return;
+  core::AppId* app = nullptr;
+  if (auto* plugged = std::get_if<VcpusPlugged>(&event)) app = &plugged->app;
+  if (auto* unplugged = std::get_if<VcpusUnplugged>(&event)) app = &unplugged->app;
+  const auto now = app != nullptr ? number_of_now(*app) : std::nullopt;
+  if (!now) return;
+  *app = *now;
+  emit(std::move(event));
+}
+
+// Applications that are new since it was started get numbers behind those that are known.
+void QemuRun::number_new_applications() {
+  auto& here = definition_.apps;
+  const std::size_t before = here.size();
+  for (const std::string& name : context_.apps) {
+    if (std::find(here.begin(), here.end(), name) == here.end()) here.push_back(name);
+  }
+  if (here.size() != before && !launched_here_) (void)write_definition(files_.definition, definition_);
 }
 
 void QemuRun::fail_start(const std::string& why) {
@@ -197,7 +273,9 @@ void QemuRun::fail_start(const std::string& why) {
 // GuestAdopted comes again when the monitor answers.
 void QemuRun::not_answering() {
   if (fence_asked_) return fence_by_kill("its monitor does not answer");
-  emit(GuestAdopted{run_, false, {}, {}, false});
+  GuestAdopted adopted = as_started();
+  adopted.answers = false;
+  emit(std::move(adopted));
   if (!std::exchange(available_, true)) context_.available(run_);
 }
 
@@ -212,24 +290,25 @@ void QemuRun::adopt_stopped() {
 }
 
 bool QemuRun::find_process() {
-  std::vector<pid_t> candidates;
-  if (const auto pid = files_.read_pid()) candidates.push_back(*pid);
-  for (const FoundProcess& found : find_processes(marker_.run_dir)) {
-    if (found.marker == marker_) candidates.push_back(found.pid);
-  }
-  for (const pid_t pid : candidates) {
-    auto process = QemuProcess::adopt(context_.loop, pid, marker_,
-                                      [this](const std::string& how) { on_process_end(how); });
-    if (!process) continue;
-    process_ = std::move(*process);
-    // As it was started, which another configuration may have said.
-    const auto ids = ids_of(pid);
-    user_ = ids && ids->uid != ::geteuid() ? std::optional(HostUser{ids->uid, ids->gid, {}}) : std::nullopt;
-    may_suspend_ = offers_suspend(arguments_of(pid));
-    watch_process();
-    return true;
-  }
-  return false;
+  // Every process is looked at only when the written pid is not it: one of them may hold us up.
+  if (const auto pid = files_.read_pid(); pid && take_process(*pid)) return true;
+  const auto processes = find_processes(marker_.run_dir);
+  return std::any_of(processes.begin(), processes.end(), [this](const FoundProcess& found) {
+    return found.marker == marker_ && take_process(found.pid);
+  });
+}
+
+bool QemuRun::take_process(pid_t pid) {
+  auto process = QemuProcess::adopt(context_.loop, pid, marker_,
+                                    [this](const std::string& how) { on_process_end(how); });
+  if (!process) return false;
+  process_ = std::move(*process);
+  // As it was started, which another configuration may have said.
+  const auto ids = ids_of(pid);
+  user_ = ids && ids->uid != ::geteuid() ? std::optional(HostUser{ids->uid, ids->gid, {}}) : std::nullopt;
+  may_suspend_ = offers_suspend(arguments_of(pid));
+  watch_process();
+  return true;
 }
 
 // ---- what QEMU says by itself ----

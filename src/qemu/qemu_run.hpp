@@ -11,6 +11,7 @@
 #include "qemu/proc.hpp"
 #include "qemu/qemu_process.hpp"
 #include "qemu/qmp_client.hpp"
+#include "qemu/run_definition.hpp"
 #include "qemu/usernet.hpp"
 #include "qemu/vcpu_plugger.hpp"
 
@@ -45,6 +46,8 @@ class QemuRun final {
     pool::AreaPool& pool;
     int areas;  // descriptor of its directory, for QEMUs with users of their own; else -1
     const Qemu& qemu;
+    const GuestPlan& configured;           // of its guest: what a run that is launched now is started with
+    const std::vector<std::string>& apps;  // names of the applications, under the core's ids
     const Limits& limits;
     const DumpStore& dumps;
     Emit emit;                                      // delivers later, in order
@@ -52,12 +55,15 @@ class QemuRun final {
     std::function<void(core::GuestRun)> gone;       // and from now on no more; once
   };
 
-  QemuRun(Context context, core::GuestRun run, const GuestPlan& plan, GuestFiles files, Marker marker);
+  // definition: of a run that is adopted, what it was started with; of one that is launched, what is
+  // configured.
+  QemuRun(Context context, core::GuestRun run, RunDefinition definition, GuestFiles files, Marker marker);
   ~QemuRun();
   QemuRun(const QemuRun&) = delete;
   QemuRun& operator=(const QemuRun&) = delete;
 
-  void launch();
+  // `processes` are those of this run directory: what an earlier run of the guest left is ended first.
+  void launch(const std::vector<FoundProcess>& processes);
   // Finds the process of this very run and takes it over: GuestAdopted, or GuestExited if there is none or it
   // could not be managed and was ended.
   void adopt();
@@ -74,6 +80,7 @@ class QemuRun final {
 
   [[nodiscard]] core::GuestRun id() const { return run_; }
   [[nodiscard]] const GuestFiles& files() const { return files_; }
+  [[nodiscard]] const RunDefinition& definition() const { return definition_; }
   [[nodiscard]] const ForwardedPorts& ports() const { return ports_; }
   [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
   // A process that may use memory is there.
@@ -97,12 +104,20 @@ class QemuRun final {
   // launch and adopt
   Result<void> start_process();
   [[nodiscard]] bool find_process();
+  [[nodiscard]] bool take_process(pid_t pid);
   void watch_process();
-  bool end_leftover();
+  bool end_leftover(const std::vector<FoundProcess>& processes);
   void after_leftover();
   void open_monitor(Duration limit);
   void ask_for_state();
   void opened(const Opening& opening);
+  void report_adopted(const Opening& opening);
+  [[nodiscard]] core::event::GuestAdopted as_started() const;
+  // An application's number in the names of this run's vCPUs, and back.
+  [[nodiscard]] core::AppId number_here(core::AppId app) const;
+  [[nodiscard]] std::optional<core::AppId> number_of_now(core::AppId here) const;
+  void emit_vcpus(core::Event event);
+  void number_new_applications();
   void fail_start(const std::string& why);
   void not_answering();  // it lives, and that is all that is known
 
@@ -132,8 +147,8 @@ class QemuRun final {
 
   Context context_;
   core::GuestRun run_;
-  const GuestPlan& plan_;
-  std::string image_;  // stamp of what it booted; empty: not known
+  RunDefinition definition_;
+  const GuestPlan& plan_;  // of it
   GuestFiles files_;
   Marker marker_;
   Phase phase_ = Phase::starting;

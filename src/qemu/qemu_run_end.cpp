@@ -29,14 +29,16 @@ void QemuRun::unplug(std::span<const core::AreaId> areas) {
 }
 
 void QemuRun::plug_vcpus(core::AppId app, std::uint32_t count) {
-  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) return vcpus_->plug(app, count);
+  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready())
+    return vcpus_->plug(number_here(app), count);
   if (phase_ == Phase::running) return;  // it is being ended; that answers
   const char* why = phase_ == Phase::starting ? "the guest is still being launched" : "the guest is stopped";
   emit(VcpusPlugged{run_, app, 0, why});
 }
 
 void QemuRun::unplug_vcpus(core::AppId app) {
-  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) return vcpus_->unplug(app);
+  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready())
+    return vcpus_->unplug(number_here(app));
   if (phase_ == Phase::running) return;  // it is being ended; that answers
   emit(VcpusUnplugged{run_, app, 0, "the guest does not run"});
 }
@@ -57,7 +59,8 @@ void QemuRun::fence() {
   }
   if (qemu_is_stopped()) return fence_by_kill("QEMU itself is stopped (state T)");
   if (phase_ == Phase::starting && !launched_here_ && monitor_ && own_reason_.empty()) {
-    // Found a moment ago: the monitor, which keeps the guest for a look at it, has the time of a fence to open.
+    // Found a moment ago: the monitor, which keeps the guest for a look at it, has the time of a fence to
+    // open.
     start_limit_.expires_after(context_.limits.fence_monitor);
     return start_limit_.async_wait([weak = std::weak_ptr(self_)](auto error) {
       const auto self = weak.lock();

@@ -1,5 +1,6 @@
 #include "qemu/spawn.hpp"
 
+#include "base/doing.hpp"
 #include "base/inherited_state.hpp"
 #include "base/unique_fd.hpp"
 
@@ -182,6 +183,7 @@ std::optional<fs::path> find_program(const std::string& program) {
 }
 
 Result<pid_t> spawn_process(const SpawnSpec& spec) {
+  const Doing doing("starting QEMU");
   const auto program = find_program(spec.argv[0]);
   if (!program) return failure(cannot_start(spec, {Step::program, errno == EACCES ? EACCES : ENOENT}));
   const UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));

@@ -246,6 +246,7 @@ void Checkers::check(const core::State& state) {
   check_vcpus(state);
   check_apps();
   check_budget();
+  check_definitions(state);
   check_rehearsals(state);
   check_clients();
   check_serving(state);
@@ -300,8 +301,8 @@ void Checkers::check_serving(const core::State& state) {
     const auto* serving = app.serving();
     const Vm* vm = serving != nullptr ? world_.living(serving->on) : nullptr;
     const bool shown = vm != nullptr && serving->trouble.empty() && !serving->unconfirmed;
-    const bool could_say = shown && vm->agent_runs() && vm->linked == world_.daemon &&
-                           world_.now() > world_.stalled_until;
+    const bool could_say =
+        shown && vm->agent_runs() && vm->linked == world_.daemon && world_.now() > world_.stalled_until;
     if (!could_say || vm->apps[app.id.value].serving) {
       since.reset();
     } else if (!since) {
@@ -392,13 +393,22 @@ void Checkers::check_apps() {
   }
 }
 
+// What a guest was started with is true of it, and no daemon believes the file instead.
+void Checkers::check_definitions(const core::State& state) {
+  for (const Vm& vm : world_.vms) {
+    const core::Guest& guest = state.guest(vm.run.guest);
+    if (!vm.may_execute() || guest.current() != vm.run || !guest.believed_up()) continue;
+    if (state.definition(guest.id) != vm.definition)
+      violated(name(vm.run) + " is taken for what it was not started with");
+  }
+}
+
 void Checkers::check_budget() {
   const core::PoolSetup& pool = world_.setup().pool;
   Bytes bytes = pool.area_count * pool.area_bytes;
   for (const Vm& vm : world_.vms) {
     if (!vm.process) continue;
-    const core::GuestSetup& guest = world_.setup().guest(vm.run.guest);
-    bytes += guest.base_bytes + guest.overhead_bytes;
+    bytes += vm.definition.base_bytes + world_.setup().guest(vm.run.guest).overhead_bytes;
   }
   if (bytes > pool.budget_bytes) {
     violated("guests and areas use " + format_size(bytes) + " of " + format_size(pool.budget_bytes));

@@ -62,6 +62,7 @@ class Checkers {
   void check_vcpus(const core::State& state);
   void check_apps();
   void check_budget();
+  void check_definitions(const core::State& state);
   void check_stopped();
   void check_rehearsals(const core::State& state);
   void check_clients();

@@ -33,6 +33,7 @@ struct EventText {
   }
   std::string operator()(const core::event::Resume&) const { return "the daemon resumes"; }
   std::string operator()(const core::event::StartApp& e) const { return "the operator starts " + n(e.app); }
+  std::string operator()(const core::event::StopApp& e) const { return "the operator stops " + n(e.app); }
   std::string operator()(const core::event::Switchover& e) const {
     return "the operator moves " + n(e.app) + (e.to ? " to " + n(*e.to) : " to its best standby");
   }

@@ -27,6 +27,7 @@ void SimHypervisor::launch(core::GuestRun run) {
   Vm& vm = world_.vm(run.guest);
   Vm fresh;
   fresh.run = run;
+  fresh.definition = world_.setup().guest(run.guest);
   fresh.process = true;
   fresh.linked = world_.daemon;
   fresh.apps.resize(vm.apps.size());
@@ -77,6 +78,9 @@ void SimHypervisor::adopt(core::GuestRun run) {
     }
     vm->launched = true;
     vm->linked = world_.daemon;
+    adopted.definition = vm->definition;
+    if (vm->definition != core::Definition(world_.setup().guest(run.guest)))
+      adopted.outdated = {{"its definition", "another", "the file's"}};
     world_.from_monitor(run, adopted);
     if (reached && vm->panic_told) world_.from_monitor(run, core::event::GuestPanicked{run});
     if (vm->booted) world_.greet(run);
@@ -140,14 +144,14 @@ void SimHypervisor::plug(core::GuestRun run, std::span<const core::AreaId> areas
 
 void SimHypervisor::plug_one(core::GuestRun run, core::AreaId area) {
   std::uint32_t used = 0;
-  std::uint64_t address = world_.setup().guest(run.guest).base_bytes + (1ULL << 32);
+  std::uint64_t address = world_.definition(run.guest).base_bytes + (1ULL << 32);
   for (const AreaTruth& other : world_.areas) {
     if (other.in != run) continue;
     ++used;
     address = std::max(address, other.address + world_.setup().pool.area_bytes);
   }
-  if (used >= world_.setup().guest(run.guest).slots) {
-    world_.from_monitor(run, core::event::PlugFailed{run, area, "no free slot"});
+  if (used >= world_.definition(run.guest).slots) {
+    world_.from_monitor(run, core::event::PlugFailed{run, area, kNoFreeSlot});
     return;
   }
   if (world_.host_refuses() || world_.random.chance(world_.shape.odds.plug_refused)) {

@@ -6,6 +6,8 @@
 
 namespace understudy::sim {
 
+inline constexpr const char* kNoFreeSlot = "no free slot";
+
 // QEMU as it behaves: requests to a stopped process wait, a dead one never answers, an unplug needs a guest
 // that co-operates, and some of everything fails.
 class SimHypervisor final : public engine::Hypervisor {

@@ -141,6 +141,10 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
       world_.timeline.after(world_.random.within(kJournalOutage), [this] { journal_.refusing = false; });
       break;
     case FaultName::switchover: {
+      if (world_.random.chance(0.2)) {  // and started again, as everything that does not run is
+        hands_.command(event::StopApp{app});
+        break;
+      }
       event::Switchover order{app, {}};
       if (world_.random.chance(0.5)) order.to = guest;
       if (world_.shape.weight(FaultName::app_undying) > 0) order.may_fence = world_.random.chance(0.3);

@@ -82,11 +82,12 @@ class SimJournal final : public engine::Journal {
   // it.
   void tear(std::span<const core::Record> records) {
     if (medium_.written() == 0) return;
-    const std::string header = journal::header_line("");
+    const core::Names names = core::names_of(world_.setup());
+    const std::string header = journal::header_line(names);
     const std::string rows = journal::record_line(medium_.records());
     const std::string line = journal::record_line(records);
     const auto replayed =
-        journal::replay(header + rows + line.substr(0, world_.random.below(line.size())), header);
+        journal::replay(header + rows + line.substr(0, world_.random.below(line.size())), names);
     if (!replayed) return checkers_.violated("a torn journal is refused: " + replayed.error().message);
     medium_.become(replayed->records);
     if (journal::record_line(medium_.records()) != rows)

@@ -178,6 +178,42 @@ void draw_host(Random& random, Shape& shape) {
 
 }  // namespace
 
+namespace {
+
+void change_guest(Random& random, core::GuestSetup& guest) {
+  if (random.chance(0.3)) guest.base_bytes = random.between(7, 16) * 16_MiB;
+  if (random.chance(0.3)) guest.slots = static_cast<std::uint32_t>(random.between(1, 40));
+  if (random.chance(0.3)) guest.trust_domain = random.chance(0.5) ? "red" : "blue";
+  if (random.chance(0.2)) guest.vcpus = static_cast<std::uint32_t>(random.between(1, 4));
+  if (random.chance(0.2)) guest.heartbeat_limit = std::chrono::milliseconds(random.between(200, 800));
+  if (random.chance(0.2)) guest.dump = random.chance(0.5);
+}
+
+void change_app(Random& random, core::AppSetup& app) {
+  if (random.chance(0.3)) {
+    app.desired_bytes = random.between(1, 60) * 16_MiB;
+    app.minimum_bytes = std::min(app.minimum_bytes, app.desired_bytes);
+    app.maximum_bytes = app.desired_bytes + random.below(4) * kAreaBytes;
+  }
+  if (random.chance(0.3)) app.priority = static_cast<int>(random.below(3));
+  if (random.chance(0.3)) random.shuffle(app.guests);
+  if (random.chance(0.2)) app.preempts = random.chance(0.5);
+  if (random.chance(0.2)) app.start_limit = std::chrono::milliseconds(random.between(3000, 8000));
+  if (random.chance(0.2)) app.release_limit = std::chrono::milliseconds(random.between(300, 3000));
+  // Not back again: what a guest has kept until its end would be nobody's to wait for.
+  if (random.chance(0.1)) app.on_release_limit = core::OnReleaseLimit::take_part;
+}
+
+}  // namespace
+
+void change_setup(Random& random, core::Setup& setup) {
+  for (core::GuestSetup& guest : setup.guests) change_guest(random, guest);
+  const bool rehearses =
+      std::erase_if(setup.apps, [](const auto& app) { return app.rehearses.has_value(); }) > 0;
+  for (core::AppSetup& app : setup.apps) change_app(random, app);
+  if (rehearses) setup = core::with_rehearsals(std::move(setup));  // the twins are of the changed ones
+}
+
 Shape plain_shape(std::size_t guests, std::size_t apps) {
   Shape shape;
   std::vector<core::GuestId> ids;
@@ -224,6 +260,7 @@ Shape draw_shape(Random& random, std::size_t guests, std::size_t apps) {
   if (random.chance(0.3)) shape.odds.unreachable = random.fraction(0, 0.2);
   draw_undying(random, shape);
   draw_host(random, shape);
+  if (random.chance(0.5)) shape.file_changes = random.fraction(0.2, 1.0);
   return shape;
 }
 

@@ -36,7 +36,7 @@ struct Timing {
 struct Odds {
   double launch_fails = 0;
   double boot_hangs = 0;
-  double fence_slow = 0;  // takes seconds
+  double fence_slow = 0;    // takes seconds
   double plug_fails = 0;    // tried in the guest
   double plug_refused = 0;  // by the host: the guest never sees it
   double plug_silent = 0;
@@ -84,14 +84,14 @@ enum class FaultName {
   down_and_up,
   maintenance,
   daemon_death,
-  rehearse,      // by order
-  clock_jump,    // the daemon's clock is ahead all at once, as after a suspended host
-  daemon_stall,  // the daemon is not let run for a while, and then finds everything at once
-  suspend,       // a guest's OS suspends itself, and an alarm of its clock wakes it
-  signal_cont,   // of what holds a fenced guest: somebody sends its QEMU SIGCONT,
-  monitor_cont,  // or somebody else lets it go on by its monitor
-  app_undying,   // given up by its agent, and its processes do not end
-  host_refuses,  // out of descriptors, say: for a while nothing is plugged, zeroed or launched
+  rehearse,       // by order
+  clock_jump,     // the daemon's clock is ahead all at once, as after a suspended host
+  daemon_stall,   // the daemon is not let run for a while, and then finds everything at once
+  suspend,        // a guest's OS suspends itself, and an alarm of its clock wakes it
+  signal_cont,    // of what holds a fenced guest: somebody sends its QEMU SIGCONT,
+  monitor_cont,   // or somebody else lets it go on by its monitor
+  app_undying,    // given up by its agent, and its processes do not end
+  host_refuses,   // out of descriptors, say: for a while nothing is plugged, zeroed or launched
   agent_restart,  // started anew in its guest; what it had started may still run
 };
 inline constexpr std::size_t kFaultNames = 30;
@@ -107,6 +107,7 @@ struct Shape {
   Span fault_gap{std::chrono::milliseconds(200), std::chrono::milliseconds(3000)};
   double follow_up = 0.3;  // odds that a fault is followed by another within the takeover that it causes
   std::uint32_t most_restarts = 3;
+  double file_changes = 0;  // odds that a daemon that is started again has another configuration
 
   [[nodiscard]] double& weight(FaultName fault) { return weights[static_cast<std::size_t>(fault)]; }
 };
@@ -117,6 +118,8 @@ struct Shape {
 // A healthy system of that many guests (alpha, beta, ...) and applications (db, web, ...), each application
 // hot standby on all guests, four areas of need each, and room for all; no faults.
 [[nodiscard]] Shape plain_shape(std::size_t guests, std::size_t apps);
+// The same guests, applications and areas; everything else that a file says of them may be another.
+void change_setup(Random& random, core::Setup& setup);
 // One line for the head of a trace.
 [[nodiscard]] std::string describe(const Shape& shape);
 

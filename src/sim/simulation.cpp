@@ -35,7 +35,8 @@ Simulation::Simulation(Shape shape, std::uint64_t seed, Wrap wrap)
       pool_(world, checkers),
       clock_(world, [this] { deliver(event::Tick{}); }),
       ports_(wrap ? wrap(world, {clock_, journal_port_, gate_, hypervisor_, agents_, pool_, observer})
-                  : engine::Ports{clock_, journal_port_, gate_, hypervisor_, agents_, pool_, observer}) {
+                  : engine::Ports{clock_, journal_port_, gate_, hypervisor_, agents_, pool_, observer}),
+      trial_random_(~seed) {
   world.deliver = [this](const core::Event& event) { deliver(event); };
 }
 
@@ -43,6 +44,7 @@ void Simulation::start_daemon() {
   ++world.daemon;
   world.daemon_up = true;
   world.say("the daemon starts");
+  if (journal.written() > 0 && world.random.chance(world.shape.file_changes)) world.change_file();
   daemon_ = std::make_unique<Daemon>(world.setup(), ports_);
   if (journal.written() > 0) resume();
   repeat_order();
@@ -195,11 +197,22 @@ bool Simulation::run_for(Duration time) {
   return true;
 }
 
+bool Simulation::run_weather(const Limits& limits) {
+  const Time end = world.now() + limits.weather;
+  while (world.now() < end) {
+    const Duration gap = trial_random_.within(limits.trial_gap);
+    if (!run_for(std::min(gap, end - world.now()))) return false;
+    check_protection_somewhere();
+    if (violation()) return false;
+  }
+  return true;
+}
+
 void Simulation::run(const Limits& limits) {
   start_daemon();
   command(event::BringUp{});
   nemesis.begin();
-  if (!run_for(limits.weather)) return;
+  if (!run_weather(limits)) return;
   nemesis.call_off();
   world.shape.odds = Odds{};
   world.say("the weather is calm");
@@ -218,6 +231,8 @@ void Simulation::run(const Limits& limits) {
     }
   }
   world.say("everything is whole");
+  for (const Vm& vm : world.vms) check_protection(vm.run.guest, FaultName::panic);
+  if (violation()) return;
   command(event::BringDown{});
   const Time down_since = world.now();
   while (!not_down().empty()) {

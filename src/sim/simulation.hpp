@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/core.hpp"
+#include "core/view.hpp"
 #include "engine/engine.hpp"
 #include "sim/agents.hpp"
 #include "sim/checkers.hpp"
@@ -58,11 +59,24 @@ class Simulation {
   // Everything is down: no process, no application, every area unused.
   [[nodiscard]] std::string not_down() const;
 
+  // Causes the fault in a copy of the whole simulation, and looks whether every application that is called
+  // protected on that guest serves elsewhere in the end (trial.cpp). Nothing changes here.
+  void check_protection(core::GuestId failing, FaultName fault);
+  // What the user is told, for tests that plant a lie.
+  std::function<core::Protection(const core::State&, const core::Application&)> told = core::protection;
+  struct Trials {
+    std::uint64_t claims = 0;  // found true
+    std::uint64_t undecided = 0;
+  };
+  Trials trials;
+  bool trace_trials = false;  // of copies, too
+
   // A whole swarm run: up, `weather` of faults, calm until it is whole, down.
   struct Limits {
     Duration weather = std::chrono::seconds(60);
     Duration calm = std::chrono::seconds(400);
     Duration down = std::chrono::seconds(300);
+    Span trial_gap{std::chrono::seconds(2), std::chrono::seconds(8)};
   };
   void run(const Limits& limits);
 
@@ -76,6 +90,17 @@ class Simulation {
     engine::Engine engine;
   };
 
+  struct Claim {
+    core::AppId app;
+    core::GuestId standby;
+  };
+
+  bool run_weather(const Limits& limits);
+  [[nodiscard]] bool nothing_hidden(core::GuestId failing) const;
+  [[nodiscard]] std::vector<Claim> claims(core::GuestId failing) const;
+  [[nodiscard]] bool serves_elsewhere(core::AppId app, core::GuestId than) const;
+  [[nodiscard]] std::string suffer(core::GuestId failing, FaultName fault, const std::vector<Claim>& made);
+  void check_protection_somewhere();
   void deliver(const core::Event& event);
   void perform(const core::Event& event);
   void go_on_after_stall();
@@ -104,6 +129,7 @@ class Simulation {
   std::uint64_t steps_ = 0;
   Time tick_second_{};
   std::uint32_t ticks_in_second_ = 0;
+  Random trial_random_;  // of its own, so that what a seed draws does not depend on trials
 };
 
 }  // namespace understudy::sim

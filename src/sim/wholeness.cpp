@@ -15,13 +15,12 @@ constexpr Bytes kMemmapDivisor = 64;
 
 // Whether this guest, which is well, could carry the application with the areas that are free or its own.
 bool Simulation::could_carry(core::GuestId guest, core::AppId app, std::uint32_t free_areas) const {
-  const core::GuestSetup& guest_setup = world.setup().guest(guest);
   const Bytes area_bytes = world.setup().pool.area_bytes;
   const Bytes usable = area_bytes - area_bytes / kMemmapDivisor;
   const Vm& vm = world.vm(guest);
   std::uint32_t used = 0;
   for (const AreaTruth& area : world.areas) used += area.in == vm.run ? 1 : 0;
-  const std::uint32_t slots = guest_setup.slots - std::min(guest_setup.slots, used);
+  const std::uint32_t slots = world.definition(guest).slots - std::min(world.definition(guest).slots, used);
   const Bytes available = world.memory(guest).available_bytes;
   const Bytes spare = available - std::min(available, 36_MiB);  // reserve and margin of its agent
   const std::uint32_t areas = std::min(free_areas, slots);
@@ -80,17 +79,27 @@ std::string Simulation::app_not_whole(core::AppId app) const {
   return setup.hot_standby ? standby_not_whole(app, holder->run.guest, own + free_areas) : "";
 }
 
-// What the user is told of a takeover now is compared with whether it would work.
+// What the user is told of a takeover now is compared with whether it would work, as far as that can be seen
+// from one application alone. That what is called protected really is, with all that fails at once, is tried
+// (trial.cpp).
 std::string Simulation::standby_not_whole(core::AppId app, core::GuestId holder, std::uint32_t areas) const {
   const core::AppSetup& setup = world.setup().app(app);
   const bool would_work = std::any_of(setup.guests.begin(), setup.guests.end(), [&](core::GuestId id) {
     return id != holder && could_carry(id, app, areas);
   });
   const core::State& state = daemon_->core.state();
-  const core::Protection told = core::protection(state, state.app(app));
-  if (would_work == told.is_protected) return "";
-  return would_work ? setup.name + " could be protected and is not: " + told.why
-                    : setup.name + " is called protected, and nobody could take it over";
+  const core::Protection said = told(state, state.app(app));
+  if (would_work == said.is_protected) return "";
+  if (!would_work && !setup.preempts)
+    return setup.name + " is called protected, and nobody could take it over";
+  // Others may be in its way then, or it has been moved too often.
+  const bool others = std::any_of(state.apps.begin(), state.apps.end(), [&](const core::Application& other) {
+    if (other.id == app || world.setup().app(other.id).rehearses) return false;
+    return other.serving() == nullptr || other.serving()->on.guest == holder ||
+           world.setup().app(other.id).preempts;
+  });
+  if (said.is_protected || others || setup.flap_takeovers > 0) return "";
+  return setup.name + " could be protected and is not: " + said.why;
 }
 
 // Nothing is left of a rehearsal, wherever it was.

@@ -2,6 +2,7 @@
 
 #include "sim/describe.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace understudy::sim {
@@ -17,6 +18,19 @@ World::World(Shape s, std::uint64_t seed) : shape(std::move(s)), random(seed) {
   routes.resize(setup().apps.size());
 }
 
+void World::change_file() {
+  change_setup(random, shape.setup);
+  core::PoolSetup& pool = shape.setup.pool;
+  // What the daemon refuses to begin with is for another test: the budget has room for what lives.
+  Bytes needed = pool.area_count * pool.area_bytes;
+  for (const Vm& machine : vms) {
+    const core::GuestSetup& guest = setup().guest(machine.run.guest);
+    needed += std::max(guest.base_bytes, definition(machine.run.guest).base_bytes) + guest.overhead_bytes;
+  }
+  pool.budget_bytes = std::max(pool.budget_bytes, needed);
+  say("the file is another: " + describe(shape));
+}
+
 Vm* World::living(core::GuestRun run) {
   Vm& machine = vm(run.guest);
   return machine.run == run ? &machine : nullptr;
@@ -27,8 +41,12 @@ bool World::may_execute(core::GuestRun run) const {
   return machine.run == run && machine.may_execute();
 }
 
+const core::Definition& World::definition(core::GuestId id) const {
+  return vm(id).process ? vm(id).definition : setup().guest(id);
+}
+
 core::MemoryReport World::memory(core::GuestId id) const {
-  const core::GuestSetup& guest = setup().guest(id);
+  const core::Definition& guest = definition(id);
   const Vm& machine = vm(id);
   const Bytes area_bytes = setup().pool.area_bytes;
   Bytes online = 0;

@@ -35,10 +35,11 @@ struct AppInside {
 // One guest: its present or last run.
 struct Vm {
   core::GuestRun run;
-  bool process = false;   // QEMU exists
-  bool launched = false;  // the launch was answered
-  bool fenced = false;    // the hypervisor says that it is stopped for good; what holds it is below
-  bool booted = false;    // its agent has greeted
+  core::Definition definition;  // what it was started with, whatever a later file says
+  bool process = false;         // QEMU exists
+  bool launched = false;        // the launch was answered
+  bool fenced = false;          // the hypervisor says that it is stopped for good; what holds it is below
+  bool booted = false;          // its agent has greeted
   bool panicked = false;
   bool panic_told = false;   // by pvpanic: QEMU has paused it and says why
   bool hung = false;         // vCPUs stuck
@@ -105,7 +106,11 @@ class World {
   // The former run of whatever memory or application may still execute.
   [[nodiscard]] bool may_execute(core::GuestRun run) const;
   [[nodiscard]] core::MemoryReport memory(core::GuestId id) const;
-  [[nodiscard]] const std::string& domain(core::GuestId id) const { return setup().guest(id).trust_domain; }
+  // What the guest's machine was started with; what its next one will be, while there is none.
+  [[nodiscard]] const core::Definition& definition(core::GuestId id) const;
+  [[nodiscard]] const std::string& domain(core::GuestId id) const { return definition(id).trust_domain; }
+  // Somebody edits the configuration, which the next daemon reads.
+  void change_file();
 
   // A draw that is now and then ten times as long.
   [[nodiscard]] Duration takes(Span span);

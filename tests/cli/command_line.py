@@ -6,7 +6,9 @@ import json
 import os
 import pathlib
 import pty
+import re
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -50,6 +52,11 @@ def status(*apps, guest="ready"):
                         "application_vcpus": 0, "host_bytes": 0, "maintenance_until": None}]}
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
 def event(kind, text, **more):
     return {"kind": kind, "text": text, **more}
 
@@ -87,6 +94,10 @@ class CommandLine(unittest.TestCase):
 
     def script(self, **script):
         (self.base / "script.json").write_text(json.dumps({"status": status(app()), "events": [READY], **script}))
+
+    def rewrite(self, **more):
+        script = json.loads((self.base / "script.json").read_text())
+        (self.base / "script.json").write_text(json.dumps({**script, **more}))
 
     def command(self, *args):
         return [str(self.program), "--run-dir", str(self.run_dir), *args]
@@ -298,7 +309,109 @@ class CommandLine(unittest.TestCase):
         fifo.write_text(CONFIG)
         self.assertEqual(child.wait(timeout=LIMIT_S), 0, child.stdout.read())
 
+    # ---- planned takeovers ----
+
+    def test_takeover_waits_and_tells_how_it_ended(self):
+        moved = {**app(), "active": "beta", "epoch": 2}
+        report = {"application": "web", "cause": "planned switchover", "from": "alpha", "to": "beta", "epoch": 2,
+                  "result": "serving", "phases": [], "total_ms": 12.5, "bytes_moved": 0, "bytes_zeroed": 0, "bytes_copied": 0}
+        done = event("takeover-done", "web serves on beta", application="web", guest="beta")
+        self.up(status_after_takeover=status(moved), report=report)
+        self.rewrite(events=[done])
+        result = self.run_it("takeover", "web")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("alpha -> beta", result.stdout)
+        self.assertEqual(json.loads(self.run_it("report", "web", "--json").stdout)["to"], "beta")
+
+    def test_takeover_that_waits_for_something_says_what(self):
+        self.up(status_after_takeover=status(app("waiting", trouble="it waits: beta is booting", epoch=1)))
+        result = self.run_it("--timeout", "300ms", "takeover", "web")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("beta is booting", result.stderr)
+
+    def test_takeover_that_leaves_it_where_it_was_is_no_success(self):
+        done = event("app-serving", "web serves on alpha", application="web", guest="alpha")
+        self.up(status_after_takeover=status(app(epoch=2)), report={"application": "web", "phases": []})
+        self.rewrite(events=[done])
+        result = self.run_it("takeover", "web")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("serves on alpha as before", result.stderr)
+
+    def test_takeover_without_waiting(self):
+        self.up()
+        self.assertEqual(self.run_it("takeover", "web", "--no-wait").returncode, 0)
+
+    def test_takeover_says_that_state_is_lost(self):
+        self.assertIn("is lost", self.run_it("takeover", "--help").stdout)
+        self.up()
+        self.assertIn("is lost", self.run_it("status").stdout)
+        self.assertIn("is lost", self.run_it("check", "-f", str(self.config)).stdout)
+
+    def test_logs_shows_what_each_guest_kept(self):
+        self.up(logs={"application": "web", "number": 1, "complete": True,
+                      "guests": [{"guest": "alpha", "text": "one\ntwo\n"}, {"guest": "beta", "text": ""}]})
+        done = self.run_it("logs", "web")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("    | two", done.stdout)
+        self.assertIn("web on beta: it has printed nothing", done.stdout)
+
+    # ---- check ----
+
+    def test_check_while_it_runs_calls_nobody_a_stranger(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f'address = {{ listen = "127.0.0.1:{taken.getsockname()[1]}", port = 80 }}\n'
+            self.config.write_text(CONFIG + address)
+            self.assertIn("is in use", self.run_it("check", "-f", str(self.config)).stderr)
+            self.config.write_text(CONFIG)
+            self.up()
+            self.config.write_text(CONFIG + address)
+            done = self.run_it("check", "-f", str(self.config))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("not looked at: understudyd runs here", done.stdout)
+
+    def test_check_names_what_it_did_not_look_into(self):
+        done = self.run_it("check", "-f", str(self.config), "--json")
+        self.assertTrue(json.loads(done.stdout)["ok"], done.stdout)
+        self.assertIn("initramfs.cpio was not looked into", " ".join(json.loads(done.stdout)["not_looked_at"]))
+
+    def test_check_passes_every_example(self):
+        examples = sorted((ROOT / "examples").glob("*.toml"))
+        self.assertGreaterEqual(len(examples), 4)
+        for example in examples:
+            text = example.read_text().replace('"../build/guest/', f'"{self.base}/')
+            text = re.sub(r"127\.0\.0\.1:\d+\"", lambda _: f'127.0.0.1:{free_port()}"', text)
+            done = self.run_it("check", "-f", "-", input=text)
+            self.assertEqual(done.returncode, 0, f"{example.name}: {done.stderr}")
+
     # ---- usage ----
+
+    def test_every_command_of_the_documents_is_one(self):
+        """Without a daemon each can only fail, with 1; wrong usage is 2."""
+        found = set()
+        for file in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.toml")]:
+            for command in re.findall(r"(?:`|^(?:    |#   )(?:build/bin/)?)understudy ([a-z][^`\n#]*)", file.read_text(), re.M):
+                found.add(" ".join(command.split()))
+        self.assertGreater(len(found), 20)
+        for command in sorted(found):
+            words = [{"APP": "web", "NAME": "web", "TARGET": "web", "X": "web"}.get(word, word) for word in command.split()]
+            if "..." in command or "…" in command or "DIR" in words or words[0] in ("check", "up", "down"):
+                continue
+            if len(words) == 1:  # its name alone
+                self.assertEqual(self.run_it(words[0], "--help").returncode, 0, words[0])
+                continue
+            done = self.run_it(*shlex.split(" ".join(words)))
+            self.assertEqual(done.returncode, 1, f"understudy {command}: {done.stderr}")
+
+    def test_a_mistyped_command_is_answered_with_the_nearest(self):
+        for typed, wanted in (("statsu", "status"), ("takover", "takeover"), ("event", "events")):
+            done = self.run_it(typed)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"did you mean {wanted}", done.stderr)
+
+    def test_up_with_a_bare_file_hints_at_f(self):
+        done = self.run_it("up", "web.toml")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("understudy up -f web.toml", done.stderr)
 
     def test_every_program_tells_its_version(self):
         version = next(line.split()[2] for line in (ROOT / "CMakeLists.txt").read_text().splitlines()

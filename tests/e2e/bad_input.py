@@ -51,3 +51,52 @@ def case_wrong_usage():
             raise Failed(f"status without a daemon: {done.returncode} {done.stderr}")
         if pathlib.Path(understudy.run_dir).exists():
             raise Failed("asking made a run directory")
+
+
+def everything_below(directory):
+    """What `up` and `down` must leave as it is: names, modes, sizes, times."""
+    return [(str(path), path.lstat().st_mode, path.lstat().st_size, path.lstat().st_mtime_ns)
+            for path in [directory, *sorted(directory.rglob("*"))]]
+
+
+def case_run_directory_of_others():
+    """A directory that is not Understudy's is not entered, closed or emptied, whatever its files are called."""
+    with Understudy(redis_config(free_port())) as understudy:
+        theirs = understudy.run_dir
+        theirs.mkdir(mode=0o755)
+        (theirs / "disk.qcow2").write_bytes(bytes(1 << 20))
+        for name in ("guests", "pool", "areas"):
+            (theirs / name).mkdir()
+            (theirs / name / "file").write_text("somebody's\n")
+        (theirs / "journal").write_text("dear journal\n")
+        before = everything_below(theirs)
+        for args in (["up", "-f", str(understudy.config), "--detach"], ["down"]):
+            done = understudy.run(*args, check=False)
+            if done.returncode != 1 or "nothing was touched" not in done.stderr or "disk.qcow2" not in done.stderr:
+                raise Failed(f"{args[0]} in a directory of others: {done.returncode} {done.stdout}{done.stderr}")
+            if everything_below(theirs) != before:
+                raise Failed(f"{args[0]} changed a directory of others: {everything_below(theirs)}, not {before}")
+
+        # One that is everybody's, and one whose name is too long for a first start to succeed: made by us or not, it
+        # is afterwards as it was before.
+        public = understudy.base / "public"
+        public.mkdir()
+        public.chmod(0o1777)
+        deep = understudy.base / ("x" * 100)
+        for directory, make in ((public, False), (deep, False), (deep, True)):
+            if make:
+                directory.mkdir(mode=0o750)
+            before = everything_below(directory) if directory.exists() else None
+            understudy.run_dir = directory
+            done = understudy.run("up", "-f", str(understudy.config), "--detach", check=False)
+            if done.returncode != 1:
+                raise Failed(f"up in {directory}: {done.returncode} {done.stdout}{done.stderr}")
+            after = everything_below(directory) if directory.exists() else None
+            if [entry[:2] for entry in before or []] != [entry[:2] for entry in after or []]:
+                raise Failed(f"a start that failed left {after}, not {before}: {done.stderr}")
+
+        # Mistyped, while Understudy is elsewhere.
+        understudy.run_dir = understudy.base / "mistyped"
+        done = understudy.run("down", check=False)
+        if done.returncode != 1 or "nothing of Understudy's was found" not in done.stderr:
+            raise Failed(f"down of what is not there: {done.returncode} {done.stdout}{done.stderr}")

@@ -50,6 +50,17 @@ def processes_with(text):
     return found
 
 
+def end_process(pid, text):
+    """SIGKILL, if the process still has the text in its command line: the pid may be somebody else's by now."""
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if text in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        finally:
+            os.close(descriptor)
+
+
 class Understudy:
     """One understudyd, its guests and its configuration, in a run directory made for it."""
 
@@ -189,8 +200,7 @@ class Understudy:
         with contextlib.suppress(Exception):
             self.run("down", check=False)
         for pid in processes_with(str(self.run_dir)):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+            end_process(pid, str(self.run_dir))
         if self.own_base:
             shutil.rmtree(self.base, ignore_errors=True)
 

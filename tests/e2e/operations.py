@@ -4,6 +4,7 @@ import pathlib
 import select
 import signal
 import socket
+import subprocess
 import time
 
 from harness import Failed, Understudy, free_port, now_ms, pair, redis_config
@@ -69,6 +70,12 @@ def case_second_daemon():
         again = understudy.run("up", "-f", str(understudy.config), "--detach", check=False)
         if again.returncode != 1 or "already running" not in again.stderr:
             raise Failed(f"a second up was not refused: {again.returncode} {again.stderr}")
+        client.wait_reply()
+        # Nor does a `down` with a mistyped directory say that all is ended: it says where it is.
+        mistyped = subprocess.run([*understudy.command()[:1], "--run-dir", f"{understudy.run_dir}x", "down"],
+                                  capture_output=True, text=True, check=False)
+        if mistyped.returncode != 1 or f"`understudy --run-dir {understudy.run_dir} down`" not in mistyped.stderr:
+            raise Failed(f"down of a mistyped directory: {mistyped.returncode} {mistyped.stdout}{mistyped.stderr}")
         client.wait_reply()
 
 

@@ -22,6 +22,7 @@ struct Check {
   }
   void operator()(const request::Withdraw& withdraw) const { check_app(withdraw.app); }
   void operator()(const request::Forget& forget) const { check_app(forget.app); }
+  void operator()(const request::Release& release) const { check_app(release.app); }
   void operator()(const request::Status&) const {}
   void operator()(const request::Quit&) const {}
 

@@ -37,6 +37,8 @@ struct Totals {
   std::uint64_t first_starts = 0;
   std::uint64_t rehearsals_passed = 0;
   std::uint64_t rehearsals_failed = 0;
+  std::uint64_t claims = 0;  // of "protected", found true
+  std::uint64_t undecided = 0;
   std::uint64_t events = 0;
   std::uint64_t daemons = 0;
   double virtual_s = 0;
@@ -87,6 +89,7 @@ bool run_seed(std::uint64_t seed, const Options& options, Totals& totals) {
     std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed),
                 describe(simulation.world.shape).c_str());
     std::fflush(stdout);
+    simulation.trace_trials = true;
     simulation.world.trace = [&](const std::string& text) {
       if (text.find("'s agent beats") == std::string::npos) print_stamped(simulation, text);
     };
@@ -97,6 +100,8 @@ bool run_seed(std::uint64_t seed, const Options& options, Totals& totals) {
   totals.first_starts += simulation.observer.first_starts;
   totals.rehearsals_passed += simulation.observer.rehearsals_passed;
   totals.rehearsals_failed += simulation.observer.rehearsals_failed;
+  totals.claims += simulation.trials.claims;
+  totals.undecided += simulation.trials.undecided;
   totals.events += simulation.world.timeline.happened();
   totals.daemons += (simulation.world.daemon - 1) / 2;
   totals.virtual_s += to_ms(simulation.world.now() - understudy::Time{}) / 1000;
@@ -122,6 +127,9 @@ void print_totals(const Totals& totals, double cpu_seconds, std::uint64_t violat
   std::printf("\nrehearsals passed %llu, ended or failed %llu",
               static_cast<unsigned long long>(totals.rehearsals_passed),
               static_cast<unsigned long long>(totals.rehearsals_failed));
+  std::printf("\n\"protected\" tried and found true %llu times, undecided trials %llu",
+              static_cast<unsigned long long>(totals.claims),
+              static_cast<unsigned long long>(totals.undecided));
   std::printf(
       "\nfirst starts %llu, takeovers %llu, %.0f takeovers per CPU second, restarts of the daemon %llu, "
       "violations %llu\n",

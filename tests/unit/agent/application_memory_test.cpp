@@ -23,13 +23,15 @@ class StagedContainer final : public Container {
     return {};
   }
   [[nodiscard]] Bytes memory_used() const override { return used_bytes; }
-  [[nodiscard]] std::uint64_t out_of_memory_kills() const override { return kills; }
+  [[nodiscard]] Bytes kernel_memory_used() const override { return kernel_bytes; }
+  [[nodiscard]] OutOfMemory out_of_memory() const override { return memory; }
   [[nodiscard]] std::vector<pid_t> processes() const override { return session_.processes(); }
   [[nodiscard]] bool populated() const override { return stuck || session_.populated(); }
   void signal_all(int signal) override { session_.signal_all(signal); }
   void kill_all() override { session_.kill_all(); }
 
-  std::uint64_t kills = 0;
+  OutOfMemory memory;
+  Bytes kernel_bytes = 0;
   Bytes limit_bytes = 0;
   Bytes used_bytes = 0;
   bool stuck = false;
@@ -47,13 +49,18 @@ class ApplicationMemoryTest : public testing::Test {
              *children,
              [this](const std::string&) -> Result<std::unique_ptr<Container>> {
                auto made = std::make_unique<StagedContainer>();
-               if (container == nullptr) container = made.get();  // the first is the application's own
+               auto*& which =
+                   container == nullptr ? container : checks;  // the first is the application's own
+               which = made.get();
                return made;
              },
              [this](const protocol::FromAgent& message) { said.push_back(message); },
              [](protocol::AreaNumber) { return 128_MiB; },
              files.path(),
-             "/etc/passwd"} {
+             "/etc/passwd",
+             {},
+             {},
+             [this](const std::string&) { return shortage; }} {
     application = *Application::create(host, script("exec sleep 60"));
     children->on_any_end([this] { application->look(); });
   }
@@ -77,7 +84,13 @@ class ApplicationMemoryTest : public testing::Test {
   }
   // As the kernel does it: counted first, then killed.
   void run_out_of_memory() {
-    ++container->kills;
+    ++container->memory.own_limit;
+    ++container->memory.limits_below;
+    ++container->memory.kills;
+    ::kill(pid, SIGKILL);
+  }
+  void guest_runs_out_of_memory() {
+    ++container->memory.kills;
     ::kill(pid, SIGKILL);
   }
 
@@ -86,6 +99,8 @@ class ApplicationMemoryTest : public testing::Test {
   std::unique_ptr<Children> children;
   std::deque<protocol::FromAgent> said;
   StagedContainer* container = nullptr;
+  StagedContainer* checks = nullptr;
+  Shortage shortage{"the guest ran out", false};
   Host host;
   std::unique_ptr<Application> application;
   pid_t pid = -1;
@@ -133,7 +148,8 @@ TEST_F(ApplicationMemoryTest, AKillOfTheKernelsBesidesIsSaidOnce) {
   definition.ready = protocol::Ready::notify;
   application->redefine(definition);
   application->start({1, 7, 100_MiB, {}});
-  ++container->kills;
+  ++container->memory.kills;
+  ++container->memory.own_limit;
   container->stalled();
   EXPECT_EQ(hear<from::StartFailed>().why,
             "out of memory (limit 100 MiB): it did little but read in its own program again");
@@ -170,7 +186,7 @@ TEST_F(ApplicationMemoryTest, RefusedItIsRestartedWithWhatItHas) {
 }
 
 TEST_F(ApplicationMemoryTest, AnOldKillIsNotThisRunsReason) {
-  container->kills = 5;
+  container->memory = {5, 5, 5};
   start();
   ::kill(pid, SIGKILL);
   EXPECT_EQ(hear<from::Restarting>().cause, "killed by signal 9 (SIGKILL)");
@@ -181,9 +197,72 @@ TEST_F(ApplicationMemoryTest, RunningOutOfMemoryBeforeItEverServedFailsTheStart)
   definition.ready = protocol::Ready::notify;
   application->redefine(definition);
   application->start({1, 7, 100_MiB, {}});
-  ++container->kills;
+  ++container->memory.own_limit;
+  ++container->memory.limits_below;
+  ++container->memory.kills;
   container->kill_all();
   EXPECT_EQ(hear<from::StartFailed>().why, "out of memory (limit 100 MiB): killed by signal 9 (SIGKILL)");
+}
+
+// The guest's kernel had no memory of its own left: no limit of the application's was reached.
+TEST_F(ApplicationMemoryTest, AGuestOutOfMemoryIsNamedAndNotAnsweredWithAreas) {
+  start();
+  guest_runs_out_of_memory();
+  const auto restarting = hear<from::Restarting>();
+  EXPECT_EQ(restarting.cause, "killed by signal 9 (SIGKILL); the guest ran out");
+  EXPECT_EQ(restarting.attempt, 1u);
+}
+
+TEST_F(ApplicationMemoryTest, ANeighboursUseOfTheGuestDoesNotCountAgainstIt) {
+  shortage.somebody_elses = true;
+  start();
+  for (int i = 0; i < 5; ++i) {  // more often than it may be restarted
+    guest_runs_out_of_memory();
+    EXPECT_EQ(hear<from::Restarting>().attempt, 0u);
+    pid = static_cast<pid_t>(hear<from::Serving>().pid);
+  }
+}
+
+TEST_F(ApplicationMemoryTest, ALimitThatItHasSetItselfIsItsOwnAffair) {
+  start();
+  ++container->memory.kills;
+  ++container->memory.limits_below;
+  ::kill(pid, SIGKILL);
+  EXPECT_EQ(hear<from::Restarting>().cause,
+            "killed by signal 9 (SIGKILL); a memory limit was reached that it had set itself, below its own");
+}
+
+// What was said of one that does not die is said again, to a daemon that was not there or asks again.
+TEST_F(ApplicationMemoryTest, WhatDoesNotDieIsReportedWheneverItHappensAndAgain) {
+  start();
+  container->stuck = true;
+  ::kill(pid, SIGKILL);
+  const Time end = Loop::now() + 2 * Application::kKillPatience;
+  while (said.empty() && Loop::now() < end) loop->run_once(100ms);
+  const auto failed = hear<from::StopFailed>();
+  EXPECT_EQ(failed.epoch, 7u);
+  EXPECT_NE(failed.why.find("still there 10 s after SIGKILL, ending after a fault"), std::string::npos)
+      << failed.why;
+  application->say_where_it_stands();
+  EXPECT_EQ(hear<from::StopFailed>(), failed);
+  container->stuck = false;
+  application->look();
+  (void)hear<from::Restarting>();
+  (void)hear<from::Serving>();
+  application->say_where_it_stands();
+  (void)hear<from::Serving>();
+}
+
+// A check that hangs on a disk for ever holds what the application holds.
+TEST_F(ApplicationMemoryTest, ItsChecksHaveEndedTooBeforeItIsSaidToHave) {
+  start();
+  checks->stuck = true;
+  application->stop({1, 7});
+  for (int i = 0; i < 50; ++i) loop->run_once(5ms);
+  EXPECT_TRUE(said.empty());
+  checks->stuck = false;
+  application->look();
+  (void)hear<from::Stopped>();
 }
 
 TEST_F(ApplicationMemoryTest, StopWhileItWantsMemoryIsImmediate) {

@@ -1,9 +1,11 @@
+#include "agent/health_check.hpp"
 #include "agent/process_state.hpp"
 #include "harness.hpp"
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 namespace understudy::agent {
 namespace {
@@ -38,6 +40,21 @@ class ApplicationTest : public testing::TestWithParam<bool> {
     harness->welcome({app});
     harness->send(to::Start{1, epoch, 0, {}});
     return harness->hear<from::Serving>();
+  }
+  void notify(const std::string& text) const {
+    const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = harness->files.path() + "/run/notify-test";
+    std::memcpy(address.sun_path, path.data(), path.size());
+    ASSERT_EQ(::sendto(socket.get(), text.data(), text.size(), 0, reinterpret_cast<const sockaddr*>(&address),
+                       sizeof address),
+              static_cast<ssize_t>(text.size()));
+  }
+  std::string why_start_fails(const protocol::Application& app) {
+    harness->welcome({app});
+    harness->send(to::Start{1, 7, 0, {}});
+    return harness->hear<from::StartFailed>().why;
   }
   std::unique_ptr<test::CgroupRoot> cgroup;
   std::unique_ptr<Harness> harness;  // ends first
@@ -88,7 +105,8 @@ TEST_P(ApplicationTest, NotReadyWithinItsLimitFailsTheStart) {
   app.start_limit_ms = 100;
   harness->welcome({app});
   harness->send(to::Start{1, 7, 0, {}});
-  EXPECT_EQ(harness->hear<from::StartFailed>().why, "it was not ready within 100 ms");
+  EXPECT_EQ(harness->hear<from::StartFailed>().why,
+            "it was not ready within 100 ms; it has not said READY=1 to its NOTIFY_SOCKET");
 }
 
 TEST_P(ApplicationTest, ServesOnceItHasNotified) {
@@ -98,14 +116,17 @@ TEST_P(ApplicationTest, ServesOnceItHasNotified) {
   harness->send(to::Start{1, 7, 0, {}});
   harness->pass(50ms);
   EXPECT_EQ(harness->count<from::Serving>(), 0u);
-  const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string path = harness->files.path() + "/run/notify-test";
-  std::memcpy(address.sun_path, path.data(), path.size());
-  ASSERT_EQ(
-      ::sendto(socket.get(), "READY=1", 7, 0, reinterpret_cast<const sockaddr*>(&address), sizeof address),
-      7);
+  notify("READY=1");
+  (void)harness->hear<from::Serving>();
+}
+
+TEST_P(ApplicationTest, ReadyBehindALongStatusIsNotLost) {
+  auto app = script("exec sleep 60");
+  app.ready = protocol::Ready::notify;
+  harness->welcome({app});
+  harness->send(to::Start{1, 7, 0, {}});
+  harness->pass(50ms);
+  notify("STATUS=" + std::string(100'000, 'x') + "\nREADY=1");
   (void)harness->hear<from::Serving>();
 }
 
@@ -200,7 +221,7 @@ TEST_P(ApplicationTest, ACheckThatHangsHoldsUpNothing) {
       harness->until([this] { return std::filesystem::exists(harness->files.path() + "/checking"); }));
   harness->send(to::Query{});
   EXPECT_EQ(harness->hear<from::State>().apps.at(0).phase, protocol::Phase::starting);
-  EXPECT_EQ(harness->hear<from::StartFailed>().why, "it was not ready within 3 s");
+  EXPECT_EQ(harness->hear<from::StartFailed>().why, "it was not ready within 3 s; no health check has ended");
 }
 
 TEST_P(ApplicationTest, IgnoringSigtermOnlyDelaysItsEnd) {
@@ -305,6 +326,149 @@ TEST_P(ApplicationTest, ItsEnvironmentIsTheConfiguredOne) {
             std::string::npos);
 }
 
+// Whatever is right or wrong with it, nobody could watch it, in this guest or another.
+TEST_P(ApplicationTest, WhatPutsItselfIntoTheBackgroundIsToldToStayInTheForeground) {
+  auto app = script("sleep 60 & exit 0");
+  app.ready = protocol::Ready::notify;
+  harness->welcome({app});
+  harness->send(to::Start{1, 7, 0, {}});
+  const auto failed = harness->hear<from::StartFailed>();
+  EXPECT_TRUE(failed.configuration);
+  EXPECT_EQ(
+      failed.why.find("it puts itself into the background: its main process ended with exit status 0 and "
+                      "left sleep (process "),
+      0u)
+      << failed.why;
+}
+
+TEST_P(ApplicationTest, WhatServedAndWentIntoTheBackgroundIsGivenUpAtOnce) {
+  (void)start(script("sleep 0.2; sleep 60 & exit 0"));
+  const auto faulted = harness->hear<from::Faulted>();
+  EXPECT_TRUE(faulted.configuration);
+  EXPECT_EQ(harness->count<from::Restarting>(), 0u);
+}
+
+TEST_P(ApplicationTest, OneWhoseOthersEndRightAfterItIsNotInTheBackground) {
+  (void)start(script("sleep 0.2; (trap '' HUP; sleep 0.1) & exit 0"));
+  EXPECT_EQ(harness->hear<from::Restarting>().cause, "exit status 0");
+}
+
+TEST_P(ApplicationTest, AMistypedCommandIsNamedInTheShellsWords) {
+  auto app = script("no-such-command --flag");
+  app.ready = protocol::Ready::notify;
+  harness->welcome({app});
+  harness->send(to::Start{1, 7, 0, {}});
+  const auto failed = harness->hear<from::StartFailed>();
+  EXPECT_EQ(failed.why, "exit status 127, which a shell says of a command that is not there");
+  EXPECT_NE(failed.evidence.find("no-such-command"), std::string::npos);
+}
+
+TEST_P(ApplicationTest, AMistypedHealthCheckIsNamedInTheShellsWords) {
+  auto app = script("exec sleep 60");
+  app.start_limit_ms = 2000;
+  app.health.kind = protocol::HealthKind::exec;
+  app.health.command = {"/bin/sh", "-c", "no-such-check --quick"};
+  const std::string why = why_start_fails(app);
+  EXPECT_EQ(
+      why.find("it was not ready within 2 s; its last health check: /bin/sh -c 'no-such-check --quick': "
+               "exit status 127, which a shell says of a command that is not there ("),
+      0u)
+      << why;
+  EXPECT_NE(why.find("no-such-check: not found)"), std::string::npos) << why;
+}
+
+TEST_P(ApplicationTest, AHealthCheckThatCannotBeExecutedSaysSo) {
+  auto app = script("exec sleep 60");
+  app.start_limit_ms = 1000;
+  app.health.kind = protocol::HealthKind::exec;
+  app.health.command = {"/no/such/check"};
+  EXPECT_EQ(why_start_fails(app),
+            "it was not ready within 1 s; its last health check: /no/such/check: it cannot be executed: "
+            "/no/such/check: No such file or directory");
+}
+
+// A port of those that the kernel lends out: asked often enough, it lends it to the check itself.
+TEST_P(ApplicationTest, ACheckThatIsConnectedToItselfHasNotBeenAnswered) {
+  std::ifstream range("/proc/sys/net/ipv4/ip_local_port_range");
+  int low = 0;
+  int high = 0;
+  range >> low >> high;
+  ASSERT_LT(low, high);
+  auto loop = Loop::create();
+  auto children = Children::create(**loop);
+  protocol::Health health;
+  health.kind = protocol::HealthKind::tcp;
+  health.port = static_cast<std::uint16_t>(low + (high - low) / 4 * 2);  // of the parity that is lent first
+  health.limit_ms = 30'000;
+  HealthCheck check(**loop, **children, health, ::getpid(), {});
+  for (int i = 0; i < 40'000; ++i) {
+    std::optional<bool> passed;
+    check.run([&](Result<void> result) { passed = result.has_value(); });
+    while (!passed) (*loop)->run_once(10ms);
+    ASSERT_FALSE(*passed) << "after " << i << " checks of a port at which nobody listens";
+  }
+}
+
+TEST_P(ApplicationTest, WhatTheAgentInheritedDoesNotReachIt) {
+  ::signal(SIGUSR1, SIG_IGN);
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  sigset_t before;
+  ::sigprocmask(SIG_BLOCK, &blocked, &before);
+  ::umask(077);
+  ::setenv("UNDERSTUDY_TEST_LEFT_OVER", "1", 1);
+  auto app =
+      script("grep -E 'SigBlk|SigIgn' /proc/self/status; umask; ulimit -Sn; ulimit -c; pwd; env; exit 1");
+  app.ready = protocol::Ready::notify;
+  harness->welcome({app});
+  harness->send(to::Start{1, 7, 0, {}});
+  const std::string said = harness->hear<from::StartFailed>().evidence;
+  ::signal(SIGUSR1, SIG_DFL);
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
+  ::umask(022);
+  ::unsetenv("UNDERSTUDY_TEST_LEFT_OVER");
+  EXPECT_NE(said.find("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0022\n1024\n0\n/\n"),
+            std::string::npos)
+      << said;
+  EXPECT_EQ(said.find("LEFT_OVER"), std::string::npos) << said;
+}
+
+TEST_P(ApplicationTest, WritesToItsDevStdoutWhoeverItRunsAs) {
+  if (::geteuid() != 0 || !std::filesystem::exists("/dev/stdout"))
+    GTEST_SKIP() << "needs root and /dev/stdout";
+  auto app = script("echo by name > /dev/stdout; exit 1");
+  app.user = "1000:1000";
+  app.ready = protocol::Ready::notify;
+  harness->welcome({app});
+  harness->send(to::Start{1, 7, 0, {}});
+  EXPECT_EQ(harness->hear<from::StartFailed>().evidence, "by name\n");
+}
+
+// As podman and systemd do where they are root.
+TEST_P(ApplicationTest, CgroupsThatItMakesBelowItsOwnEndWithIt) {
+  if (!GetParam() || ::geteuid() != 0) GTEST_SKIP() << "of cgroups alone";
+  const std::string own = cgroup->path() + "/understudy/app-test";
+  auto app = script("mkdir -p " + own + "/below/deep && (echo 0 > " + own + "/below/deep/cgroup.procs; " +
+                    "echo $$ > " + harness->files.path() + "/main; exec sleep 61) & sleep 0.1; " +
+                    "echo 0 > " + own + "/below/cgroup.procs; echo +memory > " + own +
+                    "/cgroup.subtree_control; touch " + harness->files.path() + "/made; exec sleep 60");
+  auto pid = start(app).pid;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(harness->until([this] { return std::filesystem::exists(harness->files.path() + "/made"); }));
+    std::filesystem::remove(harness->files.path() + "/made");
+    EXPECT_TRUE(std::filesystem::exists(own + "/below/deep"));
+    ::kill(static_cast<pid_t>(pid), SIGKILL);
+    (void)harness->hear<from::Restarting>();
+    const auto next = harness->hear<from::Serving>();
+    EXPECT_FALSE(alive(pid));
+    pid = next.pid;
+  }
+  harness->send(to::Stop{1, 7});
+  (void)harness->hear<from::Stopped>();
+  EXPECT_EQ(read_file(own + "/cgroup.events")->find("populated 1"), std::string::npos);
+}
+
 // Asked for at any time: while it runs, and after it has ended, those of a former life included.
 TEST_P(ApplicationTest, TheTailOfItsOutputIsThereOnRequest) {
   auto pid =
@@ -343,6 +507,15 @@ TEST_P(ApplicationTest, AFailingPrepareSaysWhy) {
   harness->welcome({app});
   harness->send(to::Prepare{1});
   EXPECT_EQ(harness->hear<from::Prepared>().why_not, "exit status 2 (not there)");
+}
+
+TEST_P(ApplicationTest, APrepareCommandThatIsNotThereSaysSo) {
+  auto app = script("exec sleep 60");
+  app.prepare = {"/no/such/program"};
+  harness->welcome({app});
+  harness->send(to::Prepare{1});
+  EXPECT_EQ(harness->hear<from::Prepared>().why_not,
+            "it cannot be executed: /no/such/program: No such file or directory");
 }
 
 }  // namespace

@@ -40,8 +40,35 @@ TEST(FaultPolicy, SaysWhyItGivesUp) {
   FaultPolicy policy(limits(1), false);
   EXPECT_EQ(std::get<Restart>(policy.decide(kKilled, 0, at(0s))).attempt, 1u);
   const auto decision = policy.decide(kKilled, 0, at(1s));
-  EXPECT_EQ(std::get<GiveUp>(decision).cause, "killed by signal 9 (SIGKILL), 1 restarts in 1 min used up");
+  EXPECT_EQ(std::get<GiveUp>(decision).cause, "killed by signal 9 (SIGKILL), 1 restart in 1 min used up");
   EXPECT_EQ(std::get<GiveUp>(decision).level, protocol::FaultLevel::recoverable);
+}
+
+TEST(FaultPolicy, SomebodyElsesUseOfTheGuestNeverCounts) {
+  FaultPolicy policy(limits(1), true);
+  const Fault victim{FaultKind::guest_out_of_memory, "the guest's kernel ran out", true};
+  for (int i = 0; i < 200; ++i) {
+    const auto decision = policy.decide(victim, 100_MiB, at(i * 1s));
+    ASSERT_TRUE(std::holds_alternative<Restart>(decision)) << i;
+    EXPECT_EQ(std::get<Restart>(decision).attempt, 0u);
+    EXPECT_LE(std::get<Restart>(decision).delay, 1s);
+  }
+  EXPECT_EQ(std::get<Restart>(policy.decide(kKilled, 0, at(201s))).attempt, 1u)
+      << "nor takes from what counts";
+}
+
+TEST(FaultPolicy, TheGuestsMemoryIsNeverAnsweredWithAreas) {
+  FaultPolicy policy(limits(1), false);
+  const Fault own{FaultKind::guest_out_of_memory, "the guest's kernel ran out", false};
+  EXPECT_EQ(std::get<Restart>(policy.decide(own, 100_MiB, at(0s))).attempt, 1u);
+  EXPECT_TRUE(std::holds_alternative<GiveUp>(policy.decide(own, 100_MiB, at(1s))));
+}
+
+TEST(FaultPolicy, WhatPutsItselfIntoTheBackgroundIsNotStartedAgain) {
+  FaultPolicy policy(limits(3), true);
+  const auto decision = policy.decide({FaultKind::in_background, "in the background"}, 0, at(0s));
+  ASSERT_TRUE(std::holds_alternative<GiveUp>(decision));
+  EXPECT_TRUE(std::get<GiveUp>(decision).configuration);
 }
 
 TEST(FaultPolicy, AttemptsLeaveTheWindowAsTimePasses) {
@@ -97,7 +124,7 @@ TEST(FaultPolicy, RefusedMemoryIsAFaultLikeAnother) {
   FaultPolicy policy(limits(1), false);
   EXPECT_EQ(std::get<Restart>(policy.memory_refused("the pool is used up", at(0s))).attempt, 1u);
   EXPECT_EQ(std::get<GiveUp>(policy.memory_refused("the pool is used up", at(1s))).cause,
-            "out of memory, and more was not given: the pool is used up, 1 restarts in 1 min used up");
+            "out of memory, and more was not given: the pool is used up, 1 restart in 1 min used up");
 }
 
 TEST(FaultPolicy, NoDelayStaysNoDelay) {

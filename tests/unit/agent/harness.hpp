@@ -6,8 +6,11 @@
 #include "protocol/codec.hpp"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -28,6 +31,19 @@ inline std::string find_cgroup_root() {
     if (type == "cgroup2" && ::access((where + "/cgroup.procs").c_str(), W_OK) == 0) return where;
   }
   return "";
+}
+
+// In a plain chroot the root is no mount, and its mounts cannot be made private.
+inline bool can_isolate() {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool can = ::unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC) == 0 &&
+                     ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+    ::_exit(can ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 // A cgroup of this test process's own, as tests may run side by side.
@@ -76,12 +92,14 @@ inline UniqueFd listen_at(const std::string& path) {
 // loop until the message has come.
 class Harness {
  public:
-  explicit Harness(const std::string& cgroup_root = "") : loop(*Loop::create()) {
+  explicit Harness(const std::string& cgroup_root = "", OwnFilesOf own_files = OwnFilesOf::nobody)
+      : loop(*Loop::create()) {
     listener = listen_at(files.path() + "/port");
     Options options;
     options.port = files.path() + "/port";
     options.cgroup_root = cgroup_root;
     options.run_directory = files.path() + "/run";
+    options.own_files = own_files;
     options.memory_directory = files.path();
     options.meminfo_file = files.path() + "/meminfo";
     options.drop_caches_file = files.path() + "/drop_caches";

@@ -7,34 +7,19 @@
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 namespace understudy::agent {
 namespace {
 
 using namespace std::chrono_literals;
+using test::can_isolate;
 using test::Harness;
 using test::script;
 namespace from = protocol::from_agent;
 namespace to = protocol::to_agent;
 
 constexpr protocol::AppNumber kTwin = 9;
-
-// In a plain chroot the root is no mount, and its mounts cannot be made private.
-bool can_isolate() {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const bool can = ::unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC) == 0 &&
-                     ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
-    ::_exit(can ? 0 : 1);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
 
 class IsolationTest : public testing::Test {
  protected:

@@ -1,3 +1,4 @@
+#include "agent/listeners.hpp"
 #include "agent/meminfo.hpp"
 #include "agent/need.hpp"
 #include "agent/notify_socket.hpp"
@@ -26,6 +27,31 @@ TEST(Meminfo, RefusesWhatIsNotMeminfo) {
   EXPECT_FALSE(parse_meminfo("MemTotal: 1\nMemAvailable: 1\n"));
   EXPECT_FALSE(parse_meminfo("MemTotal: -1 kB\nMemAvailable: 1 kB\n"));
   EXPECT_FALSE(parse_meminfo("NoMemTotal: 1 kB\nMemAvailable: 1 kB\n"));
+}
+
+TEST(Meminfo, SaysWhoUsesIt) {
+  EXPECT_EQ(describe_use("MemTotal: 1 kB\nCached: 61440 kB\nSwapCached: 7 kB\nUnevictable: 0 kB\nAnonPages: "
+                         "307300 kB\nShmem: 40960 kB\n"),
+            "300 MiB of programs, 40 MiB in files in memory, 20 MiB of page cache");
+  EXPECT_EQ(describe_use(""), "");
+}
+
+TEST(Listeners, LoopbackIsToldFromAddressesThatOthersReach) {
+  const auto line = [](const std::string& local, const std::string& state) {
+    return "   0: " + local + " 00000000:0000 " + state + " 00000000:00000000 00:00000000 00000000 0 0 1 1\n";
+  };
+  const std::string heading = "  sl  local_address rem_address   st tx_queue rx_queue\n";
+  const std::string loopback = heading + line("0100007F:18EB", "0A");
+  EXPECT_EQ(listens(6379, loopback, ""), Listens::on_loopback_only);
+  EXPECT_EQ(listens(6378, loopback, ""), Listens::nowhere);
+  EXPECT_EQ(listens(6379, loopback + line("0F02000A:18EB", "0A"), ""), Listens::for_others);
+  EXPECT_EQ(listens(6379, heading + line("00000000:18EB", "0A"), ""), Listens::for_others);
+  EXPECT_EQ(listens(6379, heading + line("00000000:18EB", "01"), ""), Listens::nowhere) << "a connection";
+  EXPECT_EQ(listens(6379, loopback, line("00000000000000000000000001000000:18EB", "0A")),
+            Listens::on_loopback_only);
+  EXPECT_EQ(listens(6379, loopback, line("00000000000000000000000000000000:18EB", "0A")),
+            Listens::for_others);
+  EXPECT_EQ(listens(6379, "nonsense\n\n: :", ""), Listens::nowhere);
 }
 
 TEST(Need, NothingIsMissingWhenTheGuestHasEnough) {
@@ -70,7 +96,7 @@ TEST(Users, FindsByNameAndByNumber) {
   EXPECT_EQ(find_user("app", passwd)->uid, 1000u);
   EXPECT_EQ(find_user("app", passwd)->gid, 1001u);
   EXPECT_EQ(find_user("app", passwd)->home, "/var/app");
-  EXPECT_EQ(find_user("nohome", passwd)->home, "/");
+  EXPECT_EQ(find_user("nohome", passwd)->home, "/tmp");
   EXPECT_EQ(find_user("1234", passwd)->gid, 1234u);
   EXPECT_EQ(find_user("1234:99", passwd)->gid, 99u);
   for (const char* wanted : {"ap", "", "bad", "4294967295", "-1", "1:", "app:x"}) {

@@ -1,5 +1,7 @@
 #include "base/units.hpp"
 
+#include "base/counted.hpp"
+
 #include <gtest/gtest.h>
 
 namespace understudy {
@@ -37,6 +39,20 @@ TEST(DurationText, IsReadAndWritten) {
   EXPECT_EQ(format_duration(std::chrono::milliseconds(1500)), "1500 ms");
   EXPECT_EQ(format_duration(std::chrono::seconds(90)), "90 s");
   EXPECT_EQ(format_duration(std::chrono::minutes(2)), "2 min");
+}
+
+TEST(DurationText, OfWhatWasMeasuredIsRounded) {
+  EXPECT_EQ(readable_duration(std::chrono::microseconds(439612)), "440 ms");
+  EXPECT_EQ(readable_duration(std::chrono::microseconds(999600)), "1.0 s");
+  EXPECT_EQ(readable_duration(std::chrono::microseconds(16'991'456)), "17.0 s");
+  EXPECT_EQ(readable_duration(std::chrono::minutes(35)), "35 min");
+  EXPECT_EQ(readable_duration(std::chrono::hours(26)), "26 h");
+}
+
+TEST(Counted, AgreesWithItsNoun) {
+  EXPECT_EQ(counted(0, "guest"), "0 guests");
+  EXPECT_EQ(counted(1, "guest"), "1 guest");
+  EXPECT_EQ(counted(2, "entry", "entries"), "2 entries");
 }
 
 }  // namespace

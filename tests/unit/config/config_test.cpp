@@ -411,12 +411,42 @@ TEST(Load, AFileWithItsImagesIsGood) {
   std::string text = kSmall;
   text.replace(text.find("/boot/initramfs"), 15, "initramfs");
   const fs::path file = directory.write("etc/u.toml", text);
-  (void)directory.write("etc/vmlinux", "");
-  (void)directory.write("etc/initramfs", "");
-  (void)directory.write("apps", "");
+  (void)directory.write("etc/vmlinux",
+                        "\x7f"
+                        "ELF");
+  (void)directory.write("etc/initramfs", "070701");
+  (void)directory.write("apps", "hsqs");
   const auto config = load(file);
   ASSERT_TRUE(config.has_value()) << config.error()[0];
   EXPECT_EQ(config->file, file);
+}
+
+TEST(Load, AnImageOfAnotherKindIsSaid) {
+  const Directory directory;
+  std::string text = kSmall;
+  text.replace(text.find("/boot/initramfs"), 15, "initramfs");
+  const fs::path file = directory.write("etc/u.toml", text);
+  (void)directory.write("etc/vmlinux", "hsqs");
+  (void)directory.write("etc/initramfs", "a text");
+  (void)directory.write("apps", "");
+  const auto config = load(file);
+  ASSERT_FALSE(config.has_value());
+  EXPECT_THAT(config.error(), ElementsAre(HasSubstr("vmlinux cannot be booted: it is no kernel"),
+                                          HasSubstr("initramfs cannot be booted: it is no initramfs"),
+                                          HasSubstr("apps cannot be booted: it is no squashfs file system")));
+}
+
+TEST(Load, WhatComesFromAPipeBelongsToTheCurrentDirectory) {
+  const Directory directory;
+  const auto file = read_source(directory.write("etc/u.toml", kSmall));
+  ASSERT_TRUE(file.has_value());
+  EXPECT_TRUE(file->regular);
+  EXPECT_EQ(file->directory, directory.path() / "etc");
+  const auto nothing = read_source("/dev/null");
+  ASSERT_TRUE(nothing.has_value());
+  EXPECT_FALSE(nothing->regular);
+  EXPECT_EQ(nothing->directory, fs::current_path());
+  EXPECT_EQ(read_source("/dev/null", "/elsewhere")->directory, "/elsewhere");
 }
 
 TEST(Load, WhatIsNotAReadableFileIsSaid) {

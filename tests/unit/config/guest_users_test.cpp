@@ -71,6 +71,17 @@ TEST(GuestUsers, EveryGuestHasItsOwnAndTwoRunDirectoriesHaveOthers) {
   EXPECT_FALSE(guest_uids(*two_guests("run_as = \"daemon\""), "/run/understudy"));
 }
 
+TEST(GuestUsers, AGuestThatLivesKeepsItsOwnAndNobodyElseGetsIt) {
+  using Uids = std::vector<std::uint32_t>;
+  const GuestUids uids{65536, 3};
+  EXPECT_EQ(assign_uids(uids, {"a", "b", "c"}, {}), (Uids{65536, 65537, 65538}));
+  EXPECT_EQ(assign_uids(uids, {"b", "c", "a"}, {{"a", 65536}, {"b", 65537}}), (Uids{65537, 65538, 65536}));
+  EXPECT_EQ(assign_uids(uids, {"new", "a"}, {{"a", 65536}}), (Uids{65537, 65536}));
+  EXPECT_EQ(assign_uids(uids, {"a"}, {{"gone", 65536}}), (Uids{65537}));
+  EXPECT_EQ(assign_uids({70000, 2}, {"a", "b"}, {{"a", 65536}, {"b", 70000}}), (Uids{70001, 70000}))
+      << "first_uid was changed: a's next run has another";
+}
+
 TEST(GuestUsers, OnlyRootHasUsersToGive) {
   if (::geteuid() == 0) GTEST_SKIP() << "this is root";
   EXPECT_FALSE(guest_uids(*two_guests(""), "/run/understudy"));

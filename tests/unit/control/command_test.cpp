@@ -15,6 +15,9 @@ TEST(Command, EveryCommandSurvivesTheWire) {
                                       command::Takeover{"redis", "", true},
                                       command::Fault{"alpha", core::FaultKind::vmm_kill},
                                       command::Start{"redis"},
+                                      command::Stop{"redis"},
+                                      command::Logs{"redis", 0},
+                                      command::Logs{"redis", 7},
                                       command::Maintenance{"alpha", std::chrono::minutes(30)},
                                       command::Maintenance{"redis", Duration{}},
                                       command::Rehearse{"redis", true},
@@ -38,6 +41,8 @@ TEST(Command, EveryFaultHasAName) {
     EXPECT_EQ(fault_of(fault_name(kind)), kind);
   }
   EXPECT_FALSE(fault_of("flood"));
+  EXPECT_EQ(fault_of("vmm-kill"), FaultKind::vmm_kill);  // as it was called once
+  EXPECT_STREQ(fault_name(FaultKind::vmm_kill), "qemu-kill");
 }
 
 TEST(Command, ARehearsalNamesItsApplication) {

@@ -1,11 +1,19 @@
 #include "control/server.hpp"
 
+#include "base/descriptors.hpp"
+#include "base/unique_fd.hpp"
 #include "control/client.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <future>
 #include <thread>
 
 namespace understudy::control {
@@ -18,13 +26,8 @@ class ServerTest : public ::testing::Test {
     std::string name = (std::filesystem::temp_directory_path() / "control-XXXXXX").string();
     dir_ = ::mkdtemp(name.data());
     setup_.guests.push_back({.name = "alpha"});
-    log_ = std::make_unique<EventLog>(setup_, dir_ / "events.jsonl");
-    auto server =
-        Server::create(loop_, socket(), *log_, [](const Command& command) -> Result<boost::json::value> {
-          if (std::holds_alternative<command::Status>(command)) return boost::json::value("fine");
-          return failure("not today");
-        });
-    if (server) server_ = std::move(*server);
+    log_ = std::make_unique<EventLog>(setup_, dir_ / "events.jsonl", dir_ / "reports", dir_ / "log");
+    server_ = make_server({});
     thread_ = std::thread([this] { loop_.run(); });
   }
   ~ServerTest() override {
@@ -32,6 +35,26 @@ class ServerTest : public ::testing::Test {
     loop_.stop();
     thread_.join();
     std::filesystem::remove_all(dir_);
+  }
+  std::unique_ptr<Server> make_server(Server::Limits limits) {
+    auto server = Server::create(
+        loop_, socket(), *log_,
+        [](const Command& command) -> Result<boost::json::value> {
+          if (std::holds_alternative<command::Status>(command)) return boost::json::value("fine");
+          return failure("not today");
+        },
+        limits);
+    return server ? std::move(*server) : nullptr;
+  }
+  // The same with other limits.
+  void restart(Server::Limits limits) {
+    std::promise<void> done;
+    boost::asio::post(loop_, [&] {
+      server_.reset();
+      server_ = make_server(limits);
+      done.set_value();
+    });
+    done.get_future().wait();
   }
   std::filesystem::path socket() const { return dir_ / "control.sock"; }
   void notice(const std::string& kind) {
@@ -126,6 +149,121 @@ TEST_F(ServerTest, NobodyListeningIsSaidWithWhatToDo) {
   const auto client = Client::connect(dir_ / "nothing.sock");
   ASSERT_FALSE(client);
   EXPECT_NE(client.error().message.find("understudy up"), std::string::npos);
+}
+
+// ---- strangers in numbers ----
+
+class CrowdedServer : public ServerTest {
+ protected:
+  CrowdedServer() { ::getrlimit(RLIMIT_NOFILE, &before_); }
+  ~CrowdedServer() override { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+  void descriptors(int count) const {
+    const rlimit few{static_cast<rlim_t>(count), before_.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  }
+  // A socket that is not connected yet: made while there still are descriptors.
+  static UniqueFd unconnected() { return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
+  void connect(const UniqueFd& fd) const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    socket().string().copy(address.sun_path, sizeof address.sun_path - 1);
+    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  static void ask(const UniqueFd& fd) {
+    const std::string line = encode(command::Status{}) + "\n";
+    ASSERT_EQ(::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL), static_cast<ssize_t>(line.size()));
+  }
+  // What comes until the end, or within the limit.
+  static std::string heard(const UniqueFd& fd, std::chrono::milliseconds limit) {
+    std::string text;
+    pollfd wait{fd.get(), POLLIN, 0};
+    while (text.find('\n') == std::string::npos && ::poll(&wait, 1, static_cast<int>(limit.count())) > 0) {
+      char chunk[4096];
+      const ssize_t got = ::recv(fd.get(), chunk, sizeof chunk, 0);
+      if (got <= 0) return text + "(end)";
+      text.append(chunk, static_cast<std::size_t>(got));
+    }
+    return text;
+  }
+  static std::chrono::microseconds processor_time() {
+    rusage use{};
+    ::getrusage(RUSAGE_SELF, &use);
+    return std::chrono::seconds(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+           std::chrono::microseconds(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+  }
+
+  static constexpr auto kLong = std::chrono::seconds(20);
+  rlimit before_{};
+};
+
+TEST_F(CrowdedServer, OutOfDescriptorsItDoesNotSpinAndAnswersWhenThereAreSome) {
+  const UniqueFd client = unconnected();
+  descriptors(client.get() + 1);
+  connect(client);
+  ask(client);
+  const auto used = processor_time();
+  EXPECT_EQ(heard(client, std::chrono::milliseconds(1000)), "");
+  EXPECT_LT(processor_time() - used, std::chrono::milliseconds(200)) << "of one second";
+  ::setrlimit(RLIMIT_NOFILE, &before_);
+  EXPECT_THAT(heard(client, kLong), testing::HasSubstr("fine"));
+}
+
+TEST_F(CrowdedServer, TheLastDescriptorsAreNotForConnections) {
+  const UniqueFd client = unconnected();
+  descriptors(client.get() + static_cast<int>(kReservedDescriptors));
+  connect(client);
+  EXPECT_THAT(heard(client, kLong), testing::HasSubstr("no descriptors to spare"));
+  ::setrlimit(RLIMIT_NOFILE, &before_);
+  const UniqueFd next = unconnected();
+  connect(next);
+  ask(next);
+  EXPECT_THAT(heard(next, kLong), testing::HasSubstr("fine"));
+}
+
+TEST_F(CrowdedServer, MoreThanTheMostAreToldSoAndOneThatLeavesMakesRoom) {
+  std::vector<UniqueFd> clients;
+  for (std::size_t i = 0; i < Server::kMostSessions; ++i) {
+    clients.push_back(unconnected());
+    connect(clients.back());
+    ask(clients.back());
+    ASSERT_THAT(heard(clients.back(), kLong), testing::HasSubstr("fine"));
+  }
+  const UniqueFd refused = unconnected();
+  connect(refused);
+  EXPECT_THAT(heard(refused, kLong), testing::HasSubstr("64 connections already"));
+  clients.pop_back();
+  std::string answer;
+  while (answer.find("fine") == std::string::npos) {  // until the server has seen that it left
+    const UniqueFd client = unconnected();
+    connect(client);
+    ask(client);
+    answer = heard(client, kLong);
+    ASSERT_FALSE(answer.empty());
+  }
+}
+
+TEST_F(CrowdedServer, WhoSaysNothingOrDoesNotReadIsEndedAndWhoFollowsIsNot) {
+  restart({.idle = std::chrono::milliseconds(1000)});
+  const UniqueFd silent = unconnected();
+  connect(silent);
+  const UniqueFd follower = unconnected();
+  connect(follower);
+  const std::string follow = encode(command::Events{true}) + "\n";
+  ASSERT_GT(::send(follower.get(), follow.data(), follow.size(), MSG_NOSIGNAL), 0);
+  const UniqueFd deaf = unconnected();  // asks and asks, and never reads
+  connect(deaf);
+  std::string many;
+  for (int i = 0; i < 20'000; ++i) many += encode(command::Status{}) + "\n";
+  std::size_t sent = 0;
+  for (ssize_t put = 0; sent < many.size(); sent += static_cast<std::size_t>(put)) {
+    put = ::send(deaf.get(), many.data() + sent, many.size() - sent, MSG_NOSIGNAL);
+    if (put < 0) break;  // ended
+  }
+  EXPECT_LT(sent, many.size()) << "all of its requests were taken, with their answers in memory";
+  EXPECT_EQ(heard(silent, kLong), "(end)");
+  notice("after a while");
+  EXPECT_THAT(heard(follower, kLong), testing::HasSubstr("after a while"));
 }
 
 }  // namespace

@@ -283,7 +283,10 @@ TEST(AppFault, StartThatHangsIsEndedBeforeItIsTriedElsewhere) {
   stage.give(event::GuestExited{stage.run("alpha"), "killed"});
   stage.settle();
   stage.pass(std::chrono::seconds(11));
+  EXPECT_EQ(stage.where("db"), "starting on beta") << "its agent has the same limit, and will say why";
+  stage.pass(std::chrono::seconds(2));
   EXPECT_EQ(stage.where("db"), "stopping on beta");
+  EXPECT_TRUE(stage.noted("app-start-failed"));
   EXPECT_TRUE(stage.waits<action::AskStop>());
   stage.waiting.clear();
   stage.hold_nothing();

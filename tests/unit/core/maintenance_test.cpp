@@ -66,9 +66,8 @@ TEST(Maintenance, IsNotProtectedMeanwhile) {
   EXPECT_EQ(protection_of_db(stage).standby, stage.guest("beta"));
   stage.give(event::Maintenance{stage.guest("alpha"), {}, {}});
   EXPECT_TRUE(protection_of_db(stage).is_protected);
-  // The standby's maintenance does not keep it from taking over.
   stage.give(event::Maintenance{stage.guest("beta"), {}, kLong});
-  EXPECT_TRUE(protection_of_db(stage).is_protected);
+  EXPECT_FALSE(protection_of_db(stage).is_protected) << "hands are kept off the standby, too";
 }
 
 // A switchover off a guest in maintenance once ended the application and then left it waiting.

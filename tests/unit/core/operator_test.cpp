@@ -1,3 +1,4 @@
+#include "core/view.hpp"
 #include "stage.hpp"
 
 #include <functional>
@@ -55,6 +56,50 @@ TEST(Switchover, OfSomethingThatDoesNotServeDoesNothing) {
   stage.give(event::Switchover{stage.app("db"), {}});
   EXPECT_EQ(stage.where("db"), "idle");
   EXPECT_TRUE(stage.out.journal.empty());
+}
+
+TEST(Stop, EndsItCleanlyAndGivesItsMemoryBack) {
+  Stage stage;
+  stage.up();
+  stage.forget();
+  stage.give(event::StopApp{stage.app("db")});
+  stage.settle();
+  const Application& db = stage.core.state().app(stage.app("db"));
+  EXPECT_EQ(app_state_word(db), "stopped");
+  EXPECT_EQ(app_trouble(db), "it was stopped by order");
+  EXPECT_TRUE(stage.noted("app-stopped"));
+  EXPECT_FALSE(stage.noted("app-failed") || stage.noted("takeover-begun"));
+  EXPECT_TRUE(stage.asked<action::Fence>().empty());
+  EXPECT_EQ(stage.core.state().table.held_by(stage.app("db")).size(), 0U);
+  EXPECT_EQ(why_not_stop(stage.core.state(), db), "it is stopped already");
+  stage.pass(std::chrono::minutes(1));
+  EXPECT_EQ(app_state_word(db), "stopped");
+  stage.give(event::StartApp{stage.app("db")});
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+}
+
+TEST(Stop, OfWhatIsBeingStartedHolds) {
+  Stage stage;
+  stage.hold<action::AskStart>();
+  stage.give(event::BringUp{});
+  stage.settle();
+  ASSERT_EQ(stage.where("db"), "starting on alpha");
+  stage.give(event::StopApp{stage.app("db")});
+  stage.hold_nothing();
+  stage.settle();
+  EXPECT_EQ(app_state_word(stage.core.state().app(stage.app("db"))), "stopped");
+}
+
+TEST(Stop, AFaultMeanwhileStartsItNowhere) {
+  Stage stage;
+  stage.up();
+  stage.hold<action::AskStop>();
+  stage.give(event::StopApp{stage.app("db")});
+  stage.give(event::GuestPanicked{stage.run("alpha")});
+  stage.hold_nothing();
+  stage.settle();
+  EXPECT_EQ(app_state_word(stage.core.state().app(stage.app("db"))), "stopped");
 }
 
 TEST(Down, EverythingEndsPolitelyAndEveryAreaIsUnused) {

@@ -38,6 +38,7 @@ TEST(Protocol, RequestsAreReadAsTheyWereWritten) {
   EXPECT_EQ(route.port, 40001);
   EXPECT_EQ(read_back<request::Withdraw>(request::Withdraw{"a"}).app, "a");
   EXPECT_EQ(read_back<request::Forget>(request::Forget{"b"}).app, "b");
+  EXPECT_EQ(read_back<request::Release>(request::Release{"c"}).app, "c");
   (void)read_back<request::Status>(request::Status{});
   (void)read_back<request::Quit>(request::Quit{});
 }

@@ -1,5 +1,7 @@
 #include "journal/file_journal.hpp"
 
+#include "../small_disk.hpp"
+#include "journal/format.hpp"
 #include "journal/record_json.hpp"
 
 #include <fcntl.h>
@@ -28,12 +30,12 @@ class FileJournalTest : public ::testing::Test {
   ~FileJournalTest() override { std::filesystem::remove_all(dir_); }
 
   std::unique_ptr<FileJournal> open() {
-    auto journal = FileJournal::open(file_, "setup");
+    auto journal = FileJournal::open(file_, names_);
     EXPECT_TRUE(journal) << journal.error().message;
     return journal ? std::move(*journal) : nullptr;
   }
-  std::string refusal(const std::string& setup = "setup") {
-    const auto journal = FileJournal::open(file_, setup);
+  std::string refusal() {
+    const auto journal = FileJournal::open(file_, names_);
     EXPECT_FALSE(journal);
     return journal ? "" : journal.error().message;
   }
@@ -58,6 +60,7 @@ class FileJournalTest : public ::testing::Test {
 
   std::filesystem::path dir_;
   std::filesystem::path file_;
+  Names names_{4, 128_MiB, {"alpha", "beta"}, {"db", "web", "db (rehearsal)", "web (rehearsal)"}};
 };
 
 TEST_F(FileJournalTest, ReplaysTheLastRecordOfEveryRow) {
@@ -118,9 +121,83 @@ TEST_F(FileJournalTest, DamageBeforeTheLastLineIsRefusedWithItsLineAndAWayOut) {
   }
 }
 
-TEST_F(FileJournalTest, AnotherConfigurationIsRefused) {
-  { ASSERT_TRUE(open()->append(std::vector<Record>{app(1)})); }
-  EXPECT_NE(refusal("other").find("another configuration"), std::string::npos);
+// Guests and applications are known by their names, in whatever order a file has them.
+TEST_F(FileJournalTest, AnotherOrderIsReadUnderItsOwnNumbers) {
+  const GuestRun beta{GuestId{1}, 2};
+  { ASSERT_TRUE(open()->append(std::vector<Record>{app(1), guest(7), area(3, AreaState::engaged, beta)})); }
+  const std::string before = text();
+  names_.guests = {"gamma", "beta", "alpha"};
+  names_.apps = {"queue", "db", "web", "db (rehearsal)"};
+  const std::vector<Record> wanted{
+      AreaRecord{AreaId{3}, AreaState::engaged, AppId{1}, GuestRun{GuestId{1}, 2}, "default"},
+      GuestRecord{GuestId{2}, 7, GuestDurable::up, "said \"why\"\n"},
+      AppRecord{AppId{1}, AppDurable::moving, 1, GuestRun{GuestId{1}, 2}, "panic", GuestId{2}, {}, {}}};
+  {
+    const auto journal = open();
+    EXPECT_THAT(journal->rows(), testing::UnorderedElementsAreArray(wanted));
+    EXPECT_TRUE(journal->gone().empty());
+    EXPECT_EQ(text(), before) << "it is not touched before something is to be written";
+    ASSERT_TRUE(journal->append(std::vector<Record>{guest(8)}));  // of gamma by now
+  }
+  EXPECT_EQ(open()->rows().size(), 4U);
+  EXPECT_EQ(open()->former(), names_);
+}
+
+TEST_F(FileJournalTest, WhatIsNoMoreIsToldOfAndLeftOut) {
+  const Record gone_app =
+      AppRecord{AppId{1}, AppDurable::serving, 4, GuestRun{GuestId{0}, 1}, {}, {}, {}, {}};
+  const Record its_area = AreaRecord{AreaId{2}, AreaState::held, AppId{1}, {}, "default"};
+  const Record from_gone =
+      AppRecord{AppId{0}, AppDurable::waiting, 1, {}, "panic", GuestId{1}, GuestId{1}, {}};
+  { ASSERT_TRUE(open()->append(std::vector<Record>{gone_app, its_area, from_gone})); }
+  names_.guests = {"alpha"};
+  names_.apps = {"db"};
+  const auto journal = open();
+  EXPECT_THAT(journal->gone(), testing::UnorderedElementsAre(gone_app, its_area));
+  EXPECT_THAT(
+      journal->rows(),
+      testing::ElementsAre(Record(AppRecord{AppId{0}, AppDurable::waiting, 1, {}, "panic", {}, {}, {}})));
+}
+
+TEST_F(FileJournalTest, APoolThatIsThereKeepsItsAreas) {
+  { ASSERT_NE(open(), nullptr); }
+  names_.areas = 9;
+  { ASSERT_TRUE(open()->append(std::vector<Record>{guest(1)})) << "nothing had been made"; }
+  names_.areas = 7;
+  { ASSERT_TRUE(open()->append(std::vector<Record>{guest(2)})); }
+  EXPECT_EQ(open()->former().areas, 9U);
+}
+
+// As a release wrote it that knew the checksum of its configuration alone.
+TEST_F(FileJournalTest, AJournalOfTheFirstVersionIsReadUnderTheSameConfigurationAlone) {
+  const std::string first = header_line_1(names_) + record_line(std::vector<Record>{app(1), guest(1)});
+  write(first);
+  {
+    const auto journal = open();
+    EXPECT_THAT(journal->rows(), testing::UnorderedElementsAre(app(1), guest(1)));
+    EXPECT_EQ(text(), first);
+    ASSERT_TRUE(journal->append(std::vector<Record>{app(2)}));
+  }
+  EXPECT_TRUE(text().starts_with(header_line(names_)));
+  EXPECT_THAT(open()->rows(), testing::UnorderedElementsAre(app(2), guest(1)));
+  write(first);
+  names_.guests = {"beta", "alpha"};
+  EXPECT_NE(refusal().find("another configuration"), std::string::npos);
+}
+
+TEST_F(FileJournalTest, AHeaderThatIsTornOrDamaged) {
+  const std::string header = header_line(names_);
+  for (std::size_t size = 0; size < header.size(); ++size) {
+    write(header.substr(0, size));
+    ASSERT_NE(open(), nullptr) << size;
+    EXPECT_EQ(text(), header) << size;
+  }
+  for (std::size_t at = 20; at + 1 < header.size(); ++at) {
+    std::string damaged = header;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    write(damaged);
+    EXPECT_NE(refusal().find(":1: "), std::string::npos) << at;
+  }
 }
 
 TEST_F(FileJournalTest, AFileThatIsNoJournalIsRefused) {
@@ -180,7 +257,7 @@ TEST_F(FileJournalTest, AfterAFailedSyncTheFileIsNotTrustedAgain) {
     errno = EIO;
     return -1;
   };
-  auto journal = FileJournal::open(file_, "setup", sync);
+  auto journal = FileJournal::open(file_, names_, sync);
   ASSERT_TRUE(journal) << journal.error().message;
   ASSERT_TRUE((*journal)->append(std::vector<Record>{app(1), guest(1)}));
   struct stat first {};
@@ -205,6 +282,61 @@ TEST_F(FileJournalTest, AfterAFailedSyncTheFileIsNotTrustedAgain) {
   ASSERT_TRUE((*journal)->append(std::vector<Record>{app(3)}));
   EXPECT_TRUE(text().starts_with(written_anew)) << "it went on being written anew";
   ::close(keeps_the_inode);
+}
+
+class JournalOnASmallDisk : public FileJournalTest {
+ protected:
+  JournalOnASmallDisk() { file_ = disk_.path / "journal"; }
+  // A line of 4 KiB: thousands of ordinary ones take the same way, and longer.
+  static std::vector<Record> line(Epoch epoch) {
+    return {AppRecord{AppId{0}, AppDurable::moving, epoch, {}, std::string(4000, 'x'), {}, {}, {}}};
+  }
+  SmallDisk disk_{"16m"};
+};
+
+TEST_F(JournalOnASmallDisk, AFullDiskDoesNotStopTheAppends) {
+  if (!disk_.works) GTEST_SKIP() << "only root may mount a disk to fill";
+  const auto journal = open();
+  ASSERT_NE(journal, nullptr);
+  EXPECT_EQ(journal->unreserved(), "");
+  EXPECT_GT(disk_.fill(), 8U << 20) << "the disk was not filled by the journal";
+  Epoch epoch = 0;
+  // Beyond the growth at which it would be written anew: there is no room for another file.
+  while (std::filesystem::file_size(file_) < (3U << 20)) ASSERT_TRUE(journal->append(line(++epoch)));
+  EXPECT_GT(epoch, 700U);
+  // To the end of the reserve; then it says so, and is whole.
+  Result<void> done;
+  while ((done = journal->append(line(epoch + 1)))) ++epoch;
+  EXPECT_NE(done.error().message.find("No space left"), std::string::npos) << done.error().message;
+  EXPECT_GT(std::filesystem::file_size(file_), (4U << 20) - 8192);
+  EXPECT_FALSE(std::filesystem::exists(file_.string() + ".new"));
+  disk_.empty();
+  ASSERT_TRUE(journal->append(line(epoch + 2))) << "there is room again";
+  EXPECT_EQ(journal->unreserved(), "");
+  EXPECT_LT(std::filesystem::file_size(file_), 8192U) << "it was not written anew";
+  EXPECT_EQ(open()->rows(), line(epoch + 2));
+}
+
+TEST_F(JournalOnASmallDisk, OneWithoutRoomForItsReserveIsRefusedWhenNewAndKeptWhenItIsThere) {
+  if (!disk_.works) GTEST_SKIP() << "only root may mount a disk to fill";
+  disk_.fill();
+  EXPECT_NE(refusal().find("No space left"), std::string::npos) << "not even for its first line";
+  std::filesystem::resize_file(disk_.path / "filler",
+                               std::filesystem::file_size(disk_.path / "filler") - (1U << 20));
+  EXPECT_NE(refusal().find("there is no room for the journal"), std::string::npos);
+  disk_.empty();
+  std::filesystem::remove(file_);
+  { ASSERT_TRUE(open()->append(std::vector<Record>{app(1)})); }
+  std::filesystem::copy_file(file_, disk_.path / "copy");  // as a former version left it: without a reserve
+  std::filesystem::rename(disk_.path / "copy", file_);
+  disk_.fill();
+  const auto journal = open();
+  ASSERT_NE(journal, nullptr);
+  EXPECT_NE(journal->unreserved().find("No space left"), std::string::npos);
+  EXPECT_EQ(journal->rows(), std::vector<Record>{app(1)});
+  disk_.empty();
+  ASSERT_TRUE(journal->append(std::vector<Record>{app(2)}));
+  EXPECT_EQ(journal->unreserved(), "") << "reserved when there is room";
 }
 
 TEST(RecordJson, RefusesWhatIsNotARecord) {

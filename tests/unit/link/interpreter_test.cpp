@@ -117,12 +117,12 @@ TEST_F(InterpreterTest, ServingNamesAreasThatItWasGivenAndNoMoreThanItsBase) {
   EXPECT_EQ(event_of<event::AppServing>(from::Serving{0, 7, {3}, 16_MiB, 212}).run, kAlpha);
 }
 
-TEST_F(InterpreterTest, AFailedStartBringsTheLastLineAlong) {
+TEST_F(InterpreterTest, AFailedStartBringsAllItsOutputAlong) {
   const auto failed =
       event_of<event::AppStartFailed>(from::StartFailed{0, 7, "exit status 1", "one\ncannot bind\n\n"});
-  EXPECT_EQ(failed.why, "exit status 1; it said last: cannot bind");
-  EXPECT_EQ(event_of<event::AppStartFailed>(from::StartFailed{0, 7, "exit status 1", "\n"}).why,
-            "exit status 1");
+  EXPECT_EQ(failed.why, "exit status 1");
+  EXPECT_EQ(failed.evidence, "one\ncannot bind");
+  EXPECT_EQ(event_of<event::AppStartFailed>(from::StartFailed{0, 7, "exit status 1", "\n"}).evidence, "");
 }
 
 TEST_F(InterpreterTest, FaultsAndWishesPass) {

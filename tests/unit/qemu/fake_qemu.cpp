@@ -36,6 +36,7 @@ class FakeQemu {
     counting_ = has("launch");
     for (std::size_t i = 0; i + 1 < argv.size(); ++i) {
       if (argv[i] == "-netdev") forward(argv[i + 1]);
+      if (argv[i] == "-accel") kvm_ = argv[i + 1] == "kvm";
       if (const std::size_t at = argv[i + 1].find("maxcpus="); argv[i] == "-smp" && at != std::string::npos)
         vcpus_.resize(std::stoul(argv[i + 1].substr(at + 8)));
     }
@@ -179,6 +180,8 @@ class FakeQemu {
       done(id);
     } else if (name == "query-status") {
       done(id, {{"running", status_ == "running"}, {"status", status_}});
+    } else if (name == "query-kvm") {
+      done(id, {{"enabled", kvm_ || has("kvm")}, {"present", true}});
     } else if (name == "human-monitor-command") {
       std::string text = "Hub -1 (net0):\r\n";
       for (const auto& [fd, forwarded] : listeners_) text += forwarded;
@@ -349,6 +352,7 @@ class FakeQemu {
 
   std::set<std::string> faults_;
   bool counting_ = false;
+  bool kvm_ = false;
   int monitor_ = -1;
   int control_ = -1;
   std::string monitor_input_;

@@ -49,8 +49,10 @@ struct HypervisorTest : testing::Test {
       plan.area_bytes = pool_config().area_bytes;
       plan.slots = 3;
       plan.ports = {6379};
+      plan.app_ports = {{"redis", 6379}};
       settings.guests.push_back(plan);
     }
+    settings.apps = {"redis", "web"};
     settings.dumps.directory = directory.path / "dumps";
     settings.dumps.limit = milliseconds(300);
     settings.limits.launch = milliseconds(500);

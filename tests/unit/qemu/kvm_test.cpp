@@ -1,5 +1,5 @@
 // The hypervisor with a real QEMU under real KVM, where /dev/kvm opens. A kernel need not boot there (nested
-// virtualisation may be too slow or too incomplete for one), so the guest is a firmware of 80 bytes that does
+// virtualisation may be too slow or too incomplete for one), so the guest is a firmware of 86 bytes that does
 // what the hypervisor needs a guest for: it says a line, and lets go of every DIMM and vCPU that it is asked
 // for. What was never run on KVM is listed in docs/threat-model.md, "KVM".
 #include "hypervisor_fixture.hpp"
@@ -27,22 +27,22 @@ using testing::HasSubstr;
 namespace fs = std::filesystem;
 
 // It runs in real mode, polls, and needs no interrupt.
-constexpr std::array<unsigned char, 80> kLetsGo = {
+constexpr std::array<unsigned char, 86> kLetsGo = {
     0xfa,                                                  // cli
     0xba, 0xd8, 0x0c, 0x66, 0x31, 0xc0, 0x66, 0xef,        // CPU hot-plug registers: leave legacy mode
     0xba, 0x02, 0x04,                                      // again: mov $0x402, %dx, where somebody listens
     0xb0, 0x75, 0xee, 0xb0, 0x70, 0xee, 0xb0, 0x0a, 0xee,  //   "up\n"
     0x66, 0x31, 0xc9,                                      // memory slots from 0
     0xba, 0x00, 0x0a, 0x66, 0x89, 0xc8, 0x66, 0xef,        //   select the slot
-    0xba, 0x14, 0x0a, 0xec, 0xa8, 0x04, 0x74, 0x03,        //   its flags: asked to let go?
-    0xb0, 0x08, 0xee,                                      //     eject
-    0x41, 0x81, 0xf9, 0x00, 0x01, 0x72, 0xe6,              //   to 255
+    0xba, 0x14, 0x0a, 0xec, 0xa8, 0x04, 0x74, 0x06,        //   its flags: asked to let go?
+    0xb0, 0x04, 0xee, 0xb0, 0x08, 0xee,                    //     heard; eject
+    0x41, 0x81, 0xf9, 0x00, 0x01, 0x72, 0xe3,              //   to 255
     0x66, 0x31, 0xc9,                                      // vCPUs from 0
     0xba, 0xd8, 0x0c, 0x66, 0x89, 0xc8, 0x66, 0xef,        //   select it
-    0xba, 0xdc, 0x0c, 0xec, 0xa8, 0x04, 0x74, 0x03,        //   its flags: asked to let go?
-    0xb0, 0x08, 0xee,                                      //     eject
-    0x41, 0x83, 0xf9, 0x08, 0x72, 0xe7,                    //   to 7
-    0xeb, 0xb9};                                           // jmp again
+    0xba, 0xdc, 0x0c, 0xec, 0xa8, 0x04, 0x74, 0x06,        //   its flags: asked to let go?
+    0xb0, 0x04, 0xee, 0xb0, 0x08, 0xee,                    //     heard; eject
+    0x41, 0x83, 0xf9, 0x08, 0x72, 0xe4,                    //   to 7
+    0xeb, 0xb3};                                           // jmp again
 constexpr std::array<unsigned char, 2> kHalts = {0xfa, 0xf4};  // cli, hlt: says nothing, for ever
 
 template <std::size_t Size>
@@ -104,8 +104,10 @@ struct KvmTest : HypervisorTest {
   }
   template <class E>
   void await_long(core::GuestRun run, std::size_t count) {
-    ASSERT_TRUE(loop.until([&] { return all<E>(run).size() >= count; }, seconds(150)))
-        << all<E>(run).size() << " of " << count;
+    ASSERT_TRUE(loop.until([&] { return all<E>(run).size() >= count || !all<GuestExited>(run).empty(); },
+                           seconds(150)));
+    ASSERT_EQ(all<E>(run).size(), count)
+        << (all<GuestExited>(run).empty() ? "" : all<GuestExited>(run).back().how);
   }
 };
 

@@ -259,10 +259,23 @@ TEST_F(HypervisorTest, AQemuThatIsNotInstalledFailsTheLaunch) {
 TEST_F(HypervisorTest, AFenceDuringALaunchGivesItsAnswerAlone) {
   faults("mute");
   hypervisor->launch(kA);
+  ASSERT_TRUE(loop.until([&] { return !processes().empty(); }));
   hypervisor->fence(kA);
   (void)await<GuestFenced>(kA);
   hypervisor->discard(kA);
   (void)await<GuestGone>(kA);
+  loop.run_for(kQuiet);
+  EXPECT_EQ(events.size(), 2u);
+  EXPECT_TRUE(processes().empty());
+}
+
+TEST_F(HypervisorTest, ALaunchThatIsTakenBackBeforeTheProcessesWereLookedAtNeverBegins) {
+  hypervisor->launch(kA);
+  hypervisor->launch(kB);
+  hypervisor->fence(kA);
+  hypervisor->discard(kB);
+  EXPECT_THAT(await<GuestFenced>(kA).how, HasSubstr("not started"));
+  (void)await<GuestGone>(kB);
   loop.run_for(kQuiet);
   EXPECT_EQ(events.size(), 2u);
   EXPECT_TRUE(processes().empty());

@@ -481,6 +481,53 @@ TEST_F(Planted, AStaleMessageWithAnEffectIsNoticed) {
   expect_violation("a stale message had an effect: alpha (run 1) panics");
 }
 
+// A daemon that reads its file for a guest that was started with another: the standby that has too few slots
+// by what it was started with, and is of another trust domain by it.
+class ChangedFile : public Planted {
+ protected:
+  void restart_with_another_file() {
+    Shape shape = plain_shape(2, 1);
+    shape.setup.guests[1].trust_domain = "other";
+    make(shape, {});
+    simulation_->start_daemon();
+    simulation_->command(event::BringUp{});
+    ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
+                                       std::chrono::seconds(60)));
+    simulation_->kill_daemon();
+    world().shape.setup.guests[1].trust_domain = "default";
+    simulation_->start_daemon();
+    simulation_->run_for(std::chrono::seconds(3));
+  }
+  void lose_the_active_one() {
+    simulation_->nemesis.cause(FaultName::panic, core::GuestId{0}, core::AppId{0});
+    simulation_->run_for(std::chrono::seconds(30));
+  }
+};
+
+TEST_F(ChangedFile, WhatAGuestWasStartedWithIsTrueOfIt) {
+  restart_with_another_file();
+  EXPECT_FALSE(simulation_->state()->guest(core::GuestId{1}).outdated.empty());
+  lose_the_active_one();
+  EXPECT_FALSE(simulation_->violation()) << violation();
+  EXPECT_EQ(simulation_->observer.takeovers, 1U);
+  EXPECT_EQ(simulation_->not_whole(), "");
+}
+
+TEST_F(ChangedFile, TheFileReadForAnOlderRunIsNoticed) {
+  restart_with_another_file();
+  // As if nothing had been written down.
+  simulation_->kill_daemon();
+  const Deliver deliver = world().deliver;
+  world().deliver = [deliver](const core::Event& event) {
+    auto changed = event;
+    if (auto* adopted = std::get_if<event::GuestAdopted>(&changed)) adopted->definition.reset();
+    deliver(changed);
+  };
+  simulation_->start_daemon();
+  simulation_->run_for(std::chrono::seconds(3));
+  expect_violation("is taken for what it was not started with");
+}
+
 Shape shape_with_vcpus() {
   Shape shape = plain_shape(2, 1);
   shape.setup.apps[0].vcpus = 2;

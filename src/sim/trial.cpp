@@ -1,0 +1,177 @@
+// Is "protected" true? What the user is told is compared with what really happens: the whole simulation is
+// copied (the process forks: world, daemon, everything on its way), the fault is caused in the copy, and the
+// copy runs on until every application that was called protected serves elsewhere, or a minute is over. None
+// of the code that made the statement is asked.
+#include "core/view.hpp"
+#include "sim/describe.hpp"
+#include "sim/simulation.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <iterator>
+
+namespace understudy::sim {
+
+namespace {
+
+namespace event = core::event;
+
+constexpr Duration kTrialLimit = std::chrono::minutes(1);
+// Whoever serves then must not have been sent away by the next.
+constexpr Duration kServesOn = std::chrono::seconds(2);
+
+// Something besides the fault that is tried went wrong. That the system made it go wrong by itself (it plugs
+// more than there are slots) is no excuse.
+struct AnotherFault {
+  core::GuestId failing;
+  bool under_way;  // somebody was on the way already, and may turn out to have been too slow
+
+  template <class E>
+  bool operator()(const E&) const {
+    return false;
+  }
+  bool operator()(const event::PlugFailed& e) const { return e.why != kNoFreeSlot; }
+  bool operator()(const event::UnplugFailed& e) const { return e.run.guest != failing; }
+  bool operator()(const event::ScrubFailed&) const { return true; }
+  bool operator()(const event::EngageFailed& e) const { return e.run.guest != failing; }
+  bool operator()(const event::AppStartFailed& e) const { return e.run.guest != failing; }
+  bool operator()(const event::AppFaulted&) const { return true; }
+  bool operator()(const event::AppWantsMemory&) const { return true; }
+  bool operator()(const event::StopFailed& e) const { return e.run.guest != failing; }
+  bool operator()(const event::AreasReleased& e) const { return !e.why_not_all.empty(); }
+  bool operator()(const event::AgentMisbehaved&) const { return true; }
+  bool operator()(const event::AgentLost& e) const { return e.run.guest != failing; }
+  bool operator()(const event::GuestPanicked& e) const { return e.run.guest != failing; }
+  bool operator()(const event::GuestExited& e) const { return e.run.guest != failing; }
+  bool operator()(const event::GuestFenced& e) const { return e.run.guest != failing && under_way; }
+};
+
+// Everything that a copied process has to tell, read to its end.
+std::string read_all(int fd) {
+  std::string text;
+  char part[4096];
+  for (;;) {
+    const ssize_t got = ::read(fd, part, sizeof part);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return text;
+    text.append(part, static_cast<std::size_t>(got));
+  }
+}
+
+constexpr std::string_view kTrue = "true";
+constexpr std::string_view kUndecided = "undecided";
+
+}  // namespace
+
+// The daemon knows of everything that is wrong outside the guest that is to fail.
+bool Simulation::nothing_hidden(core::GuestId failing) const {
+  if (!daemon_ || world.now() < world.stalled_until || journal.refusing) return false;
+  const core::State& state = daemon_->core.state();
+  for (const Vm& vm : world.vms) {
+    const core::Guest& guest = state.guest(vm.run.guest);
+    if (guest.believed_up() && (guest.run != vm.run.run || !vm.agent_runs() || vm.linked != world.daemon))
+      return false;
+    if (vm.run.guest == failing && !guest.believed_up()) return false;
+  }
+  return std::all_of(state.apps.begin(), state.apps.end(), [this](const core::Application& app) {
+    if (app.serving() == nullptr) return true;
+    const AppInside& inside = world.vm(app.serving()->on.guest).apps[app.id.value];
+    return inside.exists && inside.serving && !inside.wants_memory && !inside.ending;
+  });
+}
+
+std::vector<Simulation::Claim> Simulation::claims(core::GuestId failing) const {
+  std::vector<Claim> made;
+  const core::State& state = daemon_->core.state();
+  for (const core::Application& app : state.apps) {
+    const auto* serving = app.serving();
+    if (serving == nullptr || serving->on.guest != failing) continue;
+    const core::Protection said = told(state, app);
+    if (said.is_protected) made.push_back({app.id, said.standby.value_or(failing)});
+  }
+  return made;
+}
+
+bool Simulation::serves_elsewhere(core::AppId app, core::GuestId than) const {
+  return std::any_of(world.vms.begin(), world.vms.end(), [&](const Vm& vm) {
+    const AppInside& inside = vm.apps[app.value];
+    const bool reached = !world.setup().app(app).has_address || world.routes[app.value] == vm.run;
+    return vm.run.guest != than && vm.agent_runs() && inside.exists && inside.serving && reached;
+  });
+}
+
+// In the copy. What it finds, for the process that it was copied from.
+std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std::vector<Claim>& made) {
+  const bool under_way =
+      std::any_of(daemon_->core.state().apps.begin(), daemon_->core.state().apps.end(),
+                  [](const core::Application& app) { return app.moving() != nullptr; });
+  nemesis.call_off();
+  world.shape.odds = Odds{};
+  world.shape.timing.slow = 0;
+  world.die_at = 0;
+  bool another = false;
+  world.deliver = [&](const core::Event& event) {
+    another = another || std::visit(AnotherFault{failing, under_way}, event);
+    deliver(event);
+  };
+  if (!nemesis.cause(fault, failing, core::AppId{0})) return std::string(kUndecided);
+  const auto all_serve = [&] {
+    return std::all_of(made.begin(), made.end(),
+                       [&](const Claim& claim) { return serves_elsewhere(claim.app, failing); });
+  };
+  const bool served = run_until(all_serve, kTrialLimit) && run_for(kServesOn) && all_serve();
+  if (violation()) return violation()->what;
+  if (served) return std::string(kTrue);
+  if (another) return std::string(kUndecided);
+  std::string text;
+  for (const Claim& claim : made) {
+    if (serves_elsewhere(claim.app, failing)) continue;
+    text += world.setup().app(claim.app).name + " is called protected by " +
+            world.setup().guest(claim.standby).name + ", and after " + fault_name(fault) + " of " +
+            world.setup().guest(failing).name + " it serves nowhere; ";
+  }
+  return text + "the copy says" + beliefs();
+}
+
+void Simulation::check_protection(core::GuestId failing, FaultName fault) {
+  if (!nothing_hidden(failing)) return;
+  const std::vector<Claim> made = claims(failing);
+  if (made.empty()) return;
+  int ends[2];
+  if (::pipe(ends) != 0) return checkers.violated("no pipe for a trial");
+  std::fflush(stdout);
+  const pid_t copy = ::fork();
+  if (copy == 0) {
+    world.trace = trace_trials ? world.trace : std::function<void(const std::string&)>{};
+    const std::string found = suffer(failing, fault, made);
+    const ssize_t put = ::write(ends[1], found.data(), found.size());
+    std::fflush(stdout);
+    ::_exit(put == static_cast<ssize_t>(found.size()) ? 0 : 1);
+  }
+  ::close(ends[1]);
+  const std::string found = copy > 0 ? read_all(ends[0]) : "";
+  ::close(ends[0]);
+  int status = 0;
+  if (copy < 0 || ::waitpid(copy, &status, 0) != copy || status != 0)
+    return checkers.violated("the copy of a trial did not come to its end");
+  if (found == kUndecided) {
+    ++trials.undecided;
+  } else if (found == kTrue) {
+    trials.claims += made.size();
+  } else {
+    checkers.violated(found);
+  }
+}
+
+void Simulation::check_protection_somewhere() {
+  static constexpr FaultName kTried[] = {FaultName::panic, FaultName::vmm_kill, FaultName::hang,
+                                         FaultName::vmm_stop};
+  const core::GuestId failing{static_cast<std::uint32_t>(trial_random_.below(world.vms.size()))};
+  check_protection(failing, kTried[trial_random_.below(std::size(kTried))]);
+}
+
+}  // namespace understudy::sim
