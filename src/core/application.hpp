@@ -44,9 +44,9 @@ struct Stopping {  // the application is being ended in a living OS
 struct Releasing {  // its areas are leaving a living OS
   GuestRun from;
   Time deadline{};
-  bool take_part = false;  // what the OS would not let go of stays there until its guest is stopped
-  bool asked = false;      // not while areas are on their way in, or being confirmed
-  bool engaging = false;   // the guest still owes the answer to a request to confirm some
+  bool take_part = false;          // what the OS would not let go of stays there until its guest is stopped
+  bool asked = false;              // not while areas are on their way in, or being confirmed
+  bool engaging = false;           // the guest still owes the answer to a request to confirm some
   std::vector<AreaLater> again{};  // areas whose unplugging the host refused
 };
 struct Fencing {
@@ -60,7 +60,8 @@ struct Resuming {
 struct Choosing {
   std::string why_not_yet;
   bool for_rehearsal = false;  // all that it waits for is that a rehearsal gets out of its way
-  bool for_another = false;    // all that it waits for is what another application needs, a matter of milliseconds
+  bool for_another =
+      false;  // all that it waits for is what another application needs, a matter of milliseconds
 };
 struct Sizing {  // the new guest's OS computes what is missing
   GuestRun to;
@@ -104,7 +105,7 @@ struct Move {
   bool yields = false;               // its areas are wanted by an application of higher priority
   bool planned = false;              // ordered or decided, while it served: no fault to get away from
   bool may_fence = false;            // planned, and its guest may be ended for it although others serve there
-  std::string given_up{};  // planned, and not empty: it goes back to where it was, and this is why
+  std::string given_up{};            // planned, and not empty: it goes back to where it was, and this is why
   std::string give_up;               // not empty: once it has left, it is not started again, and this is why
   Time mark{};                       // end of the last phase
   Time placed_at{};                  // its present guest was chosen

@@ -1,7 +1,8 @@
-// What a guest has kept of an application that is not there any more: it did not let go of it in time, and was
-// not ended for it, because policy said so or because others serve there. It is asked again and again, at
-// leisure, so that the memory does not stay away until that guest is restarted for another reason. While it is
-// being asked, the application is not placed there: its agent would take offline what it is to bring online.
+// What a guest has kept of an application that is not there any more: it did not let go of it in time, and
+// was not ended for it, because policy said so or because others serve there. It is asked again and again, at
+// leisure, so that the memory does not stay away until that guest is restarted for another reason. While it
+// is being asked, the application is not placed there: its agent would take offline what it is to bring
+// online.
 #include "core/state.hpp"
 
 #include <algorithm>

@@ -35,23 +35,23 @@ class Table {
   [[nodiscard]] std::vector<AreaId> in_use_by(AppId app, GuestRun run) const;  // plugging to unplugging
   [[nodiscard]] std::uint32_t count_in(GuestRun run) const;
 
-  void hold(AreaId id, AppId app);                                      // unused -> held
-  void begin_scrub(AreaId id);                                          // held -> scrubbing
-  void scrubbed(AreaId id);                                             // scrubbing -> held, all zeroes
-  void scrub_failed(AreaId id);                                         // scrubbing -> held, as it was
-  void scrub_ended(AreaId id);  // the same, where nothing went wrong: its daemon ended
+  void hold(AreaId id, AppId app);  // unused -> held
+  void begin_scrub(AreaId id);      // held -> scrubbing
+  void scrubbed(AreaId id);         // scrubbing -> held, all zeroes
+  void scrub_failed(AreaId id);     // scrubbing -> held, as it was
+  void scrub_ended(AreaId id);      // the same, where nothing went wrong: its daemon ended
   void begin_plug(AreaId id, GuestRun run, const std::string& domain);  // held -> plugging
   void plugged(AreaId id, std::uint64_t guest_address);                 // plugging -> plugged
   void plug_failed(AreaId id);                                          // plugging -> held
   void engaged(AreaId id);                                              // plugged -> engaged
   void begin_release(AreaId id);                                        // plugged, engaged -> releasing
-  void keep(AreaId id);                    // releasing -> plugged: its guest did not let go of it
-  void hand_over(AreaId id, AppId to);     // engaged, of a rehearsal -> engaged, of an application
-  void begin_unplug(AreaId id);            // plugged, engaged, releasing -> unplugging
-  void unplugged(AreaId id);  // unplugging -> held; a guest may let go unasked: also from plugged on
-  void unplug_failed(AreaId id);           // unplugging -> releasing: it is in the guest as before
-  void guest_stopped(GuestRun run);        // verified: everything in it -> held
-  void free(AreaId id);                    // held -> unused
+  void keep(AreaId id);                 // releasing -> plugged: its guest did not let go of it
+  void hand_over(AreaId id, AppId to);  // engaged, of a rehearsal -> engaged, of an application
+  void begin_unplug(AreaId id);         // plugged, engaged, releasing -> unplugging
+  void unplugged(AreaId id);         // unplugging -> held; a guest may let go unasked: also from plugged on
+  void unplug_failed(AreaId id);     // unplugging -> releasing: it is in the guest as before
+  void guest_stopped(GuestRun run);  // verified: everything in it -> held
+  void free(AreaId id);              // held -> unused
   void restore(const AreaRecord& record);  // from the journal, at start only
   // A restarted daemon was told by the hypervisor whether an area that may be in a run really is.
   void found_plugged(

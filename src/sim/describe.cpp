@@ -65,7 +65,11 @@ struct EventText {
   std::string operator()(const core::event::GuestAdopted& e) const {
     std::vector<AreaId> areas;
     for (const auto& plugged : e.areas) areas.push_back(plugged.area);
-    return n(e.run) + " is found, " + (!e.answers ? "not answering" : e.executing ? "executing" : "not executing") + ", with " + name(areas);
+    return n(e.run) + " is found, " +
+           (!e.answers    ? "not answering"
+            : e.executing ? "executing"
+                          : "not executing") +
+           ", with " + name(areas);
   }
   std::string operator()(const core::event::DumpDone& e) const {
     return "the memory of " + n(e.run) + (e.file.empty() ? " was not written: " + e.why_not : " was written");

@@ -408,8 +408,8 @@ TEST(AppFault, OneThatDoesNotEndInMaintenanceServesNobodyAndItsGuestIsFencedAfte
 TEST(AppFault, ARestartInPlaceThatNeverEndsIsAFault) {
   Stage stage;
   stage.up();
-  stage.give(event::AppRestarting{
-      stage.run("alpha"), stage.app("db"), 1, "exit status 1", 1, std::chrono::seconds(5)});
+  stage.give(event::AppRestarting{stage.run("alpha"), stage.app("db"), 1, "exit status 1", 1,
+                                  std::chrono::seconds(5)});
   stage.pass(std::chrono::seconds(44));  // the delay, its start limit of 10 s, and 30 s
   EXPECT_EQ(stage.where("db"), "serving on alpha");
   stage.pass(std::chrono::seconds(2));

@@ -5,9 +5,8 @@ namespace understudy::core {
 namespace {
 
 std::size_t count_of(const Stage& stage, const std::string& kind) {
-  return static_cast<std::size_t>(
-      std::count_if(stage.out.notices.begin(), stage.out.notices.end(),
-                    [&](const Notice& notice) { return notice.kind == kind; }));
+  return static_cast<std::size_t>(std::count_if(stage.out.notices.begin(), stage.out.notices.end(),
+                                                [&](const Notice& notice) { return notice.kind == kind; }));
 }
 
 // The first of the areas that are on their way is refused by the host.
@@ -77,8 +76,9 @@ TEST(HostFailure, WhyItWaitsNamesTheHostAndNotTheGuest) {
   while (stage.waits<action::Plug>()) refuse_one(stage);
   const auto* choosing = stage.core.state().app(stage.app("db")).in_step<move_step::Choosing>();
   ASSERT_NE(choosing, nullptr);
-  EXPECT_NE(choosing->why_not_yet.find("the host could not plug memory into beta lately: too many open files"),
-            std::string::npos)
+  EXPECT_NE(
+      choosing->why_not_yet.find("the host could not plug memory into beta lately: too many open files"),
+      std::string::npos)
       << choosing->why_not_yet;
 }
 
@@ -209,7 +209,8 @@ TEST(HostFailure, WhatAFormerPlacementHadZeroedIsNotPluggedOnTopOfTheNextGrant) 
   stage.settle();
   ASSERT_EQ(stage.where("db"), "attaching on gamma") << "with the four that were unused";
   ASSERT_EQ(stage.areas_in("gamma"), 4U);
-  while (stage.waits<action::Scrub>()) stage.give(event::AreaScrubbed{stage.take_request<action::Scrub>().area});
+  while (stage.waits<action::Scrub>())
+    stage.give(event::AreaScrubbed{stage.take_request<action::Scrub>().area});
   EXPECT_EQ(stage.areas_in("gamma"), 4U);
   EXPECT_EQ(stage.areas(AreaState::unused), 4U);
   stage.hold_nothing();

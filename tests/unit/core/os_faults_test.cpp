@@ -41,7 +41,8 @@ TEST(OsFault, WhatATakeoverWouldTakeIsPredictedFromWhatWasMeasured) {
   stage.hold_nothing();
   stage.settle();
   ASSERT_TRUE(predicted());
-  EXPECT_EQ(predicted()->takeover, stage.out.reports.at(0).total()) << "with what it took to see it and to fence";
+  EXPECT_EQ(predicted()->takeover, stage.out.reports.at(0).total())
+      << "with what it took to see it and to fence";
   EXPECT_EQ(predicted()->rests_on, "1 takeover");
   Measured measured;
   for (int ms = 1; ms <= 20; ++ms) measured.add(std::chrono::milliseconds(ms));
