@@ -81,9 +81,14 @@ def case_changed_file():
             raise Failed(f"redis was not started on beta as before: {understudy.app()}")
 
         # Started anew, alpha is of the present file, and so is what starts there.
+        run = understudy.guest("alpha")["run"]
         understudy.run("fault", "alpha", "--kind", "vmm-kill")
-        understudy.wait_for(lambda event: event is not None and event["kind"] == "guest-ready" and
-                            event["guest"] == "alpha", "alpha started anew")
+
+        def started_anew(_):
+            alpha = understudy.guest("alpha")
+            return alpha["run"] > run and alpha["state"] == "ready"
+
+        understudy.wait_for(started_anew, "alpha started anew")
         for app in ("redis", "cache"):
             understudy.wait_protected(app)
         if outdated(understudy)["alpha"]:
