@@ -134,10 +134,14 @@ TEST_F(KvmTest, VcpusComeAndGoAndComeAgain) {
   launch();
   hypervisor->plug_vcpus(kA, {0}, 3);
   EXPECT_EQ(await<VcpusPlugged>(kA).count, 3u) << await<VcpusPlugged>(kA).why_not_all;
+  // The next daemon would launch guests under TCG; this one is asked what it runs under (query-kvm).
+  settings.qemu.accelerator = Accelerator::tcg;
   make_hypervisor();
   events.clear();
   hypervisor->adopt(kA);
   const auto adopted = await<GuestAdopted>(kA);
+  ASSERT_NE(hypervisor->definition(kA), nullptr);
+  EXPECT_EQ(hypervisor->definition(kA)->accelerator, Accelerator::kvm);
   ASSERT_EQ(adopted.vcpus.size(), 1u);
   EXPECT_EQ(adopted.vcpus[0].count, 3u);
   hypervisor->unplug_vcpus(kA, {0});
