@@ -106,9 +106,8 @@ bool Simulation::serves_elsewhere(core::AppId app, core::GuestId than) const {
 
 // In the copy. What it finds, for the process that it was copied from.
 std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std::vector<Claim>& made) {
-  const bool under_way =
-      std::any_of(daemon_->core.state().apps.begin(), daemon_->core.state().apps.end(),
-                  [](const core::Application& app) { return app.moving() != nullptr; });
+  const bool under_way = std::any_of(daemon_->core.state().apps.begin(), daemon_->core.state().apps.end(),
+                                     [](const core::Application& app) { return app.moving() != nullptr; });
   nemesis.call_off();
   world.shape.odds = Odds{};
   world.shape.timing.slow = 0;
@@ -123,7 +122,14 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
     return std::all_of(made.begin(), made.end(),
                        [&](const Claim& claim) { return serves_elsewhere(claim.app, failing); });
   };
-  const bool served = run_until(all_serve, kTrialLimit) && run_for(kServesOn) && all_serve();
+  // One that serves may have to make room later, for another of higher priority whose guest has come back.
+  const auto none_lost = [&] {
+    return std::all_of(made.begin(), made.end(), [&](const Claim& claim) {
+      const auto* moving = daemon_->core.state().app(claim.app).moving();
+      return serves_elsewhere(claim.app, failing) || (moving != nullptr && moving->move.yields);
+    });
+  };
+  const bool served = run_until(all_serve, kTrialLimit) && run_for(kServesOn) && none_lost();
   if (violation()) return violation()->what;
   if (served) return std::string(kTrue);
   if (another) return std::string(kUndecided);
