@@ -166,7 +166,9 @@ void GatewayClient::route(core::AppId app, core::GuestRun run) {
   if (application == nullptr) return;
   forget_way(*application);
   application->run = run;
-  application->open = !application->reach_check || leads_there_already(*application);
+  const bool led_there = leads_there_already(*application);
+  application->reached = application->reached || led_there;
+  application->open = !application->reach_check || led_there;
   application->untouched = false;
   if (application->open) return send_route(*application);
   look(*application);

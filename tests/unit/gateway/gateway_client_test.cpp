@@ -439,6 +439,10 @@ TEST_F(GatewayClientTest, AGatewayThatHangsIsEndedAndStartedAgain) {
   ASSERT_TRUE(until([&] { return client->pid() != 0 && client->pid() != before; }));
   ASSERT_FALSE(problems_.empty());
   EXPECT_THAT(problems_[0], HasSubstr("has answered nothing for 5 s; process " + std::to_string(before)));
+  ASSERT_TRUE(until([&] {
+    const auto status = client->status();
+    return status && status->at(0).upstream.has_value();
+  }));
   const Stream user = Stream::connect(redis_);
   const Stream app = server.accept();
   ASSERT_TRUE(user.send("x"));
