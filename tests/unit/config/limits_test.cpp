@@ -154,7 +154,7 @@ TEST(ConfigLimits, OfCommands) {
               ElementsAre(HasSubstr("start has 257 arguments, it may have at most 256")));
   EXPECT_THAT(with_start(", \"" + std::string(kLongestArgument, 'x') + "\""), IsEmpty());
   EXPECT_THAT(with_start(", \"" + std::string(kLongestArgument + 1, 'x') + "\""),
-              ElementsAre(HasSubstr("more than 4096 bytes")));
+              ElementsAre(HasSubstr("has 4097 bytes, it may have at most 4096")));
   const auto variables = [](std::size_t count) {
     std::string list;
     for (std::size_t i = 0; i < count; ++i) list += (i == 0 ? "V" : ", V") + number(i) + " = \"x\"";
@@ -206,6 +206,7 @@ TEST(ConfigLimits, OfSlots) {
               ElementsAre(HasSubstr("from 1 to 256")));
   const auto application_of_areas = [](std::uint64_t count) {
     Text text;
+    text.guest += "base_memory = \"192 MiB\"\n";
     text.application = "memory = \"" + number(count * (kMemoryBlock >> 20)) + " MiB\"\n";
     return errors(text.whole());
   };
