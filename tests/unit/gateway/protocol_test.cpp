@@ -82,7 +82,7 @@ TEST(Protocol, BadRequestsAreRefusedWithTheReason) {
             "\"id\" has to be a number from 0 to 9223372036854775807");
   EXPECT_THAT(refusal(R"({"v":2,"id":1,"op":"status"})"), HasSubstr("speaks version 1, not 2"));
   EXPECT_EQ(refusal(R"({"v":1,"id":1,"op":"dance"})"),
-            "\"op\" has to be listen, route, withdraw, forget, status or quit");
+            "\"op\" has to be listen, route, withdraw, release, forget, status or quit");
   EXPECT_EQ(refusal(R"({"v":1,"id":1,"op":"withdraw"})"), "\"app\" has to be a string");
   EXPECT_EQ(refusal(R"({"v":1,"id":1,"op":"withdraw","app":""})"),
             "\"app\" has to be a name of at most 64 bytes");
