@@ -354,12 +354,13 @@ std::string_view Application::output(std::size_t most_bytes) const {
 }
 
 void Application::sample_kernel_memory() {
-  if (is<Starting>() || is<Serving>()) kernel_memory_ = {container_->kernel_memory_used(), Loop::now()};
+  if (!is<Starting>() && !is<Serving>()) return;
+  const Bytes now = container_->kernel_memory_used();
+  if (!kernel_memory_.recent() || now >= kernel_memory_.bytes) kernel_memory_ = {now, Loop::now()};
 }
 
 Bytes Application::recent_kernel_memory() const {
-  const bool recent = Loop::now() - kernel_memory_.at < std::chrono::seconds(10);
-  return std::max(recent ? kernel_memory_.bytes : 0, container_->kernel_memory_used());
+  return std::max(kernel_memory_.recent() ? kernel_memory_.bytes : 0, container_->kernel_memory_used());
 }
 
 void Application::say_where_it_stands() {

@@ -142,7 +142,8 @@ class Application {
   struct KernelMemory {
     Bytes bytes = 0;
     Time at{};
-  } kernel_memory_;
+    [[nodiscard]] bool recent() const { return Loop::now() - at < std::chrono::seconds(10); }
+  } kernel_memory_;                                        // the most of the last seconds
   std::optional<protocol::from_agent::StopFailed> stuck_;  // said, and still so
   OutputTail output_{protocol::kMaxTailBytes};
   std::unique_ptr<Run> run_;

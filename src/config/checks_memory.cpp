@@ -34,7 +34,7 @@ std::uint64_t areas_for(Bytes memory, Bytes area_bytes) {
 
 // Base memory that a guest needs so that `attach` more can be plugged into it.
 Bytes base_needed(Bytes attach, Bytes area_bytes) {
-  if (carries_its_own_memmap(area_bytes)) 
+  if (carries_its_own_memmap(area_bytes))
     return kOsFootprint + attach / kPageTablesDivisor + kSpareWithOwnMemmap;
   return kOsFootprint + attach / kPageTablesDivisor + attach / 1000 * kMemmapPerThousand + kSpareForMemmap;
 }
@@ -160,8 +160,9 @@ void check_guest(GuestDraft& each, const Demand& demand, std::uint64_t areas, co
           "tables for it and a reserve {} more; write base_memory = \"{}\" or more{}",
           in_quotes(guest.name), format_size(attach), format_size(area), format_size(kOsFootprint),
           mib(needed - kOsFootprint), mib(rounded_up(needed, 32_MiB) * 32_MiB),
-          carries_its_own_memmap(area) ? ""
-                                       : ", or area_size = \"128 MiB\" in [pool], whose areas carry their own"));
+          carries_its_own_memmap(area)
+              ? ""
+              : ", or area_size = \"128 MiB\" in [pool], whose areas carry their own tables"));
 }
 
 bool can_be_calculated(const Draft& draft) {

@@ -76,11 +76,12 @@ void EventLog::report(Time at, const core::TakeoverReport& report) {
   (void)at;
   reports_.of[report.app] = report;
   reports_.last = report.app;
-  const Result<void> written = write_reports(reports_file_, setup_, reports_);
-  if (!written) {
+  background_.run([file = reports_file_, &setup = setup_, reports = reports_] {
+    const Result<void> written = write_reports(file, setup, reports);
+    if (written) return;
     std::fprintf(stderr, "%s: the next daemon will not know the latest report\n",
                  written.error().message.c_str());
-  }
+  });
 }
 
 // The latest events of a former daemon. Numbers go on where they were, so that nobody who follows them takes

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/background.hpp"
 #include "control/event_budget.hpp"
 #include "control/line_writer.hpp"
 #include "control/report_file.hpp"
@@ -37,7 +38,10 @@ class EventLog final : public engine::Observer {
   // Says what was held back of guests that talk too much, when that is due. Costs nothing when nothing was.
   void tell_held_back(Time at);
   // Until the files have everything, or the limit has passed. Not for the loop.
-  void flush(Duration limit) const { writer_.flush(limit); }
+  void flush(Duration limit) const {
+    writer_.flush(limit);
+    background_.flush(limit);
+  }
 
   // One line of JSON each: {"number","time","severity","kind","text","guest"?,"application"?}.
   [[nodiscard]] const std::deque<std::string>& lines() const { return lines_; }
@@ -60,6 +64,7 @@ class EventLog final : public engine::Observer {
   std::deque<std::string> lines_;
   std::list<Follower> followers_;
   Reports reports_;
+  Background background_;  // last: what it still writes uses the rest
 };
 
 }  // namespace understudy::control

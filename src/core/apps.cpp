@@ -176,7 +176,8 @@ void handle(Step& step, const event::AppRestarting& event) {
   enter_trouble(step, app, event.cause, event.delay);
   step.note(Severity::warning, "app-restarting",
             step.state.name(app.id) + " failed on " + step.state.name(event.run.guest) + ": " + event.cause +
-                "; restarted in place, attempt " + std::to_string(event.attempt),
+                (event.attempt == 0 ? "; restarted in place, which does not count against it"
+                                    : "; restarted in place, attempt " + std::to_string(event.attempt)),
             event.run.guest, app.id);
 }
 
@@ -184,7 +185,8 @@ void handle(Step& step, const event::AppFaulted& event) {
   Application& app = step.state.app(event.app);
   if (app.in_step<move_step::Starting>() != nullptr) {
     // Started by a former daemon, it had served before this one asked for its start again.
-    handle(step, event::AppStartFailed{event.run, event.app, event.epoch, event.cause, event.evidence});
+    handle(step, event::AppStartFailed{event.run, event.app, event.epoch, event.cause, event.evidence,
+                                       event.configuration});
     return;
   }
   auto* serving = app.serving();
@@ -198,6 +200,7 @@ void handle(Step& step, const event::AppFaulted& event) {
             app.id);
   const bool engaging = growth_being_confirmed(step.state, app);
   leave(step, app, cause, event.cause);
+  if (event.configuration) app.moving()->move.give_up = event.cause;
   enter_releasing(step, app, from, engaging);
 }
 

@@ -239,7 +239,8 @@ struct AppStartFailed {  // nothing of it runs
   AppId app;
   Epoch epoch = 0;
   std::string why;
-  std::string evidence{};  // last lines of its output
+  std::string evidence{};      // last lines of its output
+  bool configuration = false;  // nothing but another configuration helps: no other guest is tried
 };
 struct AppRestarting {  // a recoverable fault, being handled in the guest
   GuestRun run;
@@ -260,8 +261,9 @@ struct AppFaulted {  // unrecoverable: the guest gives it up. Nothing of it runs
   GuestRun run;
   AppId app;
   Epoch epoch = 0;
-  std::string cause;     // "killed by signal 9 (SIGKILL), 3 restarts in 60 s used up"
-  std::string evidence;  // last lines of its output
+  std::string cause;           // "killed by signal 9 (SIGKILL), 3 restarts in 60 s used up"
+  std::string evidence;        // last lines of its output
+  bool configuration = false;  // as of AppStartFailed
 };
 // What an agent says of one application, asked by a daemon that was started again.
 struct AppStated {

@@ -538,6 +538,7 @@ void handle(Step& step, const event::AppStartFailed& event) {
     return;
   }
   start_failed(step, *app, event.run, event.why, event.evidence);
+  if (event.configuration) app->moving()->move.give_up = event.why;
   enter_releasing(step, *app, event.run);
 }
 

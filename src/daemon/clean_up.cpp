@@ -94,7 +94,11 @@ Result<void> remove_all(const std::filesystem::path& run_dir) {
   if (Result<void> ours = control::check_claimed(run_dir); !ours) return ours;
   const auto ended = qemu::end_all(run_dir);
   if (!ended) return tl::unexpected(ended.error());
-  if (Result<void> gone = gateway::end_gateway(files.gateway_socket()); !gone) return gone;
+  // Without a socket nobody can have listened on it, were it only because its path is too long.
+  std::error_code error;
+  if (std::filesystem::exists(files.gateway_socket(), error)) {
+    if (Result<void> gone = gateway::end_gateway(files.gateway_socket()); !gone) return gone;
+  }
   if (Result<void> removed =
           pool::AreaPool::remove(remembered_pool(run_dir).value_or(config::Pool{}), run_dir);
       !removed)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/background.hpp"
 #include "base/unique_fd.hpp"
 #include "config/config.hpp"
 #include "config/guest_users.hpp"
@@ -8,7 +9,6 @@
 #include "control/run_dir.hpp"
 #include "control/server.hpp"
 #include "daemon/asio_clock.hpp"
-#include "daemon/background.hpp"
 #include "daemon/loop_watch.hpp"
 #include "engine/engine.hpp"
 #include "gateway/gateway_client.hpp"

@@ -1,4 +1,3 @@
-#include "base/descriptors.hpp"
 #include "base/inherited_state.hpp"
 #include "base/version.hpp"
 #include "control/claim.hpp"
@@ -8,10 +7,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <csignal>
 
 #include <CLI/CLI.hpp>
 
@@ -36,10 +32,6 @@ int clean_up(const std::filesystem::path& run_dir) {
 }
 
 int serve(const daemon::Options& options, int ready_fd) {
-  // Nothing that it makes is for others, whatever the mode of a run directory that was there before.
-  ::umask(077);
-  raise_descriptor_limit();
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of its writer, not our end
   // Inherited by nobody: a gateway or QEMU that held it would keep the starter waiting.
   if (ready_fd >= 0) ::fcntl(ready_fd, F_SETFD, FD_CLOEXEC);
   auto made = daemon::Daemon::create(options);

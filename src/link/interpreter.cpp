@@ -176,7 +176,8 @@ Meaning Interpreter::on(const from::Serving& message, Requests& requests) {
 Meaning Interpreter::on(const from::StartFailed& message, Requests& requests) {
   requests.answered<to::Start>(message.app, message.epoch);
   causes_[message.app] = {message.epoch, message.why};
-  return event::AppStartFailed{run_, {message.app}, message.epoch, message.why, trimmed(message.evidence)};
+  return event::AppStartFailed{
+      run_, {message.app}, message.epoch, message.why, trimmed(message.evidence), message.configuration};
 }
 
 Meaning Interpreter::on(const from::Restarting& message, Requests& requests) {
@@ -196,7 +197,8 @@ Meaning Interpreter::on(const from::Faulted& message, Requests& requests) {
   requests.answered<to::GrowDone>(message.app, message.epoch);
   requests.answered<to::GrowRefused>(message.app, message.epoch);
   causes_[message.app] = {message.epoch, message.cause};
-  return event::AppFaulted{run_, {message.app}, message.epoch, message.cause, message.evidence};
+  return event::AppFaulted{run_,          {message.app},    message.epoch,
+                           message.cause, message.evidence, message.configuration};
 }
 
 Meaning Interpreter::on(const from::Stopped& message, Requests& requests) {

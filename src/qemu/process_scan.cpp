@@ -18,24 +18,22 @@ namespace asio = boost::asio;
 struct ProcessScan::Shared {
   std::mutex mutex;
   asio::io_context* loop = nullptr;  // none: the scan is gone
-  bool busy = false;
+};
+
+// Whichever comes first of a look's answer and the limit is the answer. The loop alone has it (by the timer's
+// handler): a thread that hangs may outlive the loop.
+struct ProcessScan::Asked {
+  Asked(asio::io_context& loop, Found found) : timer(loop), answer(std::move(found)) {}
+  void give(const Result<std::vector<FoundProcess>>& found) {
+    const auto told = std::exchange(answer, {});
+    timer.cancel();
+    if (told) told(found);
+  }
+  asio::steady_timer timer;
+  Found answer;
 };
 
 namespace {
-
-// One look: whichever comes first of the thread's answer and the limit is the answer. The loop has it alone
-// (by the timer's handler): a thread that hangs may outlive the loop.
-struct Asked {
-  Asked(asio::io_context& loop, ProcessScan::Found found) : timer(loop), answer(std::move(found)) {}
-  asio::steady_timer timer;
-  ProcessScan::Found answer;
-};
-
-void give(Asked& asked, Result<std::vector<FoundProcess>> found) {
-  const auto answer = std::exchange(asked.answer, {});
-  asked.timer.cancel();
-  if (answer) answer(std::move(found));
-}
 
 void start_thread(std::function<void()> work) {
   // Signals belong to the daemon's loop: a thread inherits the mask, so it is set around the start.
@@ -65,27 +63,32 @@ ProcessScan::~ProcessScan() {
 
 void ProcessScan::look(Found found) {
   const auto asked = std::make_shared<Asked>(loop_, std::move(found));
-  const std::string why = "the host's processes could not be looked at within " + format_duration(limit_) +
-                          ", so a former QEMU of the guest might still run; one of them seems to hang in the "
-                          "kernel (`ps -eo pid,state,args` shows it in state D, or hangs, too)";
-  {
-    const std::lock_guard lock(shared_->mutex);
-    if (std::exchange(shared_->busy, true)) {
-      asio::post(loop_, [asked, why] { give(*asked, failure(why)); });
-      return;
-    }
-  }
+  waiting_.push_back(asked);
   asked->timer.expires_after(limit_);
-  asked->timer.async_wait([asked, why](auto error) {
-    if (!error) give(*asked, failure(why));
+  asked->timer.async_wait([asked, limit = limit_](auto error) {
+    if (error) return;
+    asked->give(failure("the host's processes could not be looked at within " + format_duration(limit) +
+                        ", so a former QEMU of the guest might still run; one of them seems to hang in the "
+                        "kernel (`ps -eo pid,state,args` shows it in state D, or hangs, too)"));
   });
-  start_thread([shared = shared_, weak = std::weak_ptr(asked), look = look_, run_dir = run_dir_] {
+  if (!busy_) begin();
+}
+
+void ProcessScan::begin() {
+  busy_ = true;
+  start_thread([this, shared = shared_, asked = std::exchange(waiting_, {}), look = look_,
+                run_dir = run_dir_] {
     auto processes = look(run_dir);
     const std::lock_guard lock(shared->mutex);
-    shared->busy = false;
     if (shared->loop == nullptr) return;
-    asio::post(*shared->loop, [weak, processes = std::move(processes)]() mutable {
-      if (const auto here = weak.lock()) give(*here, std::move(processes));
+    asio::post(*shared->loop, [this, weak = std::weak_ptr(shared), asked, processes = std::move(processes)] {
+      const auto scan = weak.lock();
+      if (!scan || scan->loop == nullptr) return;  // the scan is gone, and so is this
+      busy_ = false;
+      if (!waiting_.empty()) begin();
+      for (const auto& each : asked) {
+        if (const auto here = each.lock()) here->give(processes);
+      }
     });
   });
 }

@@ -25,16 +25,21 @@ class ProcessScan final {
   ProcessScan(const ProcessScan&) = delete;
   ProcessScan& operator=(const ProcessScan&) = delete;
 
-  // Answered once, from the loop; with an error when the look takes longer than the limit, or an earlier one
-  // still does.
+  // Answered once, from the loop. There is one look at a time; who asks meanwhile is answered by the next. An
+  // error when the limit passes before.
   void look(Found found);
 
  private:
+  struct Asked;
   struct Shared;
+  void begin();
+
   boost::asio::io_context& loop_;
   std::filesystem::path run_dir_;
   Duration limit_;
   Look look_;
+  bool busy_ = false;
+  std::vector<std::weak_ptr<Asked>> waiting_;  // for the next look
   std::shared_ptr<Shared> shared_;
 };
 

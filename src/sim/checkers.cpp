@@ -191,6 +191,13 @@ std::string Checkers::spared_for(const core::State& state, core::AppId id, core:
 }
 
 void Checkers::telling(const core::Event& event, const core::State& state) {
+  // What an agent says of its applications counts when it was asked.
+  if (const auto* stated = std::get_if<core::event::AppsStated>(&event);
+      stated != nullptr && state.guest(stated->run.guest).state_asked) {
+    for (const core::event::AppStated& app : stated->apps) {
+      if (app.restarting) is_down(app.app, stated->run, app.epoch, true);
+    }
+  }
   no_fence_.clear();
   if (of_the_host(event)) no_fence_ = "for what the host could not do";
   std::string spared;
@@ -274,10 +281,6 @@ void Checkers::hears(const core::Event& event) {
     is_down(wants->app, wants->run, wants->epoch, true);
   } else if (const auto* serves = std::get_if<core::event::AppServing>(&event)) {
     is_down(serves->app, serves->run, serves->epoch, false);
-  } else if (const auto* stated = std::get_if<core::event::AppsStated>(&event)) {
-    for (const core::event::AppStated& app : stated->apps) {
-      if (app.restarting) is_down(app.app, stated->run, app.epoch, true);
-    }
   }
 }
 

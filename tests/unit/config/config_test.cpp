@@ -370,13 +370,31 @@ std::string with_large_areas(const std::string& base) {
          "[\"/r\"]\n";
 }
 
-// 4 GiB of areas without memmap of their own: 80 MiB for the OS, 65.5 MiB of tables, 32 MiB to spare.
+// 4 GiB of areas without memmap of their own: 80 MiB for the OS, 65.5 MiB of memmap, 8 MiB of page tables, 32
+// MiB to spare.
 TEST(Config, AGuestMustCarryTheTablesOfWhatIsAttached) {
-  const Errors said = errors(with_large_areas("177 MiB"));
+  const Errors said = errors(with_large_areas("185 MiB"));
   ASSERT_EQ(said.size(), 1u);
   EXPECT_THAT(said[0], HasSubstr("u.toml:10:15: guest \"alpha\" is too small to have 4 GiB attached"));
   EXPECT_THAT(said[0], HasSubstr("write base_memory = \"192 MiB\""));
-  EXPECT_THAT(errors(with_large_areas("178 MiB")), IsEmpty());
+  EXPECT_THAT(errors(with_large_areas("186 MiB")), IsEmpty());
+}
+
+// Areas that carry their own memmap leave the kernel its page tables all the same: 96 MiB do not do for any
+// amount.
+TEST(Config, AGuestMustCarryThePageTablesOfWhatIsAttached) {
+  const auto with = [](const std::string& base, const std::string& memory) {
+    return "[pool]\nmemory = \"24 GiB\"\n[image]\nkernel = \"k\"\ninitramfs = \"i\"\ndisk = "
+           "\"d\"\n[[guest]]\nname = "
+           "\"alpha\"\nbase_memory = \"" +
+           base + "\"\n[[application]]\nname = \"redis\"\nguests = [\"alpha\"]\nmemory = \"" + memory +
+           "\"\nstart = [\"/r\"]\n";
+  };
+  EXPECT_THAT(errors(with("96 MiB", "4 GiB")), IsEmpty());
+  const Errors said = errors(with("96 MiB", "8 GiB"));
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_THAT(said[0], HasSubstr("write base_memory = \"128 MiB\" or more"));
+  EXPECT_THAT(errors(with("128 MiB", "8 GiB")), IsEmpty());
 }
 
 TEST(Config, TheExampleIsGood) {

@@ -39,6 +39,43 @@ TEST(AppFault, ItGoesToTheStandbyHoweverLongItsLeavingTakes) {
   EXPECT_EQ(stage.run("alpha").run, 1U);
 }
 
+// A program that puts itself into the background went round all guests, for ever.
+TEST(AppFault, WhatOnlyAnotherConfigurationHelpsIsTriedInNoOtherGuest) {
+  Stage stage;
+  stage.up();
+  auto fault = faulted(stage, "alpha", "db");
+  fault.configuration = true;
+  stage.give(fault);
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "failed");
+  EXPECT_EQ(stage.areas(AreaState::unused), 4U);
+  EXPECT_TRUE(stage.noted("app-failed"));
+  stage.give(event::StartApp{stage.app("db")});
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+}
+
+TEST(AppFault, AStartThatOnlyAnotherConfigurationHelpsIsNotTriedElsewhere) {
+  Stage stage;
+  stage.up();
+  stage.hold<action::AskStart>();
+  stage.give(event::GuestExited{stage.run("alpha"), "killed"});
+  stage.settle();
+  const auto request = stage.take_request<action::AskStart>();
+  stage.hold_nothing();
+  stage.give(event::AppStartFailed{request.run, request.app, request.epoch, "in the background", "", true});
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "failed");
+}
+
+TEST(AppFault, ARestartThatDoesNotCountSaysSo) {
+  Stage stage;
+  stage.up();
+  stage.give(event::AppRestarting{stage.run("alpha"), stage.app("db"), 1, "the guest ran out of memory", 0});
+  EXPECT_TRUE(stage.noted("app-restarting"));
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+}
+
 TEST(AppFault, WithoutHotStandbyItsAreasBecomeUnused) {
   core::Setup setup = plain_setup();
   setup.apps[0].hot_standby = false;

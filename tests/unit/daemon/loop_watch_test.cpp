@@ -2,8 +2,8 @@
 // loop.
 #include "daemon/loop_watch.hpp"
 
+#include "base/background.hpp"
 #include "base/doing.hpp"
-#include "daemon/background.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

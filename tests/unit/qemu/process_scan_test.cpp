@@ -55,6 +55,15 @@ TEST(ProcessScanTest, AProcessThatHangsEndsTheLookAndNotTheLoop) {
   }
 }
 
+TEST(ProcessScanTest, ManyWhoAskAtOnceAreAllAnswered) {
+  Loop loop;
+  ProcessScan scan(loop.context, "/run/x", std::chrono::seconds(20),
+                   [](const auto&) { return std::vector<FoundProcess>{}; });
+  int answered = 0;
+  for (int i = 0; i < 64; ++i) scan.look([&](const Answer& found) { answered += found ? 1 : 0; });
+  EXPECT_TRUE(loop.until([&] { return answered == 64; }));
+}
+
 TEST(ProcessScanTest, OneThatIsGoneAnswersNobody) {
   std::promise<void> lets_itself_be_read;
   const std::shared_future<void> read(lets_itself_be_read.get_future());

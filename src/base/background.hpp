@@ -5,7 +5,7 @@
 #include <functional>
 #include <memory>
 
-namespace understudy::daemon {
+namespace understudy {
 
 // Does what may wait for a disk, one after the other, in a thread of its own: the loop goes on meanwhile.
 class Background final {
@@ -25,4 +25,4 @@ class Background final {
   std::shared_ptr<Shared> shared_;  // the thread has a share: one that hangs in the kernel is left behind
 };
 
-}  // namespace understudy::daemon
+}  // namespace understudy

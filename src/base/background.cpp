@@ -1,4 +1,4 @@
-#include "daemon/background.hpp"
+#include "base/background.hpp"
 
 #include <condition_variable>
 #include <csignal>
@@ -7,7 +7,7 @@
 #include <thread>
 #include <utility>
 
-namespace understudy::daemon {
+namespace understudy {
 
 namespace {
 
@@ -71,4 +71,4 @@ void Background::flush(Duration limit) const {
   shared_->idle.wait_for(lock, limit, [this] { return shared_->waiting.empty() && !shared_->busy; });
 }
 
-}  // namespace understudy::daemon
+}  // namespace understudy
