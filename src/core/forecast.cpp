@@ -118,8 +118,8 @@ void take_base_memory(State& state, const Event& event) {
   auto* ready = std::get_if<guest_state::Ready>(&state.guest(started->run.guest).state);
   const auto* serving = state.app(started->app).serving();
   if (ready == nullptr || serving == nullptr) return;
-  const Bytes in_areas = state.table.in_use_by(started->app, started->run).size() *
-                         usable_bytes(state.setup.pool.area_bytes);
+  const Bytes in_areas =
+      state.table.in_use_by(started->app, started->run).size() * usable_bytes(state.setup.pool.area_bytes);
   const Bytes in_base = serving->limit_bytes - std::min(serving->limit_bytes, in_areas);
   ready->memory.available_bytes -= std::min(ready->memory.available_bytes, in_base);
 }
@@ -132,14 +132,36 @@ void happens(State& state, const Event& event) {
   take_base_memory(state, event);
 }
 
-void fail(State& state, GuestId failing) {
-  happens(state, event::GuestPanicked{state.guest(failing).current()});
+void settle(State& state) {
   const std::size_t most = kMostAnswersBesides + kMostAnswersPerArea * state.table.areas().size();
   for (std::size_t given = 0; given < most; ++given) {
     const auto answer = next_answer(state);
     if (!answer) return;
     happens(state, *answer);
   }
+}
+
+void fail(State& state, GuestId failing) {
+  happens(state, event::GuestPanicked{state.guest(failing).current()});
+  settle(state);
+}
+
+bool somebody_moves(const State& state) {
+  return std::any_of(state.apps.begin(), state.apps.end(), [&](const Application& app) {
+    return !state.is_twin(app.id) && app.moving() != nullptr;
+  });
+}
+
+// Whoever is on his way when the guest fails may have arrived before that, wherever he does not want to go
+// yet.
+void let_everybody_arrive(State& state) {
+  for (Application& app : state.apps) {
+    if (app.moving() != nullptr) app.avoid.clear();
+  }
+  Outputs nobody_acts;
+  Step step{state, state.now, nobody_acts};
+  advance_applications(step);
+  settle(state);
 }
 
 // Of those where it could have gone, what speaks against each.
@@ -187,10 +209,19 @@ const Forecast& forecast(const State& state, GuestId failing) {
   Forecast made;
   State supposed = state;
   fail(supposed, failing);
+  std::optional<State> later;  // the same failure, seen only after everybody who is on his way has arrived
+  if (somebody_moves(state)) {
+    later = state;
+    let_everybody_arrive(*later);
+    fail(*later, failing);
+  }
   for (const Application& app : state.apps) {
     const auto* serving = app.serving();
     if (serving == nullptr || serving->on.guest != failing) continue;
     made.fates.push_back(fate_of(supposed, app.id, failing));
+    if (!later || !made.fates.back().on) continue;
+    Forecast::Fate then = fate_of(*later, app.id, failing);
+    if (!then.on) made.fates.back() = std::move(then);
   }
   kept = std::move(made);
   return *kept;

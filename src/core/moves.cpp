@@ -298,6 +298,8 @@ Move& begin_move(Step& step, Application& app, const std::string& cause, std::op
             .preferred = {},
             .give_up = {},
             .mark = step.now,
+            .before = {},
+            .in_vain_why = {},
             .report = {}};
   move.report.app = app.id;
   move.report.cause = cause;

@@ -90,15 +90,15 @@ std::string Simulation::standby_not_whole(core::AppId app, core::GuestId holder,
   const core::State& state = daemon_->core.state();
   const core::Protection said = told(state, state.app(app));
   if (would_work == said.is_protected) return "";
-  if (!would_work && !setup.preempts)
-    return setup.name + " is called protected, and nobody could take it over";
-  // Others may be in its way then, or it has been moved too often.
+  // Others may be in its way then, or make room by failing at the same time; or it has been moved too often.
   const bool others = std::any_of(state.apps.begin(), state.apps.end(), [&](const core::Application& other) {
     if (other.id == app || world.setup().app(other.id).rehearses) return false;
     return other.serving() == nullptr || other.serving()->on.guest == holder ||
            world.setup().app(other.id).preempts;
   });
-  if (said.is_protected || others || setup.flap_takeovers > 0) return "";
+  if (others || setup.flap_takeovers > 0) return "";
+  if (!would_work)
+    return setup.preempts ? "" : setup.name + " is called protected, and nobody could take it over";
   return setup.name + " could be protected and is not: " + said.why;
 }
 
