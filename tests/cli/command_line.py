@@ -202,10 +202,10 @@ class CommandLine(unittest.TestCase):
         pid = self.up()
         os.kill(pid, signal.SIGSTOP)
         with contextlib.ExitStack() as stack:
-            for _ in range(40):
-                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
-                waiting.setblocking(False)
-                with contextlib.suppress(BlockingIOError):
+            with self.assertRaises(BlockingIOError):
+                while True:  # until no more fits
+                    waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    waiting.setblocking(False)
                     waiting.connect(str(self.run_dir / "control.sock"))
             done = self.run_it("--timeout", "300ms", "status")
             self.assertEqual(done.returncode, 1)

@@ -4,6 +4,7 @@
 #include "base/unique_fd.hpp"
 #include "control/client.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -170,6 +171,23 @@ class CrowdedServer : public ServerTest {
     socket().string().copy(address.sun_path, sizeof address.sun_path - 1);
     ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
   }
+  // So that the next descriptor of this process has a number above this one, whoever opens it.
+  static std::vector<UniqueFd> without_holes_below(const UniqueFd& highest) {
+    std::vector<UniqueFd> held;
+    while (true) {
+      UniqueFd next(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+      if (next.get() < 0 || next.get() > highest.get()) return held;
+      held.push_back(std::move(next));
+    }
+  }
+  // Connected and answered: the server's thread has opened what it needs. To be kept for the test's time.
+  [[nodiscard]] UniqueFd first_of_all() const {
+    UniqueFd fd = unconnected();
+    connect(fd);
+    ask(fd);
+    EXPECT_THAT(heard(fd, kLong), testing::HasSubstr("fine"));
+    return fd;
+  }
   static void ask(const UniqueFd& fd) {
     const std::string line = encode(command::Status{}) + "\n";
     ASSERT_EQ(::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL), static_cast<ssize_t>(line.size()));
@@ -198,7 +216,9 @@ class CrowdedServer : public ServerTest {
 };
 
 TEST_F(CrowdedServer, OutOfDescriptorsItDoesNotSpinAndAnswersWhenThereAreSome) {
+  const UniqueFd first = first_of_all();
   const UniqueFd client = unconnected();
+  const auto held = without_holes_below(client);
   descriptors(client.get() + 1);
   connect(client);
   ask(client);
@@ -210,7 +230,9 @@ TEST_F(CrowdedServer, OutOfDescriptorsItDoesNotSpinAndAnswersWhenThereAreSome) {
 }
 
 TEST_F(CrowdedServer, TheLastDescriptorsAreNotForConnections) {
+  const UniqueFd first = first_of_all();
   const UniqueFd client = unconnected();
+  const auto held = without_holes_below(client);
   descriptors(client.get() + static_cast<int>(kReservedDescriptors));
   connect(client);
   EXPECT_THAT(heard(client, kLong), testing::HasSubstr("no descriptors to spare"));
