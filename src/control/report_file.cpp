@@ -4,9 +4,9 @@
 #include <fstream>
 #include <iterator>
 #include <string>
-#include <system_error>
 
 #include <boost/json.hpp>
+#include <system_error>
 
 namespace understudy::control {
 
@@ -40,8 +40,8 @@ json::object object_of(const core::Setup& setup, const core::TakeoverReport& rep
   for (const Duration phase : report.phases) phases.push_back(phase.count());
   json::array attempts;
   for (const core::Attempt& attempt : report.attempts) {
-    attempts.push_back(json::object{
-        {"on", name_of(setup, attempt.on)}, {"us", attempt.took.count()}, {"why", attempt.why}});
+    attempts.push_back(
+        json::object{{"on", name_of(setup, attempt.on)}, {"us", attempt.took.count()}, {"why", attempt.why}});
   }
   return {{"application", setup.app(report.app).name},
           {"last", last},
@@ -100,8 +100,7 @@ void take(const core::Setup& setup, const json::object& object, Reports& reports
 
 Result<void> write_reports(const fs::path& file, const core::Setup& setup, const Reports& reports) {
   json::array all;
-  for (const auto& [app, report] : reports.of)
-    all.push_back(object_of(setup, report, reports.last == app));
+  for (const auto& [app, report] : reports.of) all.push_back(object_of(setup, report, reports.last == app));
   const fs::path fresh = file.string() + ".new";
   std::ofstream out(fresh, std::ios::trunc);
   out << json::serialize(all) << '\n';

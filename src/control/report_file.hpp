@@ -19,8 +19,8 @@ struct Reports {
 // Replaces the file as a whole; what was in it stays when that fails.
 [[nodiscard]] Result<void> write_reports(const std::filesystem::path& file, const core::Setup& setup,
                                          const Reports& reports);
-// What the file has of applications and guests that are configured; nothing, when there is no such file or it is
-// none of ours.
+// What the file has of applications and guests that are configured; nothing, when there is no such file or it
+// is none of ours.
 [[nodiscard]] Reports read_reports(const std::filesystem::path& file, const core::Setup& setup);
 
 }  // namespace understudy::control

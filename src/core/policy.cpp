@@ -120,12 +120,12 @@ void preempt(Step& step, Application& app) {
   // Would somebody then take it? Memory is not all that may be missing.
   const auto helps = [&](const Gain& gain) {
     const std::size_t candidates = setup.hot_standby ? setup.guests.size() : 1;
-    return std::any_of(
-        setup.guests.begin(), setup.guests.begin() + static_cast<std::ptrdiff_t>(candidates),
-        [&](GuestId id) {
-          const Guest& guest = step.state.guest(id);
-          return why_not_after(step.state, app, guest, &gain).empty() && keeps_off(step.state, app, guest).empty();
-        });
+    return std::any_of(setup.guests.begin(), setup.guests.begin() + static_cast<std::ptrdiff_t>(candidates),
+                       [&](GuestId id) {
+                         const Guest& guest = step.state.guest(id);
+                         return why_not_after(step.state, app, guest, &gain).empty() &&
+                                keeps_off(step.state, app, guest).empty();
+                       });
   };
   Application* victim = nullptr;
   for (Application& other : step.state.apps) {

@@ -1,5 +1,5 @@
-// What the operator is told of the next failure: whether it would be survived, by whom, how soon; and the events
-// when that changes.
+// What the operator is told of the next failure: whether it would be survived, by whom, how soon; and the
+// events when that changes.
 #include "core/state.hpp"
 #include "core/view.hpp"
 
@@ -101,8 +101,8 @@ void tell(Step& step, Application& app, const Protection& now) {
               name + " is protected: " + step.state.name(*now.standby) + " would take it over", now.standby,
               app.id);
   } else {
-    step.note(Severity::warning, "protection-lost", name + " is no longer protected: " + now.why, std::nullopt,
-              app.id);
+    step.note(Severity::warning, "protection-lost", name + " is no longer protected: " + now.why,
+              std::nullopt, app.id);
   }
 }
 

@@ -30,7 +30,7 @@ struct TakeoverReport {
   std::optional<GuestId> from;  // none: first start
   std::optional<GuestId> to;    // none: nobody could take it
   Epoch epoch = 0;
-  std::string result;  // "serving" or why not
+  std::string result;                          // "serving" or why not
   std::array<Duration, kPhaseCount> phases{};  // of the way that led there, without attempts in vain
   Duration waited{};                           // until a guest could take it
   std::vector<Attempt> attempts;

@@ -19,7 +19,8 @@ struct Protection {
 // on its standby?
 [[nodiscard]] Protection protection(const State&, const Application&);
 // How long a takeover after a failure of its guest would take, and what that rests on. A first start is no
-// measure of it: its guest's caches are cold. None: neither a takeover nor a rehearsal with --start has been seen.
+// measure of it: its guest's caches are cold. None: neither a takeover nor a rehearsal with --start has been
+// seen.
 struct Prediction {
   Duration takeover{};
   std::string rests_on;  // "3 takeovers", "1 takeover", "a rehearsal"

@@ -132,8 +132,8 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
   const bool served = run_until(all_serve, kTrialLimit) && run_for(kServesOn) && none_lost();
   if (violation()) return violation()->what;
   if (served) return std::string(kTrue);
-  // Until a hang is seen, whoever is on the way goes on, into the hanging guest too; that is not foreseen. And a
-  // rehearsal that is slow to end may keep the standby longer than the failed guest takes to come back.
+  // Until a hang is seen, whoever is on the way goes on, into the hanging guest too; that is not foreseen.
+  // And a rehearsal that is slow to end may keep the standby longer than the failed guest takes to come back.
   const bool seen_late = fault == FaultName::hang || fault == FaultName::vmm_stop;
   const bool all_serve_again = std::all_of(made.begin(), made.end(), [&](const Claim& claim) {
     return serves_elsewhere(claim.app, core::GuestId{~0U});

@@ -184,7 +184,8 @@ TEST_F(Release, ABlockThatBlocksForEverIsCutShortWithinTheLimit) {
   hanging.release({1, 7, {area(3, 32), area(4, 33)}, 400});
   const auto released = answer(20s);
   EXPECT_EQ(released.areas, (std::vector<std::uint32_t>{4}));
-  EXPECT_EQ(released.why_not_all, "1 of 2 areas (128 MiB of 256 MiB) is still in use by the guest's OS after 400 ms");
+  EXPECT_EQ(released.why_not_all,
+            "1 of 2 areas (128 MiB of 256 MiB) is still in use by the guest's OS after 400 ms");
 }
 
 TEST_F(Release, AnAreaThatIsOnlyPartlyOfflineIsPutBackOnline) {

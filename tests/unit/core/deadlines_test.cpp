@@ -1,5 +1,6 @@
-// Nothing fails in silence: every state of the core that a limit ends says so when the limit passes, with the limit.
-// The walk goes through all states that there are; a new one has to be listed here before this compiles or passes.
+// Nothing fails in silence: every state of the core that a limit ends says so when the limit passes, with the
+// limit. The walk goes through all states that there are; a new one has to be listed here before this
+// compiles or passes.
 #include "core/notice_kinds.hpp"
 #include "core/view.hpp"
 #include "stage.hpp"
@@ -191,11 +192,13 @@ TEST(Deadlines, EachThatPassesIsAnEventWithItsLimit) {
     EXPECT_TRUE(state_of(stage, c) != c.state || stage.where("db") != where) << "nothing ends it";
     EXPECT_GE(stage.now - began + 600ms, c.limit);
     const bool told = std::any_of(said.begin(), said.end(), [&](const Notice& notice) {
-      return notice.severity != Severity::info && notice.text.find(format_duration(c.limit)) != std::string::npos;
+      return notice.severity != Severity::info &&
+             notice.text.find(format_duration(c.limit)) != std::string::npos;
     });
     EXPECT_TRUE(told) << "no event with the limit of " << format_duration(c.limit);
     for (const Notice& notice : said) {
-      const bool known = std::find(kNoticeKinds.begin(), kNoticeKinds.end(), notice.kind) != kNoticeKinds.end();
+      const bool known =
+          std::find(kNoticeKinds.begin(), kNoticeKinds.end(), notice.kind) != kNoticeKinds.end();
       EXPECT_TRUE(known) << "no hook can hang on " << notice.kind;
     }
   }

@@ -98,7 +98,8 @@ TEST(Rehearsal, WithItsStartEndsTheTwinWhenItIsHealthy) {
   EXPECT_EQ(stage.where("db"), "serving on alpha");
 }
 
-// Nothing else of the first takeover is known before it; a first start, on a guest with cold caches, is no measure.
+// Nothing else of the first takeover is known before it; a first start, on a guest with cold caches, is no
+// measure.
 TEST(Rehearsal, WithItsStartPredictsTheNextTakeover) {
   // The same world in the rehearsal and in the takeover: an area takes 10 ms to plug, a start 300 ms.
   const auto go = [](Stage& stage) {

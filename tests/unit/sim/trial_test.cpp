@@ -1,5 +1,5 @@
-// The check of "protected" finds lies: a claim that knows less than it should is planted, and the failure that
-// is tried on a copy of the simulation shows it.
+// The check of "protected" finds lies: a claim that knows less than it should is planted, and the failure
+// that is tried on a copy of the simulation shows it.
 #include "sim/simulation.hpp"
 
 #include <gtest/gtest.h>
