@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
   CLI::App app{
       "understudyd - the VMM side of Understudy: owns the memory pool, runs the guests, takes over.\n"
       "`understudy up` starts it. SIGTERM ends it and leaves guests and applications running; the next\n"
-      "`understudy up` with the same configuration resumes.",
+      "`understudy up` resumes, also with a changed file.",
       "understudyd"};
   app.add_option("-f,--file", options.config, "the configuration");
   app.add_option("--config-dir", options.config_dir,
