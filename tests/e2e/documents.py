@@ -62,12 +62,19 @@ class Reader:
             (tools / "psql").chmod(0o755)
         return tools
 
+    def epochs(self):
+        return [app["epoch"] for app in self.understudy.status()["applications"]]
+
     def type(self, line):
+        fault = "understudy fault" in line
+        before = self.epochs() if fault else []
         done = subprocess.run(["bash", "-c", line], cwd=self.folder, env=self.environment, capture_output=True, text=True,
                               timeout=LIMIT_S, check=False)
         if done.returncode != 0:
             raise Failed(f"`{line}`: exit status {done.returncode}\n{done.stdout}{done.stderr}{self.understudy.log()}")
         self.said = done.stdout
+        if fault:  # as long as nobody has noticed it, all is well
+            self.understudy.wait_for(lambda _: self.epochs() != before, "the takeover", LIMIT_S)
 
     def settle(self):
         """As a person does who looks before typing on: everything is up and protected again."""
