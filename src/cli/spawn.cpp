@@ -27,6 +27,12 @@ struct Spawned {
 
 // The child's standard input is `input`, or nothing.
 Result<Spawned> spawn(std::vector<std::string> args, const std::filesystem::path& log, int input = -1) {
+  UniqueFd output;
+  if (!log.empty()) {
+    output = UniqueFd(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    if (!output)
+      return failure("cannot write the daemon's log " + log.string() + ": " + std::strerror(errno));
+  }
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0)
     return failure(std::string("cannot make a pipe: ") + std::strerror(errno));
@@ -41,7 +47,7 @@ Result<Spawned> spawn(std::vector<std::string> args, const std::filesystem::path
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   }
   if (!log.empty()) {
-    posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    posix_spawn_file_actions_adddup2(&actions, output.get(), 1);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     posix_spawn_file_actions_adddup2(&actions, theirs.get(), kReadyFd);
   }
