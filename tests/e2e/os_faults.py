@@ -182,7 +182,12 @@ def case_takeover_storm():
             understudy.run("fault", active, "--kind", "os-panic")
             understudy.wait_for(lambda _, active=active: understudy.app()["active"] not in (None, active),
                                 "Redis on the other guest")
-            understudy.wait_protected()
+            understudy.wait_for(lambda _: all(understudy.guest(g)["state"] == "ready" for g in ("alpha", "beta")),
+                                "both guests being ready")
+            understudy.wait_for(lambda _: understudy.app()["state"] == "serving", "Redis serving")
+        # One more would end it, so that it is protected no more: that is said before it happens.
+        if understudy.app()["protected"] or "would be given up" not in understudy.app()["why"]:
+            raise Failed(f"the next takeover would end it, and this is said instead: {understudy.app()}")
         understudy.run("fault", understudy.app()["active"], "--kind", "os-panic")
         understudy.wait_for(lambda _: understudy.app()["state"] == "failed", "the storm being ended")
         trouble = understudy.app()["trouble"]
