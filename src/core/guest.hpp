@@ -60,6 +60,7 @@ struct Fenced {
   Time since{};
   bool process_left = true;
   enum class Dump { wanted, under_way, done } dump = Dump::done;
+  bool limit_said = false;  // that it does not wait any longer for a takeover to end
 };
 struct Discarding {  // no limit either: it is not launched beside its former process
   Time since{};

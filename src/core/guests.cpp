@@ -148,10 +148,11 @@ void state_overdue(Step& step, Guest& guest) {
                          name + ", where others serve",
                      guest.id);
   }
-  condemn(step, guest,
-          name + "'s agent does not say which applications it runs since " +
-              (guest.adopted ? "the daemon's restart" : "it greeted anew"),
-          step.now);
+  condemn(
+      step, guest,
+      name + "'s agent did not say within " + format_duration(step.state.setup.guest(guest.id).boot_limit) +
+          " which applications it runs since " + (guest.adopted ? "the daemon's restart" : "it greeted anew"),
+      step.now);
 }
 
 // Verified stopped. From here on, whatever it held can go elsewhere.
@@ -528,6 +529,12 @@ void advance(Step& step, Guest& guest) {
         "since then: ");
   } else if (auto* fenced = std::get_if<Fenced>(&guest.state)) {
     if (held_back(step, guest)) return;
+    if (takeover_under_way(step.state) && !std::exchange(fenced->limit_said, true)) {
+      step.note(Severity::warning, "limit-passed",
+                step.state.name(guest.id) + " waits no longer for the takeover to end, which has taken " +
+                    format_duration(kClearingDelayLimit) + "; it is cleared up and booted meanwhile",
+                guest.id);
+    }
     if (fenced->dump == Fenced::Dump::wanted && fenced->process_left) {
       fenced->dump = Fenced::Dump::under_way;
       step.out.dump.push_back({guest.current()});
