@@ -51,7 +51,8 @@ struct RealQemuTest : testing::Test {
     settings.run_dir = directory.path;
     settings.qemu = *qemu;
     for (const char* name : {"a", "b"})
-      settings.guests.push_back({name, 128_MiB, 128_MiB, 2, 1, 0, files, {6379}, 1});
+      settings.guests.push_back(
+          {name, 128_MiB, 128_MiB, 2, 1, 0, files, "default", {{"redis", 6379}}, {6379}});
     make_hypervisor();
   }
   void TearDown() override {
