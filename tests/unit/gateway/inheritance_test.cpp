@@ -111,7 +111,7 @@ TEST_F(GatewayProcessTest, StartsAndServesWhateverItInherits) {
          ::raise(SIGTERM);
          ::raise(SIGALRM);
        }},
-      {"an alarm", [] { ::ualarm(20'000, 0); }},
+      {"an alarm", [] { ::ualarm(900'000, 0); }},
       {"no standard input or error",
        [] {
          ::close(0);
@@ -152,9 +152,12 @@ TEST_F(GatewayProcessTest, StartsAndServesWhateverItInherits) {
        }}};
   for (const auto& [name, odd] : oddities) {
     SCOPED_TRACE(name);
+    const auto alarm = std::chrono::steady_clock::now() + std::chrono::seconds(1);
     start(odd);
     EXPECT_EQ(said_, "ready\n") << log();
-    EXPECT_TRUE(answers());
+    do {
+      EXPECT_TRUE(answers());
+    } while (name == std::string("an alarm") && std::chrono::steady_clock::now() < alarm);
     EXPECT_EQ(proc("SigBlk"), "0000000000000000");
     EXPECT_EQ(proc("Umask"), "0077");
     EXPECT_EQ(std::stoull("0x" + proc("SigIgn"), nullptr, 16),
