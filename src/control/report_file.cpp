@@ -15,8 +15,6 @@ namespace json = boost::json;
 
 namespace {
 
-using core::Phase;
-
 std::string name_of(const core::Setup& setup, const std::optional<core::GuestId>& guest) {
   return guest ? setup.guest(*guest).name : "";
 }
