@@ -275,8 +275,8 @@ void QemuRun::not_answering() {
   if (fence_asked_) return fence_by_kill("its monitor does not answer");
   GuestAdopted adopted = as_started();
   adopted.answers = false;
-  emit(std::move(adopted));
   if (!std::exchange(available_, true)) context_.available(run_);
+  emit(std::move(adopted));
 }
 
 void QemuRun::adopt() {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace understudy::qemu {
@@ -111,7 +112,8 @@ TEST_F(HypervisorTest, AQemuThatIsStoppedIsFoundAndSaysTheRestWhenItGoesOn) {
   const auto found = await<GuestAdopted>(kA);
   EXPECT_FALSE(found.answers);
   EXPECT_TRUE(found.areas.empty());
-  EXPECT_EQ(calls, std::vector<std::string>{"available"}) << "its agent may be heard";
+  ASSERT_EQ(calls.size(), 2u);
+  EXPECT_EQ(calls.front(), "available") << "its agent may be heard before the core hears of the guest";
   hypervisor->probe(kA);
   const auto probed = await<ProbeAnswer>(kA);
   EXPECT_FALSE(probed.kernel_answers);
@@ -123,7 +125,8 @@ TEST_F(HypervisorTest, AQemuThatIsStoppedIsFoundAndSaysTheRestWhenItGoesOn) {
   EXPECT_TRUE(known.answers);
   EXPECT_TRUE(known.executing);
   EXPECT_EQ(known.areas.size(), 3u);
-  EXPECT_EQ(calls, std::vector<std::string>{"available"});
+  EXPECT_EQ(std::count(calls.begin(), calls.end(), "available"), 1);
+  EXPECT_EQ(std::count(calls.begin(), calls.end(), "gone"), 0);
   hypervisor->unplug(kA, kAreas);
   (void)await<AreaUnplugged>(kA, 3);
 }
