@@ -1,5 +1,6 @@
 #include "pool/area_pool.hpp"
 
+#include "../contained.hpp"
 #include "pool/host_memory.hpp"
 
 #include <fcntl.h>
@@ -385,8 +386,9 @@ struct HugePages {
     std::ofstream(kCount) << before + wanted;
     int now = 0;
     std::ifstream(kCount) >> now;
-    path = fs::temp_directory_path() / ("us-huge-" + std::to_string(::getpid()));
-    fs::create_directory(path);
+    std::string name = (fs::temp_directory_path() / "us-huge-XXXXXX").string();
+    if (!::mkdtemp(name.data())) std::abort();
+    path = name;
     usable = now >= before + wanted && ::mount("none", path.c_str(), "hugetlbfs", 0, "pagesize=2M") == 0;
   }
   ~HugePages() {

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -377,7 +378,8 @@ class FakeQemu {
   const auto argv = arguments_of(::getpid());
   for (const std::string& argument : argv) {
     if (argument != "-nodefaults") continue;
-    ::signal(SIGPIPE, SIG_IGN);  // a monitor may be gone while it is written to, as QEMU knows
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it outlives a daemon, but not the tests
+    ::signal(SIGPIPE, SIG_IGN);          // a monitor may be gone while it is written to, as QEMU knows
     FakeQemu(argv).run();
   }
   return true;

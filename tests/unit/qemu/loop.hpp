@@ -1,5 +1,6 @@
 #pragma once
 
+#include "../contained.hpp"
 #include "core/events.hpp"
 
 #include <gtest/gtest.h>
@@ -23,9 +24,11 @@ struct Loop {
   [[nodiscard]] bool until(const std::function<bool()>& done,
                            std::chrono::milliseconds limit = std::chrono::seconds(20)) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
+    // Not all that is waited for is an event of the loop: a file, or the state of a process, is looked at.
+    constexpr std::chrono::milliseconds kLook{10};
     while (!done()) {
-      const auto rest = deadline - std::chrono::steady_clock::now();
-      if (rest <= rest.zero() || context.run_one_for(rest) == 0) return done();
+      if (std::chrono::steady_clock::now() >= deadline) return done();
+      context.run_one_for(kLook);
     }
     return true;
   }

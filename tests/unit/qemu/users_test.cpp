@@ -26,7 +26,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
-// As far as the tests know nobody's: a block of its own for every test program.
+// As far as the tests know nobody's: a block of its own for every test program that sees others.
 uid_t first_uid() {
   return 200'000 + 8 * static_cast<uid_t>(::getpid() % 10'000);
 }
