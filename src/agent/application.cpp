@@ -15,10 +15,6 @@ namespace {
 
 namespace from = protocol::from_agent;
 
-Duration milliseconds(std::uint64_t ms) {
-  return std::chrono::milliseconds(ms);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Application>> Application::create(Host& host, protocol::Application definition) {
@@ -156,7 +152,7 @@ void Application::launch() {
     say(from::Log{definition_.name + " runs without a memory limit: " + limited.error().message});
   }
   out_of_memory_before_ = container_->out_of_memory();
-  const Duration limit = milliseconds(definition_.start_limit_ms);
+  const Duration limit = std::chrono::milliseconds(definition_.start_limit_ms);
   state_ = Starting{host_.loop.after(limit, [this, limit] {
     const std::string why = run_ ? run_->why_not_ready() : "";
     fault({FaultKind::not_ready,
@@ -306,7 +302,8 @@ void Application::give_up(const FaultPolicy::GiveUp& decision) {
 
 void Application::stopping() {
   run_->mute();
-  state_ = Stopping{host_.loop.after(milliseconds(definition_.stop_limit_ms), [this] { kill_to_stop(); })};
+  state_ = Stopping{
+      host_.loop.after(std::chrono::milliseconds(definition_.stop_limit_ms), [this] { kill_to_stop(); })};
   container_->signal_all(SIGTERM);
   container_->signal_all(SIGCONT);  // one that is stopped does not see its SIGTERM
   look();

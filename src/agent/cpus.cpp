@@ -11,7 +11,7 @@ namespace understudy::agent {
 
 namespace {
 
-constexpr std::string_view kPrefix = "cpu";
+constexpr std::string_view kCpuPrefix = "cpu";
 
 // In the child.
 [[noreturn]] void write_online(const std::string& file) {
@@ -24,8 +24,8 @@ constexpr std::string_view kPrefix = "cpu";
 }  // namespace
 
 std::optional<std::uint64_t> cpu_number(std::string_view name) {
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  return parse_number(name.substr(kPrefix.size()));
+  if (!name.starts_with(kCpuPrefix)) return std::nullopt;
+  return parse_number(name.substr(kCpuPrefix.size()));
 }
 
 Cpus::Cpus(Children& children, std::string directory, Say say)

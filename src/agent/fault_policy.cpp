@@ -10,10 +10,6 @@ namespace {
 
 constexpr std::size_t kMostDoublings = 64;
 
-Duration milliseconds(std::uint64_t ms) {
-  return std::chrono::milliseconds(ms);
-}
-
 void forget_before(std::deque<Time>& times, Time oldest) {
   while (!times.empty() && times.front() <= oldest) times.pop_front();
 }
@@ -47,7 +43,7 @@ FaultPolicy::Decision FaultPolicy::restart_or_give_up(const std::string& text, T
   if (restart_.attempts == 0) {
     return GiveUp{text + "; restarts in place are switched off", protocol::FaultLevel::recoverable};
   }
-  const Duration window = milliseconds(restart_.window_ms);
+  const Duration window = std::chrono::milliseconds(restart_.window_ms);
   forget_before(attempts_, now - window);
   if (attempts_.size() >= restart_.attempts) {
     return GiveUp{
@@ -61,7 +57,7 @@ FaultPolicy::Decision FaultPolicy::restart_or_give_up(const std::string& text, T
 
 // Where it is, as often as it takes: nothing that it could do, nor another guest, would be better.
 FaultPolicy::RestartInPlace FaultPolicy::restart_uncounted(Time now) {
-  forget_before(uncounted_, now - milliseconds(restart_.window_ms));
+  forget_before(uncounted_, now - std::chrono::milliseconds(restart_.window_ms));
   const Duration delay = delay_after(std::min(uncounted_.size(), kMostDoublings));
   uncounted_.push_back(now);
   if (uncounted_.size() > kMostDoublings) uncounted_.pop_front();
@@ -70,8 +66,8 @@ FaultPolicy::RestartInPlace FaultPolicy::restart_uncounted(Time now) {
 
 Duration FaultPolicy::delay_after(std::size_t before) const {
   // Stops at the maximum, so no number of attempts can overflow it.
-  Duration delay = milliseconds(restart_.delay_ms);
-  const Duration most = std::max(delay, milliseconds(restart_.maximum_delay_ms));
+  Duration delay = std::chrono::milliseconds(restart_.delay_ms);
+  const Duration most = std::max<Duration>(delay, std::chrono::milliseconds(restart_.maximum_delay_ms));
   for (std::size_t i = 0; i < before && delay < most && delay > Duration::zero(); ++i) delay *= 2;
   return std::min(delay, most);
 }

@@ -21,7 +21,7 @@ namespace understudy::agent {
 
 namespace {
 
-constexpr int kNamespaces = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC;
+constexpr int kNamespacesOfRehearsal = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC;
 
 bool set_read_only(const char* path, bool read_only, unsigned int flags) {
   mount_attr change{};
@@ -53,7 +53,7 @@ UniqueFd namespace_of(const std::string& process, const char* kind) {
 }  // namespace
 
 std::string isolate(const std::vector<std::string>& scratch) {
-  if (::unshare(kNamespaces) != 0) return "isolating the rehearsal";
+  if (::unshare(kNamespacesOfRehearsal) != 0) return "isolating the rehearsal";
   if (auto up = bring_up_loopback(); !up) return "the rehearsal's own loopback";
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return "making mounts private";
   if (!set_read_only("/", true, AT_RECURSIVE)) return "making the file systems read-only";

@@ -11,7 +11,6 @@ namespace {
 
 using Numbers = std::vector<std::uint64_t>;
 
-constexpr Bytes kPageBytes = 4_KiB;
 // What one of each costs the kernel: a thread its stack and task, a file, a watch of inotify or epoll, an
 // orphaned connection, one in TIME_WAIT.
 constexpr Bytes kThreadBytes = 24_KiB;
@@ -77,7 +76,7 @@ constexpr Rule kRules[] = {
      }},
 };
 // Of namespaces of each kind: half as many as threads.
-constexpr const char* kNamespaces[] = {"user", "pid", "uts", "ipc", "net", "mnt", "cgroup", "time"};
+constexpr const char* kNamespaceKinds[] = {"user", "pid", "uts", "ipc", "net", "mnt", "cgroup", "time"};
 
 std::optional<Numbers> read_numbers(const std::string& path) {
   const auto text = read_file(path);
@@ -106,7 +105,7 @@ KernelLimits::KernelLimits(std::string directory, Bytes base_bytes)
     if (auto numbers = read_numbers(directory_ + "/" + name)) at_boot_[name] = written_[name] = *numbers;
   };
   for (const Rule& rule : kRules) remember(rule.name);
-  for (const char* const kind : kNamespaces) remember(namespaces_of(kind));
+  for (const char* const kind : kNamespaceKinds) remember(namespaces_of(kind));
   const auto found = at_boot_.find("kernel/threads-max");
   if (found != at_boot_.end()) processes_ = found->second.front();
 }
@@ -114,7 +113,7 @@ KernelLimits::KernelLimits(std::string directory, Bytes base_bytes)
 void KernelLimits::adjust(Bytes total_bytes, const Say& say) {
   for (const Rule& rule : kRules) write(rule.name, rule.compute(total_bytes, base_bytes_), say);
   const std::uint64_t some = threads(total_bytes, base_bytes_);
-  for (const char* const kind : kNamespaces) write(namespaces_of(kind), {some / 2}, say);
+  for (const char* const kind : kNamespaceKinds) write(namespaces_of(kind), {some / 2}, say);
   const auto found = written_.find("kernel/threads-max");
   if (found != written_.end()) processes_ = found->second.front();
 }

@@ -8,15 +8,15 @@ namespace understudy::agent {
 
 namespace {
 
-constexpr std::string_view kPrefix = "memory";
+constexpr std::string_view kBlockPrefix = "memory";
 // More blocks than any area has; a request for more is a mistake, not work.
 constexpr std::uint64_t kMaxBlocksOfAnArea = 4096;
 
 }  // namespace
 
 std::optional<MemoryBlocks::Block> block_number(std::string_view name) {
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  return parse_number(name.substr(kPrefix.size()));
+  if (!name.starts_with(kBlockPrefix)) return std::nullopt;
+  return parse_number(name.substr(kBlockPrefix.size()));
 }
 
 MemoryBlocks::MemoryBlocks(std::string directory) : directory_(std::move(directory)) {

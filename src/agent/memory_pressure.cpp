@@ -14,7 +14,6 @@ constexpr Bytes kNearLimitDivisor = 16;
 // Pressure that was told longer ago is another matter.
 constexpr Duration kMemory = std::chrono::seconds(30);
 constexpr Bytes kLeastFileBytes = 256_KiB;
-constexpr Bytes kPageBytes = 4_KiB;
 constexpr double kCrawlTimesPerSecond = 4;  // seen crawling: 20 to 40
 
 }  // namespace

@@ -21,7 +21,7 @@ namespace understudy::agent {
 
 namespace {
 
-constexpr int kNamespaces = CLONE_NEWNS | CLONE_NEWIPC;
+constexpr int kNamespacesOfApplication = CLONE_NEWNS | CLONE_NEWIPC;
 constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV;
 constexpr Bytes kBytesPerFile = 16_KiB;
 constexpr Bytes kBaseBytesPerFile = 4_KiB;  // an inode and its name take 1 KiB: a quarter of the base memory
@@ -108,7 +108,7 @@ std::uint64_t most_files(Bytes size_bytes, Bytes base_bytes) {
 }
 
 std::string make_own_files(const OwnFiles& files, const User& user) {
-  if (::unshare(kNamespaces) != 0) return "file systems of its own";
+  if (::unshare(kNamespacesOfApplication) != 0) return "file systems of its own";
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return "making mounts private";
   if (::mount("tmpfs", files.staging.c_str(), "tmpfs", kFlags, options(files).c_str()) != 0)
     return "a file system of its own";

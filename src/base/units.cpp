@@ -117,4 +117,8 @@ std::string readable_duration(Duration duration) {
   return text;
 }
 
+std::uint64_t whole_ms(Duration duration) {
+  return static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
+}
+
 }  // namespace understudy

@@ -21,6 +21,9 @@ inline constexpr Bytes operator""_GiB(unsigned long long n) {
   return n << 30;
 }
 
+// Of x86-64, the only architecture so far.
+inline constexpr Bytes kPageBytes = 4_KiB;
+
 // "512 MiB", "1 GiB", "4096 B", "64KiB". Binary units only; a bare number is refused, because half of all
 // readers would guess its unit wrong.
 [[nodiscard]] Result<Bytes> parse_size(std::string_view text);
@@ -33,5 +36,8 @@ inline constexpr Bytes operator""_GiB(unsigned long long n) {
 [[nodiscard]] std::string format_duration(Duration duration);
 // As people read what was measured: "440 ms", "17.0 s", "35 min", "26 h".
 [[nodiscard]] std::string readable_duration(Duration duration);
+
+// Milliseconds as they stand in messages and files, rounded up: what was asked for is never cut short.
+[[nodiscard]] std::uint64_t whole_ms(Duration duration);
 
 }  // namespace understudy

@@ -1,5 +1,7 @@
 #include "cli/bring_up.hpp"
 
+#include "cli/cli.hpp"
+
 #include "base/counted.hpp"
 
 #include <fmt/format.h>
@@ -19,11 +21,6 @@ constexpr std::uint32_t kFailuresInARow = 3;
 constexpr Duration kOthersLimit = std::chrono::seconds(30);
 constexpr std::array<std::string_view, 4> kGuestFailed{"guest-launch-failed", "guest-exited",
                                                        "guest-panicked", "guest-hung"};
-
-std::string text(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
-}
 
 bool flag(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include <boost/json.hpp>
 
@@ -48,6 +49,9 @@ int logs(const std::string& app, const Options& options);
 int takeover(const control::command::Takeover& command, bool waits, const Options& options);
 // Commands that are answered by a sentence: takeover, fault, start.
 int order(const control::Command& command, const Options& options);
+
+// The string under this key of a document; empty: there is none.
+std::string text(const boost::json::object& object, std::string_view key);
 
 // show.cpp: the documents of json_views for a person.
 void print_status(const boost::json::object& status);

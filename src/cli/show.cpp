@@ -12,16 +12,16 @@
 
 namespace understudy::cli {
 
+std::string text(const boost::json::object& object, std::string_view key) {
+  const boost::json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
+}
+
 namespace {
 
 namespace json = boost::json;
 
 constexpr std::size_t kWordsColumn = 26;  // of an event's line, behind the time and the severity
-
-std::string text(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
-}
 
 std::uint64_t number(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);

@@ -49,7 +49,7 @@ struct Releasing {  // its areas are leaving a living OS
   bool engaging = false;           // the guest still owes the answer to a request to confirm some
   std::vector<AreaLater> again{};  // areas whose unplugging the host refused
 };
-struct Fencing {
+struct AwaitingFence {
   GuestRun from;
 };
 // The daemon was started again while this move was under way: what has been reached is being asked.
@@ -91,7 +91,7 @@ struct Yielding {
 }  // namespace move_step
 
 using MoveStep =
-    std::variant<move_step::Stopping, move_step::Releasing, move_step::Fencing, move_step::Resuming,
+    std::variant<move_step::Stopping, move_step::Releasing, move_step::AwaitingFence, move_step::Resuming,
                  move_step::Choosing, move_step::Sizing, move_step::Plugging, move_step::Engaging,
                  move_step::Starting, move_step::Yielding>;
 [[nodiscard]] const char* move_step_name(const MoveStep& step);

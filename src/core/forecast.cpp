@@ -82,8 +82,8 @@ struct MoveAnswer {
     if (!answers(state, at.to)) return std::nullopt;
     return event::AppServing{at.to, app.id, app.epoch, 0, {}};
   }
-  std::optional<Event> operator()(const Plugging&) const { return std::nullopt; }  // areas answer
-  std::optional<Event> operator()(const Fencing&) const { return std::nullopt; }   // guests answer
+  std::optional<Event> operator()(const Plugging&) const { return std::nullopt; }       // areas answer
+  std::optional<Event> operator()(const AwaitingFence&) const { return std::nullopt; }  // guests answer
   std::optional<Event> operator()(const Resuming&) const { return std::nullopt; }
   std::optional<Event> operator()(const Choosing&) const { return std::nullopt; }
   std::optional<Event> operator()(const Yielding&) const { return std::nullopt; }

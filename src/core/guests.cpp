@@ -288,7 +288,7 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
     if (app.place() != run) continue;
     if (app.serving() != nullptr) {
       step.out.withdraw.push_back({app.id});
-      begin_move(step, app, why, guest.id, since, move_step::Fencing{run});
+      begin_move(step, app, why, guest.id, since, move_step::AwaitingFence{run});
       count_takeover(step, app);
     } else {
       if (step.state.is_twin(app.id)) rehearsal_fails(app, why);

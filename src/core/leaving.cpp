@@ -16,7 +16,7 @@ using namespace move_step;
 constexpr Duration kWayInLimit = std::chrono::seconds(20);
 constexpr Duration kUnplugPause = std::chrono::milliseconds(500);
 template <class Wanted, class Answer>
-Application* expect(Step& step, const Answer& answer) {
+Application* leaving_in(Step& step, const Answer& answer) {
   Application& app = step.state.app(answer.app);
   const auto* at = app.template in_step<Wanted>();
   return at != nullptr && at->from == answer.run && app.epoch == answer.epoch ? &app : nullptr;
@@ -109,7 +109,7 @@ std::optional<GuestRun> Application::place() const {
   struct Where {
     std::optional<GuestRun> operator()(const Stopping& s) const { return s.from; }
     std::optional<GuestRun> operator()(const Releasing& s) const { return s.from; }
-    std::optional<GuestRun> operator()(const Fencing& s) const { return s.from; }
+    std::optional<GuestRun> operator()(const AwaitingFence& s) const { return s.from; }
     std::optional<GuestRun> operator()(const Resuming& s) const { return s.in; }
     std::optional<GuestRun> operator()(const Choosing&) const { return std::nullopt; }
     std::optional<GuestRun> operator()(const Sizing& s) const { return s.to; }
@@ -140,7 +140,7 @@ AppRecord Application::record() const {
     record.give_up = m->move.give_up;
     const auto* resuming = in_step<Resuming>();
     const bool leaves = in_step<Stopping>() != nullptr || in_step<Releasing>() != nullptr ||
-                        in_step<Fencing>() != nullptr || in_step<Yielding>() != nullptr ||
+                        in_step<AwaitingFence>() != nullptr || in_step<Yielding>() != nullptr ||
                         (resuming != nullptr && resuming->leaving);
     record.state = in_step<Choosing>() != nullptr ? AppDurable::waiting
                    : leaves                       ? AppDurable::leaving
@@ -217,11 +217,11 @@ void advance_releasing(Step& step, Application& app) {
 
 void enter_fencing(Step& step, Application& app, GuestRun from) {
   (void)step;
-  app.moving()->move.step = Fencing{from};
+  app.moving()->move.step = AwaitingFence{from};
 }
 
 void guest_stopped(Step& step, Application& app, GuestRun run) {
-  const auto* fencing = app.in_step<Fencing>();
+  const auto* fencing = app.in_step<AwaitingFence>();
   if (fencing != nullptr && fencing->from == run) {
     Move& move = app.moving()->move;
     move.lap(Phase::fence, step.now);
@@ -244,7 +244,7 @@ void release_finished(Step& step, Application& app) {
 }
 
 void handle(Step& step, const event::AppStopped& event) {
-  Application* app = expect<Stopping>(step, event);
+  Application* app = leaving_in<Stopping>(step, event);
   if (app == nullptr) return;
   if (step.state.is_twin(app->id)) return rehearsal_stopped(step, *app, event.run);
   if (!app->wanted) {
@@ -256,7 +256,7 @@ void handle(Step& step, const event::AppStopped& event) {
 }
 
 void handle(Step& step, const event::AreasReleased& event) {
-  Application* app = expect<Releasing>(step, event);
+  Application* app = leaving_in<Releasing>(step, event);
   if (app == nullptr) return leftover_released(step, event);
   for (const AreaId id : event.areas) {
     if (!step.state.table.knows(id)) continue;

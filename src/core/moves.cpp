@@ -14,16 +14,13 @@ namespace {
 
 using namespace move_step;
 
-// Limits of the steps that only a healthy guest is asked to take. A guest that lets one pass is condemned.
-constexpr Duration kSizingLimit = std::chrono::seconds(5);
-constexpr Duration kEngagingLimit = std::chrono::seconds(20);
 constexpr Duration kFirstAvoid = std::chrono::seconds(1);
 constexpr Duration kLongestAvoid = std::chrono::seconds(60);
 
 // The answer's application, if it is in this step on this run under this epoch: everything else is late,
 // repeated or made up, and changes nothing.
 template <class Wanted, class Answer>
-Application* expect(Step& step, const Answer& answer) {
+Application* placing_in(Step& step, const Answer& answer) {
   Application& app = step.state.app(answer.app);
   const auto* at = app.template in_step<Wanted>();
   return at != nullptr && at->to == answer.run && app.epoch == answer.epoch ? &app : nullptr;
@@ -110,16 +107,6 @@ std::string with_output(const std::string& output) {
   return output.empty() ? "" : "; its output:\n" + output;
 }
 
-void start_failed(Step& step, Application& app, GuestRun in, const std::string& why,
-                  const std::string& output) {
-  avoid(step, app, in.guest, why);
-  step.note(Severity::error, "app-start-failed",
-            step.state.name(app.id) + " could not be started on " + step.state.name(in.guest) + " (attempt " +
-                std::to_string(app.failed_starts) + "): " + why + "; not tried there again for " +
-                format_duration(avoided_for(app.avoid.at(in.guest).times)) + with_output(output),
-            in.guest, app.id);
-}
-
 // It was in vain: the report goes on from where it was before.
 void close_attempt(Step& step, Move& move) {
   if (!move.before) return;
@@ -163,6 +150,20 @@ bool areas_short(const State& state, const Application& app) {
          state.setup.app(app.id).minimum_bytes;
 }
 
+}  // namespace
+
+Application::Avoid& avoid(Step& step, Application& app, GuestId guest, const std::string& why) {
+  Application::Avoid& entry = app.avoid[guest];
+  ++entry.times;
+  entry.why = why;
+  entry.until = step.now + avoided_for(entry.times);
+  if (step.state.is_twin(app.id)) return entry;
+  ++app.failed_starts;
+  app.failing = step.state.name(guest) + ": " + why;
+  if (auto* moving = app.moving()) moving->move.in_vain_why = why;
+  return entry;
+}
+
 void advance_choosing(Step& step, Application& app, Choosing& choosing) {
   if (step.state.is_twin(app.id)) return place_rehearsal(step, app);
   if (!app.wanted) {
@@ -192,63 +193,21 @@ void advance_choosing(Step& step, Application& app, Choosing& choosing) {
   place(step, app, *to);
 }
 
-// In maintenance, a guest has the time of that to end an application.
-Time stopping_due(const State& state, const Stopping& stopping) {
-  const auto& maintenance = state.guest(stopping.from.guest).maintenance_until;
-  return maintenance ? std::max(stopping.deadline, *maintenance) : stopping.deadline;
-}
-
-void limit_passed(Step& step, Application& app) {
-  const std::string& name = step.state.name(app.id);
-  if (const auto* sizing = app.in_step<Sizing>()) {
-    condemn_slow(step, GuestRun(sizing->to), "say what " + name + " needs", kSizingLimit);
-  } else if (app.in_step<Plugging>() != nullptr) {
-    advance_plugging(step, app);
-  } else if (const auto* engaging = app.in_step<Engaging>()) {
-    condemn_slow(step, GuestRun(engaging->to), "confirm the memory for " + name, kEngagingLimit);
-  } else if (const auto* starting = app.in_step<Starting>()) {
-    // It may run half way: it must be gone for certain before it is started anywhere.
-    const GuestRun in = starting->to;
-    const std::string why =
-        "it was not ready within " + format_duration(step.state.setup.app(app.id).start_limit);
-    if (step.state.is_twin(app.id)) {
-      rehearsal_fails(app, why);
-    } else {
-      start_failed(step, app, in, why + ", and its agent does not say why", "");
-    }
-    enter_stopping(step, app, in);
-  } else if (const auto* stopping = app.in_step<Stopping>()) {
-    condemn_slow(step, GuestRun(stopping->from), "end " + name, step.state.setup.app(app.id).stop_limit);
-  } else if (app.in_step<Releasing>() != nullptr) {
-    advance_releasing(step, app);
-  }
-}
-
-}  // namespace
-
-Application::Avoid& avoid(Step& step, Application& app, GuestId guest, const std::string& why) {
-  Application::Avoid& entry = app.avoid[guest];
-  ++entry.times;
-  entry.why = why;
-  entry.until = step.now + avoided_for(entry.times);
-  if (step.state.is_twin(app.id)) return entry;
-  ++app.failed_starts;
-  app.failing = step.state.name(guest) + ": " + why;
-  if (auto* moving = app.moving()) moving->move.in_vain_why = why;
-  return entry;
-}
-
-void condemn_slow(Step& step, GuestRun run, const std::string& what, Duration limit) {
-  const std::string& name = step.state.name(run.guest);
-  condemn(step, step.state.guest(run.guest), name + " did not " + what + " within " + format_duration(limit),
-          step.now);
+void start_failed(Step& step, Application& app, GuestRun in, const std::string& why,
+                  const std::string& output) {
+  avoid(step, app, in.guest, why);
+  step.note(Severity::error, "app-start-failed",
+            step.state.name(app.id) + " could not be started on " + step.state.name(in.guest) + " (attempt " +
+                std::to_string(app.failed_starts) + "): " + why + "; not tried there again for " +
+                format_duration(avoided_for(app.avoid.at(in.guest).times)) + with_output(output),
+            in.guest, app.id);
 }
 
 const char* move_step_name(const MoveStep& step) {
   struct Names {
     const char* operator()(const Stopping&) const { return "stopping"; }
     const char* operator()(const Releasing&) const { return "releasing"; }
-    const char* operator()(const Fencing&) const { return "fencing"; }
+    const char* operator()(const AwaitingFence&) const { return "fencing"; }
     const char* operator()(const Resuming&) const { return "resuming"; }
     const char* operator()(const Choosing&) const { return "waiting"; }
     const char* operator()(const Sizing&) const { return "sizing"; }
@@ -339,7 +298,7 @@ void enter_choosing(Step& step, Application& app) {
 }
 
 void handle(Step& step, const event::NeedStated& event) {
-  Application* app = expect<Sizing>(step, event);
+  Application* app = placing_in<Sizing>(step, event);
   if (app == nullptr) return;
   const GuestRun to = event.run;
   Table& table = step.state.table;
@@ -407,7 +366,7 @@ void handle(Step& step, const event::AreasEngaged& event) {
     leaving->engaging = false;
     return go_on_releasing(step, known);
   }
-  Application* app = expect<Engaging>(step, event);
+  Application* app = placing_in<Engaging>(step, event);
   if (app == nullptr) return;
   const std::vector<AreaId> areas = step.state.table.in_use_by(app->id, event.run);
   const Bytes usable = areas.size() * usable_bytes(step.state.setup.pool.area_bytes);
@@ -440,7 +399,7 @@ void handle(Step& step, const event::EngageFailed& event) {
             step.state.name(event.run.guest) + " could not use more memory (" + event.why + ")", step.now);
     return;
   }
-  Application* app = expect<Engaging>(step, event);
+  Application* app = placing_in<Engaging>(step, event);
   if (app == nullptr) return;
   avoid(step, *app, event.run.guest, "its new memory could not be used (" + event.why + ")");
   // Part of the struct pages may have leaked in its kernel. It is thrown away, never asked again.
@@ -460,7 +419,7 @@ void handle(Step& step, const event::AppServing& event) {
               event.run.guest, known.id);
     return;
   }
-  Application* app = expect<Starting>(step, event);
+  Application* app = placing_in<Starting>(step, event);
   if (app == nullptr) return;
   if (step.state.is_twin(app->id)) return rehearsal_healthy(step, *app, event.run);
   const Bytes limit_bytes = app->in_step<Starting>()->limit_bytes;
@@ -529,7 +488,7 @@ void handle(Step& step, const event::AddressUnreachable& event) {
 }
 
 void handle(Step& step, const event::AppStartFailed& event) {
-  Application* app = expect<Starting>(step, event);
+  Application* app = placing_in<Starting>(step, event);
   if (app == nullptr) return;
   if (step.state.is_twin(app->id)) {
     app->moving()->move.lap(Phase::start, step.now);
@@ -540,67 +499,6 @@ void handle(Step& step, const event::AppStartFailed& event) {
   start_failed(step, *app, event.run, event.why, event.evidence);
   if (event.configuration) app->moving()->move.give_up = event.why;
   enter_releasing(step, *app, event.run);
-}
-
-void advance(Step& step, Application& app) {
-  const auto* serving = app.serving();
-  if (serving != nullptr && serving->growing && step.now >= *serving->growing) {
-    condemn_slow(step, GuestRun(serving->on), "take more memory for " + step.state.name(app.id),
-                 kGrowthLimit);
-    return;
-  }
-  if (serving != nullptr && serving->restart_due && step.now >= *serving->restart_due)
-    return restart_overdue(step, app);
-  if (serving != nullptr) return grow_after_rehearsal(step, app);
-  if (auto* choosing = app.in_step<Choosing>()) {
-    advance_choosing(step, app, *choosing);
-  } else if (app.in_step<Yielding>() != nullptr) {
-    advance_yielding(step, app);
-  } else if (const auto due = deadline(step.state, app); due && step.now >= *due) {
-    limit_passed(step, app);
-  }
-}
-
-void postpone_deadlines(State& state, Duration by) {
-  if (by <= Duration{}) return;
-  const auto postpone = [by](auto& step) {
-    if constexpr (requires { step.deadline; }) step.deadline += by;
-  };
-  for (Application& app : state.apps) {
-    if (auto* moving = app.moving()) std::visit(postpone, moving->move.step);
-    auto* serving = app.serving();
-    if (serving != nullptr && serving->growing) *serving->growing += by;
-    if (serving != nullptr && serving->restart_due) *serving->restart_due += by;
-  }
-}
-
-std::optional<Time> deadline(const State& state, const Application& app) {
-  struct At {
-    const State& state;
-    const Application& app;
-    std::optional<Time> operator()(const Fencing&) const { return std::nullopt; }
-    std::optional<Time> operator()(const Resuming&) const { return std::nullopt; }  // its guest has one
-    std::optional<Time> operator()(const Choosing&) const {
-      std::optional<Time> at;
-      for (const auto& [guest, entry] : app.avoid) {
-        if (entry.until > state.now) at = at ? std::min(*at, entry.until) : entry.until;
-      }
-      return at;
-    }
-    std::optional<Time> operator()(const Stopping& step) const { return stopping_due(state, step); }
-    std::optional<Time> operator()(const Releasing& step) const { return releasing_due(step); }
-    std::optional<Time> operator()(const Sizing& step) const { return step.deadline; }
-    std::optional<Time> operator()(const Plugging& step) const { return plugging_due(step); }
-    std::optional<Time> operator()(const Engaging& step) const { return step.deadline; }
-    std::optional<Time> operator()(const Starting& step) const { return step.deadline; }
-    std::optional<Time> operator()(const Yielding& step) const { return step.deadline; }
-  };
-  if (const auto* serving = app.serving()) {
-    if (serving->growing && serving->restart_due) return std::min(*serving->growing, *serving->restart_due);
-    return serving->growing ? serving->growing : serving->restart_due;
-  }
-  const auto* moving = app.moving();
-  return moving != nullptr ? std::visit(At{state, app}, moving->move.step) : std::nullopt;
 }
 
 }  // namespace understudy::core

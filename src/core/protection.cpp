@@ -85,7 +85,7 @@ constexpr std::size_t kGuestsPerStep = 4;
 // Memory that guests have free changes with every heartbeat. Looked at again for its sake this often.
 constexpr Duration kLookAgain = std::chrono::seconds(1);
 
-bool somebody_moves(const State& state) {
+bool somebody_is_placed(const State& state) {
   return std::any_of(state.apps.begin(), state.apps.end(), [&](const Application& app) {
     return !state.is_twin(app.id) && app.moving() != nullptr && app.in_step<move_step::Choosing>() == nullptr;
   });
@@ -122,7 +122,7 @@ void tell_protection(Step& step, bool changed) {
     }
   }
   // While a takeover is under way nobody is kept waiting by a look at the next one.
-  if (somebody_moves(state)) return;
+  if (somebody_is_placed(state)) return;
   std::size_t looks = 0;
   for (Guest& guest : state.guests) {
     if (!guest.protection_due) continue;

@@ -99,7 +99,7 @@ bool awaited(const State& state, GuestId guest, bool or_chooses) {
     const AppSetup& setup = state.setup.app(app.id);
     const auto end = setup.hot_standby ? setup.guests.end() : setup.guests.begin() + 1;
     if (std::find(setup.guests.begin(), end, guest) == end) return false;
-    return app.in_step<Fencing>() != nullptr || app.in_step<Releasing>() != nullptr ||
+    return app.in_step<AwaitingFence>() != nullptr || app.in_step<Releasing>() != nullptr ||
            app.in_step<Stopping>() != nullptr || (or_chooses && app.in_step<Choosing>() != nullptr);
   });
 }

@@ -120,12 +120,19 @@ void enter_choosing(Step&, Application&);
 void place(Step&, Application&, const Guest& to);  // the choice is made
 // Nothing came of the guest that was chosen. It is tried there again, ever more rarely.
 Application::Avoid& avoid(Step&, Application&, GuestId, const std::string& why);
-// A living guest has let a limit pass: it is given up. "beta did not WHAT within 20.0 s".
-void condemn_slow(Step&, GuestRun, const std::string& what, Duration limit);
+// It may be tried there again later, and half of it may still be there; the caller has it removed.
+void start_failed(Step&, Application&, GuestRun in, const std::string& why, const std::string& output);
+void advance_choosing(Step&, Application&, move_step::Choosing&);
 void enter_sizing(Step&, Application&, GuestRun to);
 void enter_engaging(Step&, Application&, GuestRun to);  // the caller asks for it
 void enter_starting(Step&, Application&, GuestRun to, Bytes limit_bytes);
-void advance(Step&, Application&);             // choosing, deadlines
+
+// deadlines.cpp
+inline constexpr Duration kSizingLimit = std::chrono::seconds(5);
+inline constexpr Duration kEngagingLimit = std::chrono::seconds(20);
+void advance(Step&, Application&);  // choosing, deadlines
+// A living guest has let a limit pass: it is given up. "beta did not WHAT within 20.0 s".
+void condemn_slow(Step&, GuestRun, const std::string& what, Duration limit);
 void postpone_deadlines(State&, Duration by);  // of what applications wait for
 [[nodiscard]] std::optional<Time> deadline(const State&, const Application&);
 

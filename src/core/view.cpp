@@ -125,7 +125,7 @@ std::optional<TakeoverReport> report_under_way(const State& state, const Applica
   struct Now {
     std::optional<Phase> operator()(const move_step::Stopping&) const { return Phase::detach; }
     std::optional<Phase> operator()(const move_step::Releasing&) const { return Phase::detach; }
-    std::optional<Phase> operator()(const move_step::Fencing&) const { return Phase::fence; }
+    std::optional<Phase> operator()(const move_step::AwaitingFence&) const { return Phase::fence; }
     std::optional<Phase> operator()(const move_step::Resuming&) const { return std::nullopt; }
     std::optional<Phase> operator()(const move_step::Choosing&) const { return std::nullopt; }
     std::optional<Phase> operator()(const move_step::Sizing&) const { return Phase::attach; }

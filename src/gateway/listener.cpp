@@ -23,13 +23,13 @@ namespace understudy::gateway {
 namespace asio = boost::asio;
 using boost::system::error_code;
 
-namespace {
-
 std::string text_of(const Listener::Endpoint& endpoint) {
   std::ostringstream out;
   out << endpoint;
   return out.str();
 }
+
+namespace {
 
 void set_option(int fd, int level, int name, int value) {
   ::setsockopt(fd, level, name, &value, sizeof(value));

@@ -57,4 +57,7 @@ class Listener {
   std::shared_ptr<Listener*> self_;  // handlers hold it weakly: they may come when this is gone
 };
 
+// "127.0.0.1:6379", "[::1]:6379".
+[[nodiscard]] std::string text_of(const Listener::Endpoint& endpoint);
+
 }  // namespace understudy::gateway

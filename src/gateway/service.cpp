@@ -20,12 +20,6 @@ using boost::system::error_code;
 
 namespace {
 
-std::string text_of(const Service::Endpoint& endpoint) {
-  std::ostringstream out;
-  out << endpoint;
-  return out.str();
-}
-
 // The client closed or reset its side. One that only closed may still wait for an answer, so this alone is no
 // reason to turn it away.
 bool has_left(asio::ip::tcp::socket& client) {

@@ -11,9 +11,9 @@ namespace {
 namespace action = core::action;
 namespace to = protocol::to_agent;
 
-std::uint64_t milliseconds(Duration duration) {
-  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(duration).count();
-  return ms < 1 ? 1 : static_cast<std::uint64_t>(ms);
+// A limit of 0 ms would be none.
+std::uint64_t limit_ms(Duration duration) {
+  return std::max<std::uint64_t>(1, whole_ms(duration));
 }
 
 std::vector<protocol::AreaNumber> numbers(const std::vector<core::AreaId>& areas) {
@@ -98,7 +98,7 @@ bool AgentLinks::drill(core::GuestRun run, core::FaultKind kind, core::AppId app
     case FaultKind::app_crash: return connection->send(to::Drill{DrillKind::app_crash, app.value, 0});
     case FaultKind::app_hang: return connection->send(to::Drill{DrillKind::app_hang, app.value, 0});
     case FaultKind::agent_silence:
-      return connection->send(to::Drill{DrillKind::silence, app.value, milliseconds(silence)});
+      return connection->send(to::Drill{DrillKind::silence, app.value, limit_ms(silence)});
     case FaultKind::os_hang:
     case FaultKind::vmm_kill: return false;
   }
@@ -143,7 +143,7 @@ void AgentLinks::ask_stop(const action::AskStop& asked) {
 void AgentLinks::ask_release(const action::AskRelease& asked) {
   Connection* connection = find(asked.run);
   if (connection == nullptr) return;
-  to::Release message{asked.app.value, asked.epoch, {}, milliseconds(asked.limit)};
+  to::Release message{asked.app.value, asked.epoch, {}, limit_ms(asked.limit)};
   for (const auto id : asked.areas) {
     const auto* area = connection->requests().area(id.value);
     if (area == nullptr) {

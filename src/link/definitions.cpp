@@ -11,11 +11,6 @@ namespace understudy::link {
 
 namespace {
 
-// Rounded up, and never 0 where something was asked for: a limit of 0 ms would be no limit.
-std::uint64_t milliseconds(Duration duration) {
-  return static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
-}
-
 protocol::Health health_of(const config::Health& health) {
   protocol::Health out;
   switch (health.kind) {
@@ -25,8 +20,8 @@ protocol::Health health_of(const config::Health& health) {
   }
   out.port = health.port;
   out.command = health.command;
-  out.interval_ms = std::max<std::uint64_t>(1, milliseconds(health.interval));
-  out.limit_ms = std::max<std::uint64_t>(1, milliseconds(health.limit));
+  out.interval_ms = std::max<std::uint64_t>(1, whole_ms(health.interval));
+  out.limit_ms = std::max<std::uint64_t>(1, whole_ms(health.limit));
   out.failures = std::max<std::uint32_t>(1, health.failures);
   return out;
 }
@@ -42,11 +37,11 @@ protocol::Application definition_of(const config::Application& app, std::uint32_
   out.ready = app.ready_notify ? protocol::Ready::notify : protocol::Ready::health;
   out.health = health_of(app.health);
   const bool takeover = app.restart.first == core::FirstResort::takeover;
-  out.restart = {app.restart.attempts, milliseconds(app.restart.window), milliseconds(app.restart.delay),
-                 milliseconds(app.restart.maximum_delay),
+  out.restart = {app.restart.attempts, whole_ms(app.restart.window), whole_ms(app.restart.delay),
+                 whole_ms(app.restart.maximum_delay),
                  takeover ? protocol::FirstResort::takeover : protocol::FirstResort::restart};
-  out.start_limit_ms = std::max<std::uint64_t>(1, milliseconds(app.start_limit));
-  out.stop_limit_ms = milliseconds(app.stop_limit);
+  out.start_limit_ms = std::max<std::uint64_t>(1, whole_ms(app.start_limit));
+  out.stop_limit_ms = whole_ms(app.stop_limit);
   out.hot_standby = app.hot_standby;
   out.scratch = app.rehearsal_scratch;
   if (app.address) out.port = app.address->guest_port;
@@ -127,7 +122,7 @@ protocol::to_agent::Welcome welcome_for(const config::Config& config, core::Gues
   protocol::to_agent::Welcome welcome;
   welcome.guest = guest.name;
   welcome.run = run.run;
-  welcome.beat_interval_ms = std::max<std::uint64_t>(1, milliseconds(guest.heartbeat.interval));
+  welcome.beat_interval_ms = std::max<std::uint64_t>(1, whole_ms(guest.heartbeat.interval));
   for (std::uint32_t app = 0; app < config.applications.size(); ++app) {
     if (!listed(config, run.guest, app)) continue;
     welcome.applications.push_back(definition_of(config.applications[app], app));

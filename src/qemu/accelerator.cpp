@@ -46,12 +46,12 @@ int poll_timeout(Clock::time_point deadline) {
 }
 
 // A child process that is ended when this goes out of scope, however it is.
-class Child final {
+class TrialProcess final {
  public:
-  explicit Child(pid_t pid) : pid_(pid), pidfd_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))) {}
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-  ~Child() {
+  explicit TrialProcess(pid_t pid) : pid_(pid), pidfd_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))) {}
+  TrialProcess(const TrialProcess&) = delete;
+  TrialProcess& operator=(const TrialProcess&) = delete;
+  ~TrialProcess() {
     if (!reaped_) ::kill(pid_, SIGKILL);  // not reaped: the pid is still its own
     (void)await(Clock::now() + kEndLimit);
   }
@@ -89,7 +89,7 @@ Result<UniqueFd> connect_to(const fs::path& socket) {
 }
 
 // Reads until a line has come (true), or the process or the time is over.
-bool await_line(int agent, Child& child, Clock::time_point deadline) {
+bool await_line(int agent, TrialProcess& child, Clock::time_point deadline) {
   pollfd watched[2] = {{agent, POLLIN, 0}, {child.pidfd(), POLLIN, 0}};
   while (Clock::now() < deadline) {
     if (::poll(watched, 2, poll_timeout(deadline)) <= 0) continue;
@@ -125,7 +125,7 @@ Result<void> boot_under_kvm(Qemu qemu, const config::Image& image, const fs::pat
   const auto deadline = Clock::now() + limit;
   const auto pid = spawn_process(launch->spec);
   if (!pid) return failure(pid.error().message);
-  Child child(*pid);
+  TrialProcess child(*pid);
   const auto socket = connect_to(files->agent_socket);
   if (!socket) return failure(socket.error().message);
   if (await_line(socket->get(), child, deadline)) return {};
@@ -154,7 +154,7 @@ bool has_sandbox(const std::string& program) {
       {}};
   const auto pid = spawn_process(spec);
   if (!pid) return false;
-  Child child(*pid);
+  TrialProcess child(*pid);
   return child.await(Clock::now() + kQuestionLimit) == "exit status 0";
 }
 

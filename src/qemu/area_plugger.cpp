@@ -2,7 +2,9 @@
 
 #include "base/shown.hpp"
 #include "base/units.hpp"
+#include "qemu/acpi_ost.hpp"
 #include "qemu/command_line.hpp"
+#include "qemu/json_field.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -11,27 +13,6 @@ namespace understudy::qemu {
 
 namespace json = boost::json;
 using namespace core::event;
-
-namespace {
-
-// ACPI 6.5, 6.3.5.2: _OST for an ejection request.
-constexpr std::int64_t kOstEjectRequest = 3;
-constexpr std::int64_t kOstSuccess = 0;
-constexpr std::int64_t kOstInProgress = 0x84;
-
-constexpr std::size_t kMostQuotedBytes = 200;
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
-
-std::int64_t number_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_int64() ? value->get_int64() : -1;
-}
-
-}  // namespace
 
 AreaPlugger::AreaPlugger(boost::asio::io_context& loop, std::shared_ptr<QmpClient> monitor,
                          pool::AreaPool& pool, core::GuestRun run, const Limits& limits,

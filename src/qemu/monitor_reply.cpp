@@ -2,6 +2,7 @@
 
 #include "base/shown.hpp"
 #include "qemu/command_line.hpp"
+#include "qemu/json_field.hpp"
 
 #include <algorithm>
 #include <array>
@@ -16,7 +17,6 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr std::size_t kMostQuotedBytes = 200;
 constexpr std::size_t kMostStatusBytes = 64;
 
 const json::value* member(const json::value* value, std::string_view key) {

@@ -2,6 +2,7 @@
 // still has mapped belong to somebody else by now.
 #include "base/shown.hpp"
 #include "qemu/command_line.hpp"
+#include "qemu/json_field.hpp"
 #include "qemu/qemu_run.hpp"
 
 #include <fcntl.h>
@@ -19,7 +20,6 @@ using namespace core::event;
 
 namespace {
 
-constexpr std::size_t kMostQuotedBytes = 200;
 constexpr const char* kDumpFd = "dump";  // what QEMU is to call the file that it is given
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "qemu/qmp_codec.hpp"
 
 #include "base/shown.hpp"
+#include "qemu/json_field.hpp"
 
 #include <utility>
 
@@ -13,15 +14,10 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr std::size_t kMostQuotedBytes = 80;
+constexpr std::size_t kMostQuotedLineBytes = 80;
 
 std::string quoted(std::string_view line) {
-  return '"' + shown(line, kMostQuotedBytes) + '"';
-}
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+  return '"' + shown(line, kMostQuotedLineBytes) + '"';
 }
 
 std::optional<std::uint64_t> id_of(const json::object& object) {

@@ -1,7 +1,9 @@
 #include "qemu/vcpu_plugger.hpp"
 
 #include "base/units.hpp"
+#include "qemu/acpi_ost.hpp"
 #include "qemu/command_line.hpp"
+#include "qemu/json_field.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -10,26 +12,6 @@ namespace understudy::qemu {
 
 namespace json = boost::json;
 using namespace core::event;
-
-namespace {
-
-// ACPI 6.5, 6.3.5.2: _OST for an ejection request. Linux says it with either source.
-constexpr std::int64_t kOstEjectRequest = 3;
-constexpr std::int64_t kOstEjectByOs = 0x103;
-constexpr std::int64_t kOstSuccess = 0;
-constexpr std::int64_t kOstInProgress = 0x84;
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
-
-std::int64_t number_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_int64() ? value->get_int64() : -1;
-}
-
-}  // namespace
 
 VcpuPlugger::VcpuPlugger(boost::asio::io_context& loop, std::shared_ptr<QmpClient> monitor,
                          core::GuestRun run, const Limits& limits, bool can_unplug, Emit emit)

@@ -163,10 +163,13 @@ void Checkers::discarding(core::GuestRun run) {
   if (world_.may_execute(run)) violated(name(run) + " is removed while it may execute");
 }
 
-bool Checkers::of_the_host(const core::Event& event) {
+bool Checkers::of_the_host(const core::Event& event) const {
   namespace event_ns = core::event;
-  if (const auto* plug = std::get_if<event_ns::PlugFailed>(&event)) return !plug->tried_in_guest;
-  if (const auto* unplug = std::get_if<event_ns::UnplugFailed>(&event)) return !unplug->tried_in_guest;
+  // By what happened, not by what the event says of it.
+  if (const auto* plug = std::get_if<event_ns::PlugFailed>(&event))
+    return world_.area(plug->area).host_refused;
+  if (const auto* unplug = std::get_if<event_ns::UnplugFailed>(&event))
+    return world_.area(unplug->area).host_refused;
   return std::holds_alternative<event_ns::ScrubFailed>(event) ||
          std::holds_alternative<event_ns::LaunchFailed>(event) ||
          std::holds_alternative<event_ns::DumpDone>(event) ||
@@ -336,7 +339,7 @@ void Checkers::check_rehearsals(const core::State& state) {
   }
   // What is stopped for good ends with its guest, and the fence takes what it takes. A journal that refuses
   // holds up everything, and so does a daemon that is not let run.
-  const bool excused = twin->in_step<core::move_step::Fencing>() != nullptr ||
+  const bool excused = twin->in_step<core::move_step::AwaitingFence>() != nullptr ||
                        twin->in_step<core::move_step::Resuming>() != nullptr || journal_.refusing ||
                        !state.journal_trouble.empty() || world_.now() <= world_.stalled_until;
   if (!waits || excused) {

@@ -150,11 +150,14 @@ void SimHypervisor::plug_one(core::GuestRun run, core::AreaId area) {
     ++used;
     address = std::max(address, other.address + world_.setup().pool.area_bytes);
   }
+  world_.area(area).host_refused = false;
   if (used >= world_.definition(run.guest).slots) {
+    world_.area(area).host_refused = true;
     world_.from_monitor(run, core::event::PlugFailed{run, area, kNoFreeSlot});
     return;
   }
   if (world_.host_refuses() || world_.random.chance(world_.shape.odds.plug_refused)) {
+    world_.area(area).host_refused = true;
     world_.from_monitor(run, core::event::PlugFailed{run, area, kRefused});
     return;
   }
@@ -184,7 +187,8 @@ void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
       world_.from_monitor(run, core::event::UnplugFailed{run, area, why});
     });
   };
-  if (world_.host_refuses() || world_.random.chance(world_.shape.odds.unplug_refused)) {
+  truth.host_refused = world_.host_refuses() || world_.random.chance(world_.shape.odds.unplug_refused);
+  if (truth.host_refused) {
     world_.from_monitor(run, core::event::UnplugFailed{run, area, kRefused, false});
     return;
   }

@@ -53,8 +53,14 @@ core::MemoryReport World::memory(core::GuestId id) const {
   for (const AreaTruth& area : areas) {
     if (area.online && area.in == machine.run) online += area_bytes - area_bytes / 64;
   }
-  const Bytes os = shape.os_bytes[id.value];
-  return {guest.base_bytes + online, guest.base_bytes - os};
+  // An OS does not know whose areas are: what an application left behind, or was not started with yet, is
+  // free.
+  Bytes used = shape.os_bytes[id.value];
+  for (const AppInside& app : machine.apps) {
+    if (app.exists) used += app.limit_bytes;
+  }
+  const Bytes total = guest.base_bytes + online;
+  return {total, total - std::min(total, used)};
 }
 
 Duration World::takes(Span span) {

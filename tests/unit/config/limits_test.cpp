@@ -18,7 +18,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-Errors errors(const std::string& text) {
+Errors errors_in(const std::string& text) {
   const auto config = parse(text, "u.toml");
   return config ? Errors{} : config.error();
 }
@@ -47,27 +47,27 @@ struct Text {
 Errors with_pool(const std::string& lines) {
   Text text;
   text.pool = lines;
-  return errors(text.whole());
+  return errors_in(text.whole());
 }
 Errors with_guest(const std::string& lines) {
   Text text;
   text.guest += lines;
-  return errors(text.whole());
+  return errors_in(text.whole());
 }
 Errors with_application(const std::string& lines) {
   Text text;
   text.application += lines;
-  return errors(text.whole());
+  return errors_in(text.whole());
 }
 Errors with_start(const std::string& arguments) {
   Text text;
   text.start = "start = [\"/r\"" + arguments + "]\n";
-  return errors(text.whole());
+  return errors_in(text.whole());
 }
 Errors with_rest(const std::string& lines) {
   Text text;
   text.rest = lines;
-  return errors(text.whole());
+  return errors_in(text.whole());
 }
 
 std::string number(std::uint64_t value) {
@@ -77,13 +77,13 @@ std::string number(std::uint64_t value) {
 TEST(ConfigLimits, OfTheFile) {
   const std::string good = Text().whole();
   const std::string comment = "#" + std::string(kLargestFileBytes - good.size() - 1, 'x');
-  EXPECT_THAT(errors(good + comment), IsEmpty());
-  EXPECT_THAT(errors(good + comment + "x"), ElementsAre(HasSubstr("the file has 1048577 bytes")));
+  EXPECT_THAT(errors_in(good + comment), IsEmpty());
+  EXPECT_THAT(errors_in(good + comment + "x"), ElementsAre(HasSubstr("the file has 1048577 bytes")));
 }
 
 TEST(ConfigLimits, OfErrors) {
-  EXPECT_EQ(errors(repeated("a = 1 MiB\n", kMostSyntaxErrors)).size(), kMostSyntaxErrors);
-  EXPECT_EQ(errors(repeated("a = 1 MiB\n", kMostSyntaxErrors + 1)).size(), kMostSyntaxErrors);
+  EXPECT_EQ(errors_in(repeated("a = 1 MiB\n", kMostSyntaxErrors)).size(), kMostSyntaxErrors);
+  EXPECT_EQ(errors_in(repeated("a = 1 MiB\n", kMostSyntaxErrors + 1)).size(), kMostSyntaxErrors);
   std::string unknown;
   for (std::size_t i = 0; i < kMostErrors; ++i) unknown += "k" + number(i) + " = 1\n";
   EXPECT_EQ(with_guest(unknown).size(), kMostErrors);
@@ -96,11 +96,11 @@ TEST(ConfigLimits, OfOneErrorsText) {
   for (const std::string& text :
        {longest + " =\n", longest + " = abc\n", "[pool]\nmemory = \"1 " + longest + "\"\n",
         "[[guest]]\nboot_limit = \"1 " + longest + "\"\n"}) {
-    for (const std::string& error : errors(text)) EXPECT_LE(error.size(), 600u) << error.substr(0, 200);
+    for (const std::string& error : errors_in(text)) EXPECT_LE(error.size(), 600u) << error.substr(0, 200);
   }
   std::string path(kLargestFileBytes / 2, '\xc3');
   for (std::size_t i = 1; i < path.size(); i += 2) path[i] = '\xa4';
-  for (const std::string& error : errors("[pool]\n\"" + path + "\" = 1\n"))
+  for (const std::string& error : errors_in("[pool]\n\"" + path + "\" = 1\n"))
     EXPECT_LE(error.size(), kLongestError + 40) << error.substr(0, 200);
 }
 
@@ -108,7 +108,7 @@ TEST(ConfigLimits, OfNames) {
   const auto named = [](std::size_t bytes) {
     Text text;
     text.guests = "[[guest]]\nname = \"" + std::string(bytes, 'a') + "\"\n";
-    return errors(text.whole());
+    return errors_in(text.whole());
   };
   EXPECT_THAT(named(kLongestName), IsEmpty());
   EXPECT_THAT(named(kLongestName + 1), ElementsAre(HasSubstr("cannot be used")));
@@ -128,7 +128,7 @@ TEST(ConfigLimits, OfGuestsApplicationsAndHooks) {
   const auto guests = [](std::size_t count) {
     Text text;
     for (std::size_t i = 1; i < count; ++i) text.guests += "[[guest]]\nname = \"g" + number(i) + "\"\n";
-    return errors(text.whole());
+    return errors_in(text.whole());
   };
   EXPECT_THAT(guests(kMostGuests), IsEmpty());
   EXPECT_THAT(guests(kMostGuests + 1),
@@ -185,7 +185,7 @@ TEST(ConfigLimits, OfSizes) {
     Text text;
     text.pool = "memory = \"" + number(bytes >> 20) + " MiB\"\narea_size = \"1 GiB\"\n";
     text.guest += "base_memory = \"256 MiB\"\n";
-    return errors(text.whole());
+    return errors_in(text.whole());
   };
   EXPECT_THAT(pool_of(kLargestSize), IsEmpty());
   EXPECT_THAT(pool_of(kLargestSize + 1_MiB), ElementsAre(HasSubstr("it may be at most 16 TiB")));
@@ -208,7 +208,7 @@ TEST(ConfigLimits, OfSlots) {
     Text text;
     text.guest += "base_memory = \"192 MiB\"\n";
     text.application = "memory = \"" + number(count * (kMemoryBlock >> 20)) + " MiB\"\n";
-    return errors(text.whole());
+    return errors_in(text.whole());
   };
   EXPECT_THAT(application_of_areas(kMostSlots), IsEmpty());
   EXPECT_THAT(application_of_areas(kMostSlots + 1),
@@ -225,7 +225,7 @@ TEST(ConfigLimits, OfVcpus) {
     Text text;
     text.guest += "vcpus = " + number(guest) + "\n";
     text.application += "vcpus = " + number(application) + "\n";
-    return errors(text.whole());
+    return errors_in(text.whole());
   };
   EXPECT_THAT(both(kMostVcpus - 4, 4), IsEmpty());
   EXPECT_THAT(both(kMostVcpus - 4, 5), ElementsAre(HasSubstr("would have 65 vCPUs")));
@@ -239,7 +239,7 @@ TEST(ConfigLimits, OfDumps) {
     Text text;
     text.guest += "crash_dump = true\n";
     text.rest = "[dumps]\nbudget = \"" + number(bytes) + " B\"\n";
-    return errors(text.whole());
+    return errors_in(text.whole());
   };
   EXPECT_THAT(budget(128_MiB + kDumpOverhead), IsEmpty());
   EXPECT_THAT(budget(128_MiB + kDumpOverhead - 1),
@@ -265,7 +265,7 @@ TEST(ConfigLimits, NothingOfTheFileDrivesATerminal) {
   for (const char* text :
        {"[pool]\n\"\xc2\x9b\x33\x31m\" = 1\n", "a = \x9b\n", "[pool]\nmemory = \"\xc2\x9b\"\n",
         "[pool]\nbacking = \"\\u009b\\u007f\\u001b\"\n"}) {
-    for (const std::string& error : errors(text)) {
+    for (const std::string& error : errors_in(text)) {
       EXPECT_EQ(error.find("\xc2\x9b"), std::string::npos) << error;
       EXPECT_EQ(error.find_first_of("\x9b\x7f\x1b"), std::string::npos) << error;
     }

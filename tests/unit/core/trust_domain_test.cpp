@@ -3,7 +3,7 @@
 namespace understudy::core {
 namespace {
 
-core::Setup two_domains() {
+core::Setup three_guests_in_two_domains() {
   core::Setup setup = plain_setup(3);
   setup.guests[1].trust_domain = "other";
   return setup;
@@ -18,7 +18,7 @@ TEST(TrustDomain, InsideOneNothingIsZeroed) {
 }
 
 TEST(TrustDomain, BetweenTwoEveryAreaIsZeroedBeforeItIsPlugged) {
-  Stage stage(two_domains());
+  Stage stage(three_guests_in_two_domains());
   stage.up();
   stage.hold<action::Scrub>();
   stage.give(event::GuestExited{stage.run("alpha"), "killed"});
@@ -35,7 +35,7 @@ TEST(TrustDomain, BetweenTwoEveryAreaIsZeroedBeforeItIsPlugged) {
 }
 
 TEST(TrustDomain, AFailedScrubIsTriedAgain) {
-  Stage stage(two_domains());
+  Stage stage(three_guests_in_two_domains());
   stage.up();
   stage.hold<action::Scrub>();
   stage.give(event::GuestExited{stage.run("alpha"), "killed"});
@@ -49,7 +49,7 @@ TEST(TrustDomain, AFailedScrubIsTriedAgain) {
 
 // Found by the simulator: the area was zeroed although it went to the domain that it came from.
 TEST(TrustDomain, AFailedScrubIsNotTriedAgainForAGuestOfTheSameDomain) {
-  Stage stage(two_domains());
+  Stage stage(three_guests_in_two_domains());
   stage.up();
   stage.hold<action::Scrub>();
   stage.hold<action::Launch>();
@@ -65,7 +65,7 @@ TEST(TrustDomain, AFailedScrubIsNotTriedAgainForAGuestOfTheSameDomain) {
 }
 
 TEST(TrustDomain, AnAreaScrubbedTooLateIsUnused) {
-  Stage stage(two_domains());
+  Stage stage(three_guests_in_two_domains());
   stage.up();
   stage.hold<action::Scrub>();
   stage.give(event::GuestExited{stage.run("alpha"), "killed"});

@@ -12,7 +12,7 @@
 namespace understudy::protocol {
 namespace {
 
-std::string error_of(const std::string& line) {
+std::string from_agent_error_of(const std::string& line) {
   const auto message = decode_from_agent(line);
   return message ? "" : message.error().message;
 }
@@ -35,8 +35,8 @@ std::string stopped(const std::string& app, const std::string& epoch) {
 
 TEST(Limits, OfALine) {
   const std::string message = stopped("1", "7");
-  EXPECT_EQ(error_of(message + std::string(kMaxLineToDaemon - message.size(), ' ')), "");
-  EXPECT_NE(error_of(message + std::string(kMaxLineToDaemon - message.size() + 1, ' ')), "");
+  EXPECT_EQ(from_agent_error_of(message + std::string(kMaxLineToDaemon - message.size(), ' ')), "");
+  EXPECT_NE(from_agent_error_of(message + std::string(kMaxLineToDaemon - message.size() + 1, ' ')), "");
   const std::string query = R"({"type":"query"})";
   EXPECT_EQ(to_agent_error_of(query + std::string(kMaxLineToAgent - query.size(), ' ')), "");
   EXPECT_EQ(to_agent_error_of(query + std::string(kMaxLineToAgent - query.size() + 1, ' ')),
@@ -57,15 +57,15 @@ TEST(Limits, OfALineThatIsWritten) {
 }
 
 TEST(Limits, OfNumbers) {
-  EXPECT_EQ(error_of(stopped(std::to_string(kMaxNumber), std::to_string(kMaxEpoch))), "");
-  EXPECT_NE(error_of(stopped(std::to_string(kMaxNumber + 1), "7")), "");
-  EXPECT_EQ(error_of(stopped("1", std::to_string(kMaxEpoch + 1))),
+  EXPECT_EQ(from_agent_error_of(stopped(std::to_string(kMaxNumber), std::to_string(kMaxEpoch))), "");
+  EXPECT_NE(from_agent_error_of(stopped(std::to_string(kMaxNumber + 1), "7")), "");
+  EXPECT_EQ(from_agent_error_of(stopped("1", std::to_string(kMaxEpoch + 1))),
             "stopped.epoch must be a whole number from 0 to 9007199254740992");
   EXPECT_EQ(refusal_of(FromAgent(from_agent::WantsMemory{1, 7, kMaxBytes})), "");
   EXPECT_NE(refusal_of(FromAgent(from_agent::WantsMemory{1, 7, kMaxBytes + 1})), "");
   const auto wants = [](std::uint64_t bytes) {
-    return error_of(R"({"type":"wants_memory","app":1,"epoch":7,"more_bytes":)" + std::to_string(bytes) +
-                    "}");
+    return from_agent_error_of(R"({"type":"wants_memory","app":1,"epoch":7,"more_bytes":)" +
+                               std::to_string(bytes) + "}");
   };
   EXPECT_EQ(wants(kMaxBytes), "");
   EXPECT_EQ(wants(kMaxBytes + 1),
@@ -80,12 +80,12 @@ TEST(Limits, OfNumbers) {
 
 TEST(Limits, OfFreeTextsOnArrival) {
   const auto log = [](std::size_t bytes) {
-    return error_of(R"({"type":"log","text":")" + std::string(bytes, 'a') + "\"}");
+    return from_agent_error_of(R"({"type":"log","text":")" + std::string(bytes, 'a') + "\"}");
   };
   EXPECT_EQ(log(kMaxWhyBytes), "");
   EXPECT_NE(log(kMaxWhyBytes + 1), "");
   const auto failed = [](std::size_t bytes) {
-    return error_of(
+    return from_agent_error_of(
         R"({"type":"start_failed","app":1,"epoch":7,"why":"","configuration":false,"evidence":")" +
         std::string(bytes, 'a') + "\"}");
   };
@@ -95,7 +95,7 @@ TEST(Limits, OfFreeTextsOnArrival) {
 
 TEST(Limits, OfATail) {
   const auto tail = [](std::size_t bytes) {
-    return error_of(R"({"type":"tail","app":1,"text":")" + std::string(bytes, 'a') + "\"}");
+    return from_agent_error_of(R"({"type":"tail","app":1,"text":")" + std::string(bytes, 'a') + "\"}");
   };
   EXPECT_EQ(tail(kMaxTailBytes), "");
   EXPECT_NE(tail(kMaxTailBytes + 1), "");
@@ -111,9 +111,9 @@ TEST(Limits, OfNames) {
   EXPECT_EQ(refusal_of(hello(kMaxNameBytes)), "");
   EXPECT_NE(refusal_of(hello(kMaxNameBytes + 1)), "");
   std::string line = *encode(hello(kMaxNameBytes));
-  EXPECT_EQ(error_of(line), "");
+  EXPECT_EQ(from_agent_error_of(line), "");
   line.insert(line.find("aaaa"), "a");
-  EXPECT_EQ(error_of(line), "hello.boot_id is longer than 64 bytes");
+  EXPECT_EQ(from_agent_error_of(line), "hello.boot_id is longer than 64 bytes");
 }
 
 // One application of a welcome, changed; the sender's refusal of it.
@@ -179,12 +179,12 @@ TEST(Limits, OfListsOnArrival) {
 
   const std::string state = R"({"type":"state","apps":[]})";
   const std::string app = R"({"app":1,"epoch":7,"phase":"idle"})";
-  EXPECT_EQ(error_of(with_items(state, "apps", app, kMaxStates)), "");
-  EXPECT_NE(error_of(with_items(state, "apps", app, kMaxStates + 1)), "");
+  EXPECT_EQ(from_agent_error_of(with_items(state, "apps", app, kMaxStates)), "");
+  EXPECT_NE(from_agent_error_of(with_items(state, "apps", app, kMaxStates + 1)), "");
 
   const std::string released = R"({"type":"released","app":1,"epoch":7,"why_not_all":"","areas":[]})";
-  EXPECT_EQ(error_of(with_items(released, "areas", "1", kMaxAreas)), "");
-  EXPECT_NE(error_of(with_items(released, "areas", "1", kMaxAreas + 1)), "");
+  EXPECT_EQ(from_agent_error_of(with_items(released, "areas", "1", kMaxAreas)), "");
+  EXPECT_NE(from_agent_error_of(with_items(released, "areas", "1", kMaxAreas + 1)), "");
   const std::string engage = R"({"type":"engage","app":1,"epoch":7,"areas":[]})";
   const std::string area = R"({"id":1,"address":0,"bytes":1})";
   EXPECT_EQ(to_agent_error_of(with_items(engage, "areas", area, kMaxAreas)), "");
@@ -193,8 +193,8 @@ TEST(Limits, OfListsOnArrival) {
 
 TEST(Limits, OfNesting) {
   const auto nested = [](std::size_t depth) {  // the object itself is the first level
-    return error_of(R"({"type":"stopped","app":1,"epoch":7,"x":)" + std::string(depth - 1, '[') +
-                    std::string(depth - 1, ']') + "}");
+    return from_agent_error_of(R"({"type":"stopped","app":1,"epoch":7,"x":)" + std::string(depth - 1, '[') +
+                               std::string(depth - 1, ']') + "}");
   };
   EXPECT_EQ(nested(kMaxDepth), "");
   EXPECT_NE(nested(kMaxDepth + 1), "");

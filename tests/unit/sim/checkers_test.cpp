@@ -654,20 +654,13 @@ TEST_F(RefusingHost, FencesNobodyAndIsTriedUntilItDoesNotRefuse) {
 }
 
 TEST_F(RefusingHost, ForWhichAHealthyGuestIsFenced) {
-  struct Bug : PassAgents {
-    Bug(engine::AgentLink& agents, engine::Hypervisor& h, World& w)
-        : PassAgents(agents), hypervisor(h), world(w) {}
-    void ask_need(const action::AskNeed& a) override {
-      if (world.host_refuses()) hypervisor.fence(a.run);
-      next.ask_need(a);
-    }
-    engine::Hypervisor& hypervisor;
-    World& world;
-  };
-  take_over_meanwhile([&](World& simulated, engine::Ports ports) {
-    agents_ = std::make_unique<Bug>(ports.agents, ports.hypervisor, simulated);
-    return engine::Ports{ports.clock, ports.journal, ports.gate,    ports.hypervisor,
-                         *agents_,    ports.pool,    ports.observer};
+  take_over_meanwhile([](World& simulated, engine::Ports ports) {
+    simulated.deliver = [inner = simulated.deliver](const core::Event& event) {
+      core::Event told = event;
+      if (auto* failed = std::get_if<event::PlugFailed>(&told)) failed->tried_in_guest = true;
+      inner(told);
+    };
+    return ports;
   });
   expect_violation("is fenced for what the host could not do");
 }

@@ -40,25 +40,25 @@ std::string step_of_twin(const Simulation& simulation) {
   return twin.moving() != nullptr ? core::move_step_name(twin.moving()->move.step) : "none";
 }
 
-struct Case {
+struct RehearsalCase {
   std::string step;
   FaultName fault;
   core::GuestId guest;
 };
 
-std::string name_of(const ::testing::TestParamInfo<Case>& info) {
+std::string name_of_rehearsal(const ::testing::TestParamInfo<RehearsalCase>& info) {
   return as_test_name(info.param.step + "_" + fault_name(info.param.fault) + "_" +
                       (info.param.guest == kAlpha ? "active" : "standby"));
 }
 
-std::vector<Case> every_case() {
+std::vector<RehearsalCase> every_rehearsal() {
   const std::vector<FaultName> faults = {
       FaultName::panic,       FaultName::panic_unseen, FaultName::hang,         FaultName::vmm_stop_short,
       FaultName::vmm_kill,    FaultName::agent_lost,   FaultName::agent_silent, FaultName::journal,
       FaultName::app_failed,  FaultName::app_exit,     FaultName::app_wants,    FaultName::switchover,
       FaultName::maintenance, FaultName::down_and_up,  FaultName::daemon_death, FaultName::clock_jump,
       FaultName::daemon_stall};
-  std::vector<Case> cases;
+  std::vector<RehearsalCase> cases;
   for (const FaultName fault : faults) {
     for (const std::string step : {"sizing", "attaching", "onlining", "starting", "stopping", "releasing"}) {
       cases.push_back({step, fault, kAlpha});
@@ -68,10 +68,10 @@ std::vector<Case> every_case() {
   return cases;
 }
 
-class EveryStepOfARehearsal : public ::testing::TestWithParam<Case> {};
+class EveryStepOfARehearsal : public ::testing::TestWithParam<RehearsalCase> {};
 
 TEST_P(EveryStepOfARehearsal, IsRecoveredFrom) {
-  const Case& c = GetParam();
+  const RehearsalCase& c = GetParam();
   auto simulation = brought_up(3, 2);
   simulation->command(event::Rehearse{kDb, true});
   ASSERT_TRUE(
@@ -84,7 +84,8 @@ TEST_P(EveryStepOfARehearsal, IsRecoveredFrom) {
   EXPECT_EQ(step_of_twin(*simulation), "none");
 }
 
-INSTANTIATE_TEST_SUITE_P(Fault, EveryStepOfARehearsal, ::testing::ValuesIn(every_case()), name_of);
+INSTANTIATE_TEST_SUITE_P(Fault, EveryStepOfARehearsal, ::testing::ValuesIn(every_rehearsal()),
+                         name_of_rehearsal);
 
 // A takeover that finds a rehearsal in its way takes no longer than one that does not, but for the end of
 // what was started.

@@ -37,7 +37,7 @@ struct Case {
   core::GuestId guest;
 };
 
-std::string name_of(const ::testing::TestParamInfo<Case>& info) {
+std::string name_of_case(const ::testing::TestParamInfo<Case>& info) {
   return as_test_name(info.param.way + "_" + info.param.step + "_" + fault_name(info.param.fault) + "_" +
                       (info.param.guest == kAlpha ? "from" : "to"));
 }
@@ -80,7 +80,7 @@ TEST_P(EveryStep, RecoversFromTheFault) {
   expect_recovery(*simulation);
 }
 
-INSTANTIATE_TEST_SUITE_P(Fault, EveryStep, ::testing::ValuesIn(every_case()), name_of);
+INSTANTIATE_TEST_SUITE_P(Fault, EveryStep, ::testing::ValuesIn(every_case()), name_of_case);
 
 // What was asked for goes wrong by itself, always, until it is put right after a while.
 TEST(EveryOdds, EachRequestThatFailsAlwaysAndThenNoMore) {

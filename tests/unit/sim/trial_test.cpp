@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace understudy::sim {
 namespace {
 
@@ -22,6 +24,13 @@ core::Protection room_for_it(const core::State& state, const core::Application& 
   return said;
 }
 
+bool all_ready(const Simulation& simulation) {
+  const core::State& state = *simulation.state();
+  return simulation.not_whole().empty() &&
+         std::all_of(state.guests.begin(), state.guests.end(),
+                     [](const core::Guest& guest) { return guest.ready() != nullptr; });
+}
+
 class Trial : public ::testing::Test {
  protected:
   // Everything up; then whatever `meanwhile` does; then alpha's failure is tried.
@@ -30,7 +39,7 @@ class Trial : public ::testing::Test {
     if (lie) simulation.told = room_for_it;
     simulation.start_daemon();
     simulation.command(event::BringUp{});
-    ASSERT_TRUE(simulation.run_until([&] { return simulation.not_whole().empty(); }, 60s));
+    ASSERT_TRUE(simulation.run_until([&] { return all_ready(simulation); }, 60s));
     if (meanwhile) meanwhile(simulation);
     const core::GuestId holder = simulation.state()->apps[0].serving()->on.guest;
     const Time before = simulation.world.now();

@@ -12,8 +12,8 @@ namespace {
 
 namespace event = core::event;
 
-constexpr core::GuestRun kAlpha{core::GuestId{0}, 1};
-constexpr core::AppId kDb{0};
+constexpr core::GuestRun kAlphaRun{core::GuestId{0}, 1};
+constexpr core::AppId kOnlyApp{0};
 
 // The ports by themselves, with a list in the place of the daemon.
 class WorldTest : public ::testing::Test {
@@ -34,7 +34,7 @@ class WorldTest : public ::testing::Test {
         events_.begin(), events_.end(), [](const auto& e) { return std::holds_alternative<Event>(e); }));
   }
   void restart_daemon() { world_.daemon += 2; }
-  [[nodiscard]] AppInside& db() { return world_.vm(kAlpha.guest).apps[kDb.value]; }
+  [[nodiscard]] AppInside& db() { return world_.vm(kAlphaRun.guest).apps[kOnlyApp.value]; }
 
   World world_;
   MemoryJournal journal_;
@@ -45,8 +45,8 @@ class WorldTest : public ::testing::Test {
 class AgentsTest : public WorldTest {
  protected:
   AgentsTest() {
-    Vm& vm = world_.vm(kAlpha.guest);
-    vm.run = kAlpha;
+    Vm& vm = world_.vm(kAlphaRun.guest);
+    vm.run = kAlphaRun;
     vm.process = vm.launched = vm.booted = true;
     vm.linked = world_.daemon;
   }
@@ -55,11 +55,11 @@ class AgentsTest : public WorldTest {
 
 TEST_F(AgentsTest, AStartThatFailedFailsAgainWhenItIsRepeated) {
   world_.shape.odds.start_fails = 1;
-  agents_.ask_start({kAlpha, kDb, 1, 500_MiB, {}});
+  agents_.ask_start({kAlphaRun, kOnlyApp, 1, 500_MiB, {}});
   pass(std::chrono::seconds(2));
   ASSERT_EQ(count<event::AppStartFailed>(), 1U);
   world_.shape.odds.start_fails = 0;
-  agents_.ask_start({kAlpha, kDb, 1, 500_MiB, {}});
+  agents_.ask_start({kAlphaRun, kOnlyApp, 1, 500_MiB, {}});
   pass(std::chrono::seconds(2));
   EXPECT_EQ(count<event::AppStartFailed>(), 2U);
   EXPECT_EQ(count<event::AppServing>(), 0U);
@@ -67,13 +67,13 @@ TEST_F(AgentsTest, AStartThatFailedFailsAgainWhenItIsRepeated) {
 }
 
 TEST_F(AgentsTest, AnApplicationThatIsBeingEndedIsSaidToBe) {
-  agents_.ask_start({kAlpha, kDb, 1, 500_MiB, {}});
+  agents_.ask_start({kAlphaRun, kOnlyApp, 1, 500_MiB, {}});
   pass(std::chrono::seconds(2));
   ASSERT_EQ(count<event::AppServing>(), 1U);
   world_.shape.timing.stop = Span{std::chrono::seconds(1), std::chrono::seconds(1)};
-  agents_.ask_stop({kAlpha, kDb, 1});
-  agents_.ask_state({kAlpha});
-  agents_.ask_start({kAlpha, kDb, 1, 500_MiB, {}});
+  agents_.ask_stop({kAlphaRun, kOnlyApp, 1});
+  agents_.ask_state({kAlphaRun});
+  agents_.ask_start({kAlphaRun, kOnlyApp, 1, 500_MiB, {}});
   pass(std::chrono::milliseconds(500));
   EXPECT_TRUE(db().exists);
   ASSERT_EQ(count<event::AppsStated>(), 1U);
@@ -89,8 +89,8 @@ TEST_F(AgentsTest, AnApplicationThatIsBeingEndedIsSaidToBe) {
 TEST_F(WorldTest, AFailingLaunchOfAStoppedProcessEndsWithItsLimit) {
   SimHypervisor hypervisor(world_, checkers_);
   world_.shape.odds.launch_fails = 1;
-  hypervisor.launch(kAlpha);
-  world_.vm(kAlpha.guest).vmm_stopped = true;
+  hypervisor.launch(kAlphaRun);
+  world_.vm(kAlphaRun.guest).vmm_stopped = true;
   pass(std::chrono::seconds(4));
   EXPECT_EQ(count<event::LaunchFailed>(), 0U);
   pass(std::chrono::seconds(2));
@@ -99,12 +99,12 @@ TEST_F(WorldTest, AFailingLaunchOfAStoppedProcessEndsWithItsLimit) {
 
 TEST_F(WorldTest, ADaemonIsNotAnsweredWhatAFormerOneAsked) {
   SimHypervisor hypervisor(world_, checkers_);
-  hypervisor.launch(kAlpha);
+  hypervisor.launch(kAlphaRun);
   pass(std::chrono::seconds(1));
-  hypervisor.discard(kAlpha);
+  hypervisor.discard(kAlphaRun);
   restart_daemon();
   pass(std::chrono::seconds(1));
-  EXPECT_FALSE(world_.vm(kAlpha.guest).process) << "it was removed all the same";
+  EXPECT_FALSE(world_.vm(kAlphaRun.guest).process) << "it was removed all the same";
   EXPECT_EQ(count<event::GuestGone>(), 0U);
 }
 
