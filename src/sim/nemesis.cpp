@@ -45,6 +45,7 @@ const char* fault_name(FaultName fault) {
     case FaultName::journal: return "journal-refuses";
     case FaultName::lie: return "agent-lies";
     case FaultName::switchover: return "switchover";
+    case FaultName::stop_order: return "stop-order";
     case FaultName::down_and_up: return "down-and-up";
     case FaultName::maintenance: return "maintenance";
     case FaultName::daemon_death: return "daemon-death";
@@ -140,11 +141,8 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
       journal_.keeps_what_it_refuses = world_.random.chance(0.5);
       world_.timeline.after(world_.random.within(kJournalOutage), [this] { journal_.refusing = false; });
       break;
+    case FaultName::stop_order: hands_.command(event::StopApp{app}); break;
     case FaultName::switchover: {
-      if (world_.random.chance(0.2)) {  // and started again, as everything that does not run is
-        hands_.command(event::StopApp{app});
-        break;
-      }
       event::Switchover order{app, {}};
       if (world_.random.chance(0.5)) order.to = guest;
       if (world_.shape.weight(FaultName::app_undying) > 0) order.may_fence = world_.random.chance(0.3);

@@ -107,6 +107,7 @@ void draw_weather(Random& random, Shape& shape) {
   maybe(FaultName::journal, 0.3, 1);
   maybe(FaultName::lie, 0.4, 2);
   maybe(FaultName::switchover, 0.6, 3);
+  maybe(FaultName::stop_order, 0.3, 1);
   maybe(FaultName::down_and_up, 0.15, 0.2);
   maybe(FaultName::maintenance, 0.2, 1);
   maybe(FaultName::daemon_death, 0.5, 2);

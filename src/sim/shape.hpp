@@ -93,8 +93,9 @@ enum class FaultName {
   app_undying,    // given up by its agent, and its processes do not end
   host_refuses,   // out of descriptors, say: for a while nothing is plugged, zeroed or launched
   agent_restart,  // started anew in its guest; what it had started may still run
+  stop_order,     // the operator stops an application, and starts it again as everything that does not run
 };
-inline constexpr std::size_t kFaultNames = 30;
+inline constexpr std::size_t kFaultNames = 31;
 [[nodiscard]] const char* fault_name(FaultName fault);
 
 // One system and the weather it lives in.

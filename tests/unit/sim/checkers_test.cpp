@@ -633,8 +633,15 @@ TEST_F(Planted, AnApplicationThatDoesNotEndIsTakenOver) {
 // The host refuses everything while alpha is taken over.
 class RefusingHost : public Planted {
  protected:
-  void take_over_meanwhile(Simulation::Wrap wrap) {
-    make(plain_shape(3, 1), std::move(wrap));
+  void take_over_meanwhile(bool blames_the_guest) {
+    make(plain_shape(3, 1), [](World&, engine::Ports ports) { return ports; });
+    if (blames_the_guest) {
+      world().deliver = [inner = world().deliver](const core::Event& event) {
+        core::Event told = event;
+        if (auto* failed = std::get_if<event::PlugFailed>(&told)) failed->tried_in_guest = true;
+        inner(told);
+      };
+    }
     simulation_->start_daemon();
     simulation_->command(event::BringUp{});
     ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
@@ -646,7 +653,7 @@ class RefusingHost : public Planted {
 };
 
 TEST_F(RefusingHost, FencesNobodyAndIsTriedUntilItDoesNotRefuse) {
-  take_over_meanwhile([](World&, engine::Ports ports) { return ports; });
+  take_over_meanwhile(false);
   EXPECT_FALSE(simulation_->violation()) << violation();
   EXPECT_EQ(simulation_->observer.takeovers, 1U);
   EXPECT_EQ(world().vms[1].run.run, 1U);
@@ -654,14 +661,7 @@ TEST_F(RefusingHost, FencesNobodyAndIsTriedUntilItDoesNotRefuse) {
 }
 
 TEST_F(RefusingHost, ForWhichAHealthyGuestIsFenced) {
-  take_over_meanwhile([](World& simulated, engine::Ports ports) {
-    simulated.deliver = [inner = simulated.deliver](const core::Event& event) {
-      core::Event told = event;
-      if (auto* failed = std::get_if<event::PlugFailed>(&told)) failed->tried_in_guest = true;
-      inner(told);
-    };
-    return ports;
-  });
+  take_over_meanwhile(true);
   expect_violation("is fenced for what the host could not do");
 }
 

@@ -1,5 +1,6 @@
 // The daemon is killed at every request and every journal record of a move, one after the other, while guests
 // go on. What comes of it is the same as without the kill.
+#include "core/state.hpp"
 #include "sim/simulation.hpp"
 
 #include <gtest/gtest.h>
@@ -52,6 +53,11 @@ void begin(Simulation& simulation, Way way) {
     case Way::growth: simulation.nemesis.cause(FaultName::app_wants, kAlpha, kDb); break;
     case Way::going_down: simulation.command(event::BringDown{}); break;
   }
+}
+
+bool can_be_ordered(const Simulation& simulation) {
+  const core::State* state = simulation.state();
+  return state != nullptr && core::why_no_switchover(*state, state->app(kDb), false).empty();
 }
 
 bool settled(const Simulation& simulation, Way way) {
@@ -113,6 +119,9 @@ TEST_P(KilledAtEveryRequest, TheOutcomeIsTheSame) {
       const bool was_command = way == Way::first_start || way == Way::switchover || way == Way::going_down;
       const bool written = simulation->journal.app(kDb).state == core::AppDurable::leaving ||
                            (way == Way::first_start && simulation->journal.written() > 0);
+      // Refused, and repeated, until the guest's agent has answered the new daemon.
+      simulation->run_until([&] { return way != Way::switchover || can_be_ordered(*simulation); },
+                            std::chrono::seconds(20));
       if (was_command && !written) begin(*simulation, way);
     }
     EXPECT_TRUE(simulation->run_until([&] { return settled(*simulation, way); }, std::chrono::seconds(120)))
