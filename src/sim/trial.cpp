@@ -62,6 +62,8 @@ std::string read_all(int fd) {
   }
 }
 
+constexpr core::GuestId kNowhere{~0U};
+
 constexpr std::string_view kTrue = "true";
 constexpr std::string_view kUndecided = "undecided";
 
@@ -122,11 +124,12 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
     return std::all_of(made.begin(), made.end(),
                        [&](const Claim& claim) { return serves_elsewhere(claim.app, failing); });
   };
-  // One that serves may have to make room later, for another of higher priority whose guest has come back.
+  // One that serves may have to make room later, for another of higher priority whose guest has come back, and
+  // goes wherever it can then.
   const auto none_lost = [&] {
     return std::all_of(made.begin(), made.end(), [&](const Claim& claim) {
       const auto* moving = daemon_->core.state().app(claim.app).moving();
-      return serves_elsewhere(claim.app, failing) || (moving != nullptr && moving->move.yields);
+      return serves_elsewhere(claim.app, kNowhere) || (moving != nullptr && moving->move.yields);
     });
   };
   const bool served = run_until(all_serve, kTrialLimit) && run_for(kServesOn) && none_lost();
@@ -136,7 +139,7 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
   // And a rehearsal that is slow to end may keep the standby longer than the failed guest takes to come back.
   const bool seen_late = fault == FaultName::hang || fault == FaultName::vmm_stop;
   const bool all_serve_again = std::all_of(made.begin(), made.end(), [&](const Claim& claim) {
-    return serves_elsewhere(claim.app, core::GuestId{~0U});
+    return serves_elsewhere(claim.app, kNowhere);
   });
   if (another || (under_way && (seen_late || all_serve_again))) return std::string(kUndecided);
   std::string text;
