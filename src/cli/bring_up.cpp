@@ -1,8 +1,7 @@
 #include "cli/bring_up.hpp"
 
-#include "cli/cli.hpp"
-
 #include "base/counted.hpp"
+#include "cli/cli.hpp"
 
 #include <fmt/format.h>
 

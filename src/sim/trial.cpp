@@ -124,8 +124,8 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
     return std::all_of(made.begin(), made.end(),
                        [&](const Claim& claim) { return serves_elsewhere(claim.app, failing); });
   };
-  // One that serves may have to make room later, for another of higher priority whose guest has come back, and
-  // goes wherever it can then.
+  // One that serves may have to make room later, for another of higher priority whose guest has come back,
+  // and goes wherever it can then.
   const auto none_lost = [&] {
     return std::all_of(made.begin(), made.end(), [&](const Claim& claim) {
       const auto* moving = daemon_->core.state().app(claim.app).moving();
@@ -138,9 +138,8 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
   // Until a hang is seen, whoever is on the way goes on, into the hanging guest too; that is not foreseen.
   // And a rehearsal that is slow to end may keep the standby longer than the failed guest takes to come back.
   const bool seen_late = fault == FaultName::hang || fault == FaultName::vmm_stop;
-  const bool all_serve_again = std::all_of(made.begin(), made.end(), [&](const Claim& claim) {
-    return serves_elsewhere(claim.app, kNowhere);
-  });
+  const bool all_serve_again = std::all_of(
+      made.begin(), made.end(), [&](const Claim& claim) { return serves_elsewhere(claim.app, kNowhere); });
   if (another || (under_way && (seen_late || all_serve_again))) return std::string(kUndecided);
   std::string text;
   for (const Claim& claim : made) {
