@@ -2,6 +2,7 @@
 
 #include "core/state.hpp"
 #include "sim/describe.hpp"
+#include "sim/hypervisor.hpp"
 
 namespace understudy::sim {
 
@@ -165,11 +166,10 @@ void Checkers::discarding(core::GuestRun run) {
 
 bool Checkers::of_the_host(const core::Event& event) const {
   namespace event_ns = core::event;
-  // By what happened, not by what the event says of it.
+  // By what happened (the simulated hypervisor's own words), not by what the event says of it.
   if (const auto* plug = std::get_if<event_ns::PlugFailed>(&event))
-    return world_.area(plug->area).host_refused;
-  if (const auto* unplug = std::get_if<event_ns::UnplugFailed>(&event))
-    return world_.area(unplug->area).host_refused;
+    return plug->why == kRefused || plug->why == kNoFreeSlot;
+  if (const auto* unplug = std::get_if<event_ns::UnplugFailed>(&event)) return unplug->why == kRefused;
   return std::holds_alternative<event_ns::ScrubFailed>(event) ||
          std::holds_alternative<event_ns::LaunchFailed>(event) ||
          std::holds_alternative<event_ns::DumpDone>(event) ||

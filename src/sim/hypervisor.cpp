@@ -16,7 +16,6 @@ constexpr Duration kAdoptLimit = std::chrono::seconds(1);
 // Of a dump, which nobody waits for; every other one fails.
 constexpr Duration kDumpTime = std::chrono::milliseconds(400);
 constexpr Span kLateLetGo{std::chrono::seconds(3), std::chrono::seconds(30)};
-const char* const kRefused = "too many open files";
 constexpr Span kSlowFence{std::chrono::milliseconds(500), std::chrono::seconds(4)};
 
 }  // namespace
@@ -150,14 +149,11 @@ void SimHypervisor::plug_one(core::GuestRun run, core::AreaId area) {
     ++used;
     address = std::max(address, other.address + world_.setup().pool.area_bytes);
   }
-  world_.area(area).host_refused = false;
   if (used >= world_.definition(run.guest).slots) {
-    world_.area(area).host_refused = true;
     world_.from_monitor(run, core::event::PlugFailed{run, area, kNoFreeSlot});
     return;
   }
   if (world_.host_refuses() || world_.random.chance(world_.shape.odds.plug_refused)) {
-    world_.area(area).host_refused = true;
     world_.from_monitor(run, core::event::PlugFailed{run, area, kRefused});
     return;
   }
@@ -187,8 +183,7 @@ void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
       world_.from_monitor(run, core::event::UnplugFailed{run, area, why});
     });
   };
-  truth.host_refused = world_.host_refuses() || world_.random.chance(world_.shape.odds.unplug_refused);
-  if (truth.host_refused) {
+  if (world_.host_refuses() || world_.random.chance(world_.shape.odds.unplug_refused)) {
     world_.from_monitor(run, core::event::UnplugFailed{run, area, kRefused, false});
     return;
   }

@@ -6,6 +6,7 @@
 
 namespace understudy::sim {
 
+inline constexpr const char* kRefused = "too many open files";
 inline constexpr const char* kNoFreeSlot = "no free slot";
 
 // QEMU as it behaves: requests to a stopped process wait, a dead one never answers, an unplug needs a guest

@@ -73,7 +73,6 @@ struct AreaTruth {
   bool confirmed = false;            // the host was told so
   std::string contents;              // trust domain that wrote to it last; empty: all zeroes
   std::uint64_t address = 0;
-  bool host_refused = false;  // what was asked for it last: the guest was not reached
 };
 
 // Thrown out of a port: the daemon dies in the middle of a step.
