@@ -40,6 +40,7 @@ struct AreaLater {
 struct Stopping {  // the application is being ended in a living OS
   GuestRun from;
   Time deadline{};
+  bool overdue = false;  // it does not end, and its guest is not ended for it, because others are there
 };
 struct Releasing {  // its areas are leaving a living OS
   GuestRun from;

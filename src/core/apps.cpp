@@ -105,6 +105,8 @@ void handle(Step& step, const event::StartApp& event) {
 std::string why_no_switchover(const State& state, const Application& app, bool may_fence) {
   const std::string& name = state.name(app.id);
   const auto* serving = app.serving();
+  const auto* stopping = app.in_step<move_step::Stopping>();
+  if (stopping != nullptr && stopping->overdue && may_fence && !state.is_twin(app.id)) return "";
   if (serving == nullptr) return name + " is not serving";
   if (serving->growing) return name + " is being given more memory; ask again when that is over";
   if (may_fence || state.guest(serving->on.guest).ready() != nullptr) return "";
@@ -145,6 +147,15 @@ void handle(Step& step, const event::StopApp& event) {
 void handle(Step& step, const event::Switchover& event) {
   Application& app = step.state.app(event.app);
   if (!why_no_switchover(step.state, app, event.may_fence).empty()) return;  // whoever asked was told
+  if (const auto* stopping = app.in_step<move_step::Stopping>()) {
+    const GuestRun from = stopping->from;
+    app.moving()->move.may_fence = true;
+    condemn(step, step.state.guest(from.guest),
+            step.state.name(app.id) + " does not end on " + step.state.name(from.guest) +
+                ", and its end was ordered",
+            step.now);
+    return;
+  }
   auto* serving = app.serving();
   const GuestRun from = serving->on;
   // Chosen while it still serves: what it has there counts as what could be given to it elsewhere.
@@ -255,7 +266,15 @@ void handle(Step& step, const event::StopFailed& event) {
     enter_stopping(step, app, event.run);
     return;
   }
+  if (app.in_step<move_step::Stopping>() != nullptr) return does_not_end(step, app, cause);
   condemn(step, *guest, cause, serving != nullptr ? fault_began(step, event.run) : step.now);
+}
+
+void leave_for_memory(Step& step, Application& app, const std::string& cause) {
+  const GuestRun from = app.serving()->on;
+  step.note(Severity::error, "app-faulted", cause, from.guest, app.id);
+  leave(step, app, cause, cause);
+  enter_releasing(step, app, from);
 }
 
 }  // namespace understudy::core

@@ -38,7 +38,9 @@ void limit_passed(Step& step, Application& app) {
     }
     enter_stopping(step, app, in);
   } else if (const auto* stopping = app.in_step<Stopping>()) {
-    condemn_slow(step, GuestRun(stopping->from), "end " + name, step.state.setup.app(app.id).stop_limit);
+    does_not_end(step, app,
+                 step.state.name(stopping->from.guest) + " did not end " + name + " within " +
+                     format_duration(step.state.setup.app(app.id).stop_limit));
   } else if (app.in_step<Releasing>() != nullptr) {
     advance_releasing(step, app);
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace understudy::core {
 
@@ -56,14 +57,10 @@ void unplug_later(const Step& step, Releasing& releasing, AreaId id) {
 // How long one that could not give its memory up for a more important one is not asked again.
 constexpr Duration kYieldsAgain = std::chrono::seconds(60);
 
-// Names of the others that would lose their guest; empty: nobody would.
-std::string others_there(const State& state, const Application& app, GuestRun run) {
-  std::string names;
-  for (const Application& other : state.apps) {
-    if (other.id == app.id || state.is_twin(other.id) || other.place() != run) continue;
-    names += (names.empty() ? "" : ", ") + state.name(other.id);
-  }
-  return names;
+// Nothing has failed that would be worth a guest on which others are.
+bool by_plan_only(const State& state, const Application& app) {
+  const Move& move = app.moving()->move;
+  return state.is_twin(app.id) || (move.planned && !move.may_fence && app.wanted);
 }
 
 // A planned move, or a rehearsal, never costs others their guest, unless it was asked to: it is given up, and
@@ -74,7 +71,7 @@ bool given_up_for_others(Step& step, Application& app, const std::string& why) {
   Move& move = app.moving()->move;
   const GuestRun from = releasing.from;
   const bool twin = step.state.is_twin(app.id);
-  if (!twin && (!move.planned || move.may_fence || !app.wanted)) return false;
+  if (!by_plan_only(step.state, app)) return false;
   const std::string others = others_there(step.state, app, from);
   if (others.empty()) return false;
   if (twin) {
@@ -85,6 +82,16 @@ bool given_up_for_others(Step& step, Application& app, const std::string& why) {
     return true;
   }
   const std::string& guest = step.state.name(from.guest);
+  if (move.from && *move.from != from.guest) {
+    // Where it was to go, and did not arrive. It is asked for again at leisure.
+    step.note(Severity::warning, "released-in-part",
+              guest + " keeps part of the memory of " + step.state.name(app.id) + ": " + why + "; " + guest +
+                  " is not ended for a planned move, because others are there (" + others + ")",
+              from.guest, app.id);
+    releasing.take_part = true;
+    finish_release_if_done(step, app);
+    return true;
+  }
   const std::string order = move.yields ? ""
                                         : "; `understudy takeover " + step.state.name(app.id) +
                                               " --fence` moves it all the same, and ends " + guest;
@@ -104,6 +111,15 @@ bool given_up_for_others(Step& step, Application& app, const std::string& why) {
 }
 
 }  // namespace
+
+std::string others_there(const State& state, const Application& app, GuestRun run) {
+  std::string names;
+  for (const Application& other : state.apps) {
+    if (other.id == app.id || state.is_twin(other.id) || other.place() != run) continue;
+    names += (names.empty() ? "" : ", ") + state.name(other.id);
+  }
+  return names;
+}
 
 std::optional<GuestRun> Application::place() const {
   struct Where {
@@ -241,6 +257,29 @@ void guest_stopped(Step& step, Application& app, GuestRun run) {
 void release_finished(Step& step, Application& app) {
   app.moving()->move.lap(Phase::detach, step.now);
   enter_choosing(step, app);
+}
+
+// Whoever waits for the place of a rehearsal needs it more than the rehearsal's neighbours need theirs.
+void does_not_end(Step& step, Application& app, const std::string& why) {
+  auto& stopping = *app.in_step<Stopping>();
+  const GuestRun from = stopping.from;
+  const std::string others = others_there(step.state, app, from);
+  const bool in_the_way = step.state.is_twin(app.id) && app.rehearsal && app.rehearsal->ending;
+  if (!by_plan_only(step.state, app) || others.empty() || in_the_way)
+    return condemn(step, step.state.guest(from.guest), why, step.now);
+  if (!std::exchange(stopping.overdue, true)) {
+    const std::string& guest = step.state.name(from.guest);
+    const std::string& name = step.state.name(app.id);
+    const std::string order =
+        step.state.is_twin(app.id) ? "" : "; `understudy takeover " + name + " --fence` ends " + guest;
+    step.note(Severity::error, "stop-overdue",
+              why + "; it serves nobody and is asked to end again and again, because " + guest +
+                  " is not ended for a planned move while others are there (" + others + ")" + order,
+              from.guest, app.id);
+  }
+  if (step.now < stopping.deadline) return;
+  enter_stopping(step, app, from);
+  if (auto* again = app.in_step<Stopping>()) again->overdue = true;
 }
 
 void handle(Step& step, const event::AppStopped& event) {

@@ -394,14 +394,27 @@ void handle(Step& step, const event::EngageFailed& event) {
   const auto* leaving = known.in_step<Releasing>();
   const bool leaves = leaving != nullptr && leaving->engaging && leaving->from == event.run;
   const bool grows = growing != nullptr && growing->growing && growing->on == event.run;
+  const bool alone = others_there(step.state, known, event.run).empty();
   if ((leaves || grows) && known.epoch == event.epoch) {
-    condemn(step, step.state.guest(event.run.guest),
-            step.state.name(event.run.guest) + " could not use more memory (" + event.why + ")", step.now);
-    return;
+    const std::string why =
+        step.state.name(event.run.guest) + " could not use more memory (" + event.why + ")";
+    if (alone) return condemn(step, step.state.guest(event.run.guest), why, step.now);
+    if (grows) return leave_for_memory(step, known, why);
+    known.in_step<Releasing>()->engaging = false;
+    return go_on_releasing(step, known);
   }
   Application* app = placing_in<Engaging>(step, event);
   if (app == nullptr) return;
   avoid(step, *app, event.run.guest, "its new memory could not be used (" + event.why + ")");
+  if (!alone) {
+    // Whoever serves there has what it needs. The guest is ended only if it does not give the areas back.
+    step.note(Severity::error, "engage-failed",
+              step.state.name(event.run.guest) + " could not use its new memory (" + event.why +
+                  "); the areas of " + step.state.name(app->id) + " are taken back",
+              event.run.guest, app->id);
+    if (step.state.is_twin(app->id)) rehearsal_fails(*app, "the new memory could not be used: " + event.why);
+    return enter_releasing(step, *app, event.run);
+  }
   // Part of the struct pages may have leaked in its kernel. It is thrown away, never asked again.
   condemn(step, step.state.guest(event.run.guest),
           step.state.name(event.run.guest) + " could not use its new memory (" + event.why + ")", step.now);

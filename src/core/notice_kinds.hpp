@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 71> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 73> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -30,6 +30,7 @@ inline constexpr std::array<std::string_view, 71> kNoticeKinds{"agent-misbehaved
                                                                "daemon-started",
                                                                "drill",
                                                                "dump",
+                                                               "engage-failed",
                                                                "events-held-back",
                                                                "gateway",
                                                                "guest-adopted",
@@ -70,6 +71,7 @@ inline constexpr std::array<std::string_view, 71> kNoticeKinds{"agent-misbehaved
                                                                "scrub-failed",
                                                                "state-unwritten",
                                                                "stop-delayed",
+                                                               "stop-overdue",
                                                                "switchover-given-up",
                                                                "takeover-begun",
                                                                "takeover-done",

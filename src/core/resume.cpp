@@ -65,7 +65,8 @@ struct Restore {
     move.from = record.from;
     move.preferred = record.to;
     move.give_up = record.give_up;
-    move.planned = record.to.has_value();  // that its guest might be ended for it is not written down
+    // That its guest might be ended for it is not written down.
+    move.planned = record.to.has_value() || record.give_up == app_state::kStoppedByOrder;
     move.report.app = record.app;
     move.report.cause = record.cause;
     move.report.from = record.from;

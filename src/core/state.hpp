@@ -151,6 +151,11 @@ void advance_releasing(Step&, Application&);
 // The guest is (or is about to be) fenced: everything that the application had to do there is over.
 void enter_fencing(Step&, Application&, GuestRun from);
 void guest_stopped(Step&, Application&, GuestRun run);
+// Names of the others that would lose their guest; empty: nobody would.
+[[nodiscard]] std::string others_there(const State&, const Application&, GuestRun run);
+// An application that is being ended does not end: `why`. Its guest is ended for it, unless it leaves by plan
+// and others are there.
+void does_not_end(Step&, Application&, const std::string& why);
 void release_finished(Step&, Application&);
 
 // apps.cpp
@@ -171,6 +176,8 @@ void agent_forgot(Step&, Application&);
 // it says that it serves again, for which it has so long, the delay before its next start included.
 void enter_trouble(Step&, Application&, std::string trouble, Duration delay);
 void restart_overdue(Step&, Application&);
+// Its guest could not take in the memory that it asked for, and others are there: it leaves alone.
+void leave_for_memory(Step&, Application&, const std::string& cause);
 inline void handle(Step&, const event::Tick&) {}
 
 // growth.cpp

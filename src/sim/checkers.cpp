@@ -182,7 +182,10 @@ bool Checkers::of_the_host(const core::Event& event) const {
 std::string Checkers::spared_for(const core::State& state, core::AppId id, core::GuestRun run) const {
   const core::Application& app = state.app(id);
   const auto* releasing = app.in_step<core::move_step::Releasing>();
-  if (releasing == nullptr || releasing->from != run || !app.wanted) return "";
+  const auto* stopping = app.in_step<core::move_step::Stopping>();
+  const bool leaves =
+      (releasing != nullptr && releasing->from == run) || (stopping != nullptr && stopping->from == run);
+  if (!leaves || !app.wanted) return "";
   if (!app.moving()->move.planned || app.moving()->move.may_fence) return "";
   const Vm& vm = world_.vm(run.guest);
   for (std::uint32_t i = 0; i < vm.apps.size(); ++i) {
@@ -209,6 +212,8 @@ void Checkers::telling(const core::Event& event, const core::State& state) {
   } else if (const auto* unplug = std::get_if<core::event::UnplugFailed>(&event)) {
     const auto& user = state.table.area(unplug->area).user;
     if (user) spared = spared_for(state, *user, unplug->run);
+  } else if (const auto* stays = std::get_if<core::event::StopFailed>(&event)) {
+    if (journal_.app(stays->app).epoch == stays->epoch) spared = spared_for(state, stays->app, stays->run);
   }
   if (!spared.empty()) no_fence_ = "for a planned move, and " + spared + " serves there";
 }

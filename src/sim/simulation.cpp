@@ -260,6 +260,14 @@ std::string Simulation::beliefs() const {
 
 // The operator's daily work.
 void Simulation::revive_failed_apps() {
+  if (daemon_) {
+    for (const core::Application& app : daemon_->core.state().apps) {
+      const auto* stopping = app.in_step<core::move_step::Stopping>();
+      if (stopping == nullptr || !stopping->overdue || world.setup().app(app.id).rehearses) continue;
+      command(event::Switchover{app.id, {}, true});
+      break;
+    }
+  }
   for (const core::AppRecord& app : journal.apps()) {
     if (app.state == core::AppDurable::failed || app.state == core::AppDurable::idle) {
       command(event::StartApp{app.app});

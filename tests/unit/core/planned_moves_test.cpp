@@ -114,18 +114,99 @@ TEST(PlannedMove, IsRefusedWhereTheAgentIsSilentAndOthersServe) {
   EXPECT_EQ(stage.where("db"), "serving on alpha");
 }
 
-// That an application does not end is a fault, whoever found out about it.
-TEST(PlannedMove, AnApplicationThatDoesNotEndIsAFaultAllTheSame) {
-  auto held = together();
-  Stage& stage = *held;
-  stage.hold<action::AskStop>();
+// db does not end: its agent says so, or does not answer.
+class DoesNotEnd : public ::testing::TestWithParam<bool> {
+ protected:
+  void order(bool may_fence = false) {
+    stage().hold<action::AskStop>();
+    stage().give(event::Switchover{stage().app("db"), {}, may_fence});
+    const auto request = stage().take_request<action::AskStop>();
+    if (GetParam()) {
+      stage().give(event::StopFailed{request.run, request.app, request.epoch, "state D"});
+    } else {
+      stage().pass(std::chrono::minutes(1));
+    }
+  }
+  Stage& stage() { return *held_; }
+  std::unique_ptr<Stage> held_ = together();
+};
+
+TEST_P(DoesNotEnd, IsWaitedForWhereOthersServeAndSaid) {
+  order();
+  EXPECT_TRUE(stage().asked<action::Fence>().empty());
+  EXPECT_EQ(stage().where("db"), "stopping on alpha");
+  EXPECT_EQ(stage().where("web"), "serving on alpha");
+  EXPECT_TRUE(stage().noted("stop-overdue"));
+  stage().forget();
+  stage().pass(std::chrono::minutes(2));
+  EXPECT_FALSE(stage().asked<action::AskStop>().empty()) << "it is asked again";
+  EXPECT_FALSE(stage().noted("stop-overdue")) << "and not said again";
+  stage().hold_nothing();
+  stage().settle();
+  stage().pass(std::chrono::minutes(1));
+  EXPECT_EQ(stage().where("db"), "serving on beta") << "it has ended at last";
+  EXPECT_TRUE(stage().asked<action::Fence>().empty());
+}
+
+TEST_P(DoesNotEnd, CostsTheGuestWhenThatIsOrderedLater) {
+  order();
+  const State& state = stage().core.state();
+  EXPECT_NE(why_no_switchover(state, state.app(stage().app("db")), false), "");
+  EXPECT_EQ(why_no_switchover(state, state.app(stage().app("db")), true), "");
+  stage().hold_nothing();
+  stage().give(event::Switchover{stage().app("db"), {}, true});
+  stage().settle();
+  EXPECT_EQ(stage().asked<action::Fence>().size(), 1U);
+  EXPECT_EQ(stage().where("db"), "serving on beta");
+  EXPECT_EQ(stage().where("web"), "serving on beta");
+}
+
+TEST_P(DoesNotEnd, CostsTheGuestWhenThatWasAllowed) {
+  order(true);
+  EXPECT_EQ(stage().asked<action::Fence>().size(), 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(PlannedMove, DoesNotEnd, ::testing::Bool(),
+                         [](const auto& said) { return said.param ? "said" : "silent"; });
+
+// db goes to beta, where queue serves, and beta cannot use the memory.
+TEST(PlannedMove, ATargetThatCannotUseTheMemoryKeepsItsOthers) {
+  core::Setup setup = plain_setup(2, 2);
+  std::swap(setup.apps[1].guests[0], setup.apps[1].guests[1]);
+  Stage stage(setup);
+  stage.up();
+  ASSERT_EQ(stage.where("web"), "serving on beta");
+  stage.hold<action::AskEngage>();
   stage.give(event::Switchover{stage.app("db"), {}});
-  const auto request = stage.take_request<action::AskStop>();
-  stage.hold_nothing();
-  stage.give(event::StopFailed{request.run, request.app, request.epoch, "state D"});
   stage.settle();
-  EXPECT_EQ(stage.asked<action::Fence>().size(), 1U);
-  EXPECT_EQ(stage.where("db"), "serving on beta");
+  const auto request = stage.take_request<action::AskEngage>();
+  ASSERT_EQ(request.run, stage.run("beta"));
+  stage.give(event::EngageFailed{request.run, request.app, request.epoch, "a block did not go online"});
+  stage.hold_nothing();
+  stage.settle();
+  EXPECT_TRUE(stage.asked<action::Fence>().empty());
+  EXPECT_EQ(stage.where("web"), "serving on beta");
+  EXPECT_EQ(stage.where("db"), "serving on alpha") << "back where it was";
+  EXPECT_TRUE(stage.noted("engage-failed"));
+}
+
+// The same while web, beside db, gets more memory in its guest.
+TEST(PlannedMove, AGuestThatCannotUseMoreMemoryKeepsItsOthers) {
+  core::Setup setup = plain_setup(2, 2);
+  setup.apps[1].maximum_bytes = setup.apps[1].desired_bytes + 128_MiB;
+  setup.pool.area_count += 2;
+  Stage stage(setup);
+  stage.up();
+  stage.hold<action::AskEngage>();
+  stage.give(event::AppWantsMemory{stage.run("alpha"), stage.app("web"), stage.epoch("web"), 64_MiB});
+  stage.settle();
+  const auto request = stage.take_request<action::AskEngage>();
+  stage.give(event::EngageFailed{request.run, request.app, request.epoch, "a block did not go online"});
+  stage.hold_nothing();
+  stage.settle();
+  EXPECT_TRUE(stage.asked<action::Fence>().empty());
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  EXPECT_EQ(stage.where("web"), "serving on beta") << "alone";
 }
 
 // Making room for a more important one is planned, too, and not tried again at once.
