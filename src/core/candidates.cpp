@@ -62,10 +62,26 @@ Rehearsed what_rehearsals_have(const State& state, const Application& app, const
   return had;
 }
 
+// What an application that is on its way into this guest will use of the base memory: the guest still counts
+// it as available.
+Bytes promised_bytes(const State& state, const Application& app, GuestRun run) {
+  const bool arrives = app.in_step<move_step::Plugging>() != nullptr ||
+                       app.in_step<move_step::Engaging>() != nullptr ||
+                       app.in_step<move_step::Starting>() != nullptr;
+  if (!arrives || app.place() != run) return 0;
+  const Bytes in_areas =
+      state.table.in_use_by(app.id, run).size() * usable_bytes(state.setup.pool.area_bytes);
+  const Bytes desired = state.setup.app(app.id).desired_bytes;
+  return desired - std::min(desired, in_areas);
+}
+
 }  // namespace
 
 Bytes spare_bytes(const State& state, const Guest& guest) {
-  return std::min(guest.ready()->memory.available_bytes, state.definition(guest.id).base_bytes);
+  Bytes spare = std::min(guest.ready()->memory.available_bytes, state.definition(guest.id).base_bytes);
+  for (const Application& app : state.apps)
+    spare -= std::min(spare, promised_bytes(state, app, guest.current()));
+  return spare;
 }
 
 Bytes base_use_bytes(Bytes available_bytes) {

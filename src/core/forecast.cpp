@@ -24,11 +24,14 @@ bool answers(const State& state, GuestRun run) {
   return guest.current() == run && guest.ready() != nullptr;
 }
 
-MemoryReport memory_in(const State& state, GuestRun run) {
+// What the guest says when it has taken in the areas of this application, which are free until it is started.
+MemoryReport memory_in(const State& state, const Application& app, GuestRun run) {
   MemoryReport memory = state.guest(run.guest).ready()->memory;
   memory.total_bytes =
       std::max(memory.total_bytes, state.definition(run.guest).base_bytes +
                                        state.table.count_in(run) * state.setup.pool.area_bytes);
+  memory.available_bytes +=
+      state.table.in_use_by(app.id, run).size() * usable_bytes(state.setup.pool.area_bytes);
   return memory;
 }
 
@@ -62,7 +65,7 @@ struct MoveAnswer {
   }
   std::optional<Event> operator()(const Releasing& at) const {
     if (!answers(state, at.from) || at.take_part) return std::nullopt;
-    if (at.engaging) return event::AreasEngaged{at.from, app.id, app.epoch, memory_in(state, at.from)};
+    if (at.engaging) return event::AreasEngaged{at.from, app.id, app.epoch, memory_in(state, app, at.from)};
     event::AreasReleased answer{at.from, app.id, app.epoch, {}, ""};
     for (const AreaId id : state.table.in_use_by(app.id, at.from)) {
       if (state.table.area(id).state == AreaState::releasing) answer.areas.push_back(id);
@@ -76,7 +79,7 @@ struct MoveAnswer {
   }
   std::optional<Event> operator()(const Engaging& at) const {
     if (!answers(state, at.to)) return std::nullopt;
-    return event::AreasEngaged{at.to, app.id, app.epoch, memory_in(state, at.to)};
+    return event::AreasEngaged{at.to, app.id, app.epoch, memory_in(state, app, at.to)};
   }
   std::optional<Event> operator()(const Starting& at) const {
     if (!answers(state, at.to)) return std::nullopt;
@@ -93,15 +96,17 @@ struct MoveAnswer {
 std::optional<Event> growth_answer(const State& state, const Application& app,
                                    const app_state::Serving& serving) {
   if (!serving.growing || !answers(state, serving.on)) return std::nullopt;
-  return event::AreasEngaged{serving.on, app.id, app.epoch, memory_in(state, serving.on)};
+  return event::AreasEngaged{serving.on, app.id, app.epoch, memory_in(state, app, serving.on)};
 }
 
-std::optional<Event> next_answer(const State& state) {
+// `turn` is whose answer comes first: those of several go on side by side, as they do in reality.
+std::optional<Event> next_answer(const State& state, std::size_t& turn) {
   for (const Guest& guest : state.guests) {
     if (std::holds_alternative<guest_state::Fencing>(guest.state))
       return event::GuestFenced{guest.current(), "supposed"};
   }
-  for (const Application& app : state.apps) {
+  for (std::size_t looked_at = 0; looked_at < state.apps.size(); ++looked_at) {
+    const Application& app = state.apps[turn++ % state.apps.size()];
     std::optional<Event> answer = area_answer(state, app);
     const auto* moving = app.moving();
     if (!answer && moving != nullptr) answer = std::visit(MoveAnswer{state, app}, moving->move.step);
@@ -134,8 +139,9 @@ void happens(State& state, const Event& event) {
 
 void settle(State& state) {
   const std::size_t most = kMostAnswersBesides + kMostAnswersPerArea * state.table.areas().size();
+  std::size_t turn = 0;
   for (std::size_t given = 0; given < most; ++given) {
-    const auto answer = next_answer(state);
+    const auto answer = next_answer(state, turn);
     if (!answer) return;
     happens(state, *answer);
   }

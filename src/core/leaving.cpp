@@ -264,7 +264,12 @@ void does_not_end(Step& step, Application& app, const std::string& why) {
   auto& stopping = *app.in_step<Stopping>();
   const GuestRun from = stopping.from;
   const std::string others = others_there(step.state, app, from);
-  const bool in_the_way = step.state.is_twin(app.id) && app.rehearsal && app.rehearsal->ending;
+  const bool in_the_way =
+      step.state.is_twin(app.id) &&
+      std::any_of(step.state.apps.begin(), step.state.apps.end(), [](const Application& other) {
+        const auto* choosing = other.in_step<Choosing>();
+        return choosing != nullptr && choosing->for_rehearsal;
+      });
   if (!by_plan_only(step.state, app) || others.empty() || in_the_way)
     return condemn(step, step.state.guest(from.guest), why, step.now);
   if (!std::exchange(stopping.overdue, true)) {

@@ -110,12 +110,24 @@ void count_takeover(Step& step, Application& app) {
                                "; find the reason, then `understudy start " + setup.name + "`";
 }
 
+namespace {
+
+bool is_arriving(const Application& app) {
+  return app.in_step<move_step::Sizing>() != nullptr || app.in_step<move_step::Plugging>() != nullptr ||
+         app.in_step<move_step::Engaging>() != nullptr || app.in_step<move_step::Starting>() != nullptr;
+}
+
+}  // namespace
+
 void preempt(Step& step, Application& app) {
   const AppSetup& setup = step.state.setup.app(app.id);
   if (!setup.preempts) return;
-  // One at a time: whoever yields already is waited for.
+  // One at a time: whoever yields already is waited for. Who is about to serve is, too: it may be the one
+  // that matters least, and who makes room must not depend on who was faster.
   for (const Application& other : step.state.apps) {
-    if (other.moving() != nullptr && other.moving()->move.yields && other.place()) return;
+    if (other.moving() == nullptr || step.state.is_twin(other.id)) continue;
+    if (other.moving()->move.yields && other.place()) return;
+    if (is_arriving(other) && step.state.setup.app(other.id).priority < setup.priority) return;
   }
   // Would somebody then take it? Memory is not all that may be missing.
   const auto helps = [&](const Gain& gain) {
