@@ -115,9 +115,12 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
   world.shape.timing.slow = 0;
   world.die_at = 0;
   bool another = false;
+  bool somebody_yields = false;
   world.deliver = [&](const core::Event& event) {
     another = another || std::visit(AnotherFault{failing, under_way}, event);
     deliver(event);
+    for (const core::Application& app : daemon_->core.state().apps)
+      somebody_yields = somebody_yields || (app.moving() != nullptr && app.moving()->move.yields);
   };
   if (!nemesis.cause(fault, failing, core::AppId{0})) return std::string(kUndecided);
   const auto all_serve = [&] {
@@ -140,7 +143,10 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
   const bool seen_late = fault == FaultName::hang || fault == FaultName::vmm_stop;
   const bool all_serve_again = std::all_of(
       made.begin(), made.end(), [&](const Claim& claim) { return serves_elsewhere(claim.app, kNowhere); });
-  if (another || (under_way && (seen_late || all_serve_again))) return std::string(kUndecided);
+  // Whoever has to wait until another has made room may find the failed guest back before that.
+  const bool may_come_back = under_way || somebody_yields;
+  if (another || (under_way && seen_late) || (may_come_back && all_serve_again))
+    return std::string(kUndecided);
   std::string text;
   for (const Claim& claim : made) {
     if (serves_elsewhere(claim.app, failing)) continue;
