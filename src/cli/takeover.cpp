@@ -74,6 +74,11 @@ class Watch {
     left_ |= now->state != "serving";
     return true;
   }
+  // It may last until somebody orders otherwise.
+  bool give_up(const std::string& why) {
+    trouble_ = why;
+    return false;
+  }
   [[nodiscard]] const std::string& trouble() const { return trouble_; }
   [[nodiscard]] const std::optional<std::string>& ended_on() const { return ended_on_; }
 
@@ -115,6 +120,7 @@ int takeover(const control::command::Takeover& command, bool waits, const Option
         const json::value* of = event.if_contains("application");
         const bool matters = of != nullptr && of->is_string() && of->get_string() == app &&
                              std::string_view(event.at("time").as_string()) >= since;
+        if (matters && text(event, "kind") == "stop-overdue") return watch.give_up(text(event, "text"));
         return !matters || watch.look(false);
       },
       [&] { return watch.look(true); });

@@ -104,6 +104,9 @@ std::string app_trouble(const Application& app) {
     std::string operator()(const app_state::Moving& moving) const {
       const auto* choosing = app.in_step<move_step::Choosing>();
       if (choosing != nullptr && !choosing->why_not_yet.empty()) return "it waits: " + choosing->why_not_yet;
+      const auto* stopping = app.in_step<move_step::Stopping>();
+      if (stopping != nullptr && stopping->overdue)
+        return "it does not end, and its guest is not ended for it (" + moving.move.cause + ")";
       return std::string(move_step_name(moving.move.step)) + " (" + moving.move.cause + ")";
     }
     std::string operator()(const app_state::Serving& serving) const {
