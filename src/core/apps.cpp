@@ -274,7 +274,7 @@ void leave_for_memory(Step& step, Application& app, const std::string& cause) {
   const GuestRun from = app.serving()->on;
   step.note(Severity::error, "app-faulted", cause, from.guest, app.id);
   leave(step, app, cause, cause);
-  enter_releasing(step, app, from);
+  enter_stopping(step, app, from);  // its agent is about to start it again, and may have done so
 }
 
 }  // namespace understudy::core
