@@ -110,6 +110,9 @@ bool Simulation::serves_elsewhere(core::AppId app, core::GuestId than) const {
 std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std::vector<Claim>& made) {
   const bool under_way = std::any_of(daemon_->core.state().apps.begin(), daemon_->core.state().apps.end(),
                                      [](const core::Application& app) { return app.moving() != nullptr; });
+  // One that comes up later lets a more important one in, which takes the memory; that is not foreseen.
+  const bool coming_up = std::any_of(daemon_->core.state().guests.begin(), daemon_->core.state().guests.end(),
+                                     [](const core::Guest& guest) { return guest.coming_up(); });
   nemesis.call_off();
   world.shape.odds = Odds{};
   world.shape.timing.slow = 0;
@@ -145,7 +148,8 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
       made.begin(), made.end(), [&](const Claim& claim) { return serves_elsewhere(claim.app, kNowhere); });
   // Whoever has to wait until another has made room may find the failed guest back before that.
   const bool may_come_back = under_way || somebody_yields;
-  if (another || (under_way && seen_late) || (may_come_back && all_serve_again))
+  if (another || (under_way && seen_late) || (may_come_back && all_serve_again) ||
+      (coming_up && somebody_yields))
     return std::string(kUndecided);
   std::string text;
   for (const Claim& claim : made) {
