@@ -207,6 +207,7 @@ TEST(PlannedMove, AGuestThatCannotUseMoreMemoryKeepsItsOthers) {
   EXPECT_TRUE(stage.asked<action::Fence>().empty());
   EXPECT_EQ(stage.where("db"), "serving on alpha");
   EXPECT_EQ(stage.where("web"), "serving on beta") << "alone";
+  EXPECT_EQ(stage.asked<action::AskStop>().size(), 1U) << "it may be started again there any moment";
 }
 
 // Making room for a more important one is planned, too, and not tried again at once.
