@@ -116,8 +116,6 @@ health = {{ kind = "process" }}
                 raise Failed(f"only {written(redis) - sent} bytes were written in {seconds} s: that is no flood")
         used = cpu_seconds(daemon) - used
         grown, more = own_memory(qemu) - memory, bytes_below(understudy.run_dir / "guests") - files
-        print(f"{written(redis) - sent} bytes in {seconds} s: {used / seconds:.1%} of a processor by the daemon, "
-              f"QEMU's memory {grown:+d} bytes, its files {more:+d}")
         if used > 0.05 * seconds + 0.1:
             raise Failed(f"the daemon used {used} s of processor time in {seconds} s")
         if grown > 32 * MIB or more > 4096:
