@@ -47,12 +47,15 @@ void mount_kernel_file_systems() {
 }
 
 // The kernel opens /dev/console for us only if the image holds that node; take_known_state() ran before there
-// was a /dev.
+// was a /dev. What we say there is a service to whoever looks for a fault: a console that somebody in the
+// guest stopped or floods must not hold us up.
 void have_console() {
   const UniqueFd console(::open("/dev/console", O_RDWR | O_CLOEXEC));
   for (int standard = STDIN_FILENO; console && standard <= STDERR_FILENO; ++standard) {
     if (::fcntl(standard, F_GETFD) < 0) (void)::dup2(console.get(), standard);
   }
+  const int flags = ::fcntl(STDERR_FILENO, F_GETFL);
+  if (flags >= 0) (void)::fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK);
   have_standard_descriptors();
 }
 

@@ -76,16 +76,21 @@ struct LaunchFailed {  // no process is left
   GuestRun run;
   std::string why;
 };
+// `console`, wherever it stands: the last lines that the guest wrote on its console, fit to be shown; empty:
+// none, or an earlier event had them.
 struct GuestPanicked {  // pvpanic; the hypervisor says it has paused the vCPUs, which a fence still verifies
   GuestRun run;
+  std::string console{};
 };
 struct GuestExited {  // the process is gone without being asked: verified stopped
   GuestRun run;
   std::string how;  // "killed by signal 9", "exit status 1: ..."
+  std::string console{};
 };
 struct GuestFenced {  // answer to Fence: verified, no instruction of this run can execute any more
   GuestRun run;
   std::string how;
+  std::string console{};
 };
 struct DumpDone {  // answer to Dump
   GuestRun run;

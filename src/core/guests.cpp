@@ -155,8 +155,13 @@ void state_overdue(Step& step, Guest& guest) {
       step.now);
 }
 
+std::string with_console(const std::string& console) {
+  return console.empty() ? "" : "; the end of its console:\n" + console;
+}
+
 // Verified stopped. From here on, whatever it held can go elsewhere.
-void stopped(Step& step, Guest& guest, const std::string& how, bool process_left) {
+void stopped(Step& step, Guest& guest, const std::string& how, bool process_left,
+             const std::string& console = "") {
   const GuestRun run = guest.current();
   std::string why = how;
   if (const auto* fencing = std::get_if<Fencing>(&guest.state)) why = fencing->why;
@@ -165,7 +170,9 @@ void stopped(Step& step, Guest& guest, const std::string& how, bool process_left
   guest.down_since = step.now;
   step.state.table.guest_stopped(run);
   guest.vcpus.clear();
-  step.note(Severity::info, "guest-fenced", step.state.name(guest.id) + " is verified stopped: " + how,
+  step.note(Severity::info, "guest-fenced",
+            step.state.name(guest.id) + " is verified stopped: " + how +
+                (guest.wanted ? with_console(console) : ""),
             guest.id);
   for (Application& app : step.state.apps) guest_stopped(step, app, run);
 }
@@ -336,7 +343,8 @@ void handle(Step& step, const event::GuestPanicked& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || !(guest->believed_up() || guest->coming_up())) return;
   if (guest->coming_up()) ++guest->bad_starts;
-  step.note(Severity::error, "guest-panicked", step.state.name(guest->id) + "'s kernel panicked", guest->id);
+  step.note(Severity::error, "guest-panicked",
+            step.state.name(guest->id) + "'s kernel panicked" + with_console(event.console), guest->id);
   condemn(step, *guest, "kernel panic of " + step.state.name(guest->id), fault_began(*guest, step.now));
 }
 
@@ -354,19 +362,22 @@ void handle(Step& step, const event::GuestExited& event) {
   if (guest->coming_up()) ++guest->bad_starts;
   if (!std::holds_alternative<Fencing>(guest->state)) {
     step.note(Severity::error, "guest-exited",
-              "the virtual machine of " + step.state.name(guest->id) + " ended: " + event.how, guest->id);
+              "the virtual machine of " + step.state.name(guest->id) + " ended: " + event.how +
+                  with_console(event.console),
+              guest->id);
     condemn(step, *guest, "virtual machine of " + step.state.name(guest->id) + " ended (" + event.how + ")",
             fault_began(*guest, step.now));
     // Its end is the proof that a fence asks for.
     std::erase_if(step.out.fence, [&](const action::Fence& fence) { return fence.run == event.run; });
+    return stopped(step, *guest, event.how, false);
   }
-  stopped(step, *guest, event.how, false);
+  stopped(step, *guest, event.how, false, event.console);
 }
 
 void handle(Step& step, const event::GuestFenced& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || !std::holds_alternative<Fencing>(guest->state)) return;
-  stopped(step, *guest, event.how, true);
+  stopped(step, *guest, event.how, true, event.console);
 }
 
 void handle(Step& step, const event::GuestGone& event) {

@@ -1,5 +1,7 @@
 #include "qemu/command_line.hpp"
 
+#include "qemu/console.hpp"
+
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
@@ -26,9 +28,11 @@ constexpr const char* kNoS3 = "ICH9-LPC.disable_s3=1";
 constexpr const char* kNoS4 = "ICH9-LPC.disable_s4=1";
 
 constexpr const char* kKernelArguments =
+    // Errors and what is worse go to the console (console.hpp).
+    "console=ttyS0 quiet "
     // Areas come online as movable memory, so that they can be taken away again, and carry their own memmap,
     // so that a small standby can take many.
-    "quiet memhp_default_state=online_movable memory_hotplug.memmap_on_memory=1 "
+    "memhp_default_state=online_movable memory_hotplug.memmap_on_memory=1 "
     // Bounce buffers are of no use here, and would be a third of a small guest's memory.
     "swiotlb=512 "
     // A kernel that is not sure of itself stops: an oops, and a panic that pvpanic cannot report yet.
@@ -120,6 +124,9 @@ std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, c
   add({"-device", "virtio-serial-pci,max_ports=2", "-chardev",
        "socket,id=agent,server=on,wait=off,fd=" + std::to_string(kAgentFd), "-device",
        std::string("virtserialport,chardev=agent,name=") + kAgentPort});
+  // A ring takes whatever comes and never makes its writer wait, nor does anybody have to read it.
+  add({"-chardev", std::string("ringbuf,id=") + kConsole + ",size=" + std::to_string(kConsoleBytes),
+       "-device", std::string("isa-serial,chardev=") + kConsole});
   if (!plan.image.disk.empty()) {
     if (access == ImageAccess::by_descriptor) add({"-add-fd", "fd=" + std::to_string(kDiskFd) + ",set=1"});
     // The same file under every guest: nobody may write to it.

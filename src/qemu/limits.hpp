@@ -14,6 +14,8 @@ struct Limits {
   Duration kill_said = std::chrono::seconds(3);  // after SIGKILL: then it is said that it has not ended
   Duration kill_said_again = std::chrono::seconds(60);
   Duration scan = std::chrono::seconds(2);  // a look at every process of the host
+  // Whatever answers later answers a fence later, too. Only the words are lost then.
+  Duration console = std::chrono::milliseconds(100);
   Duration probe = std::chrono::milliseconds(200);
   Duration plug = std::chrono::seconds(10);         // each monitor command of a plug
   Duration unplug = std::chrono::seconds(5);        // device_del to DEVICE_DELETED

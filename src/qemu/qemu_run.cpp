@@ -3,6 +3,7 @@
 
 #include "base/check.hpp"
 #include "base/units.hpp"
+#include "qemu/console.hpp"
 #include "qemu/launch.hpp"
 
 #include <fmt/format.h>
@@ -326,7 +327,7 @@ void QemuRun::on_event(const QmpEvent& event) {
   } else if (event.name == "POWERDOWN") {
     // Its power button was pressed, by nobody of us. What its OS makes of that is a SHUTDOWN, or nothing.
   } else if (event.name == "GUEST_PANICKED") {
-    if (!std::exchange(panicked_, true)) emit(GuestPanicked{run_});
+    if (!std::exchange(panicked_, true)) tell_panic();
   } else if (event.name == "SHUTDOWN" || event.name == "RESET") {
     on_shutdown(event);
   } else if (event.name == "STOP") {
@@ -346,11 +347,11 @@ void QemuRun::on_shutdown(const QmpEvent& event) {
   if (why.starts_with("host-")) return;  // QEMU itself is being ended from outside; its end is seen
   if (why == "guest-panic") {
     panicked_ = true;
-    return emit(GuestPanicked{run_});
+    return tell_panic();
   }
   panicked_ = true;
-  if (why == "guest-reset" || event.name == "RESET") return end_by_ourselves("its OS restarted itself");
-  end_by_ourselves("its OS powered itself off");
+  if (why == "guest-reset" || event.name == "RESET") return end_after_its_words("its OS restarted itself");
+  end_after_its_words("its OS powered itself off");
 }
 
 // QEMU stopped the vCPUs and we did not ask for it. A panic or a shutdown says so itself, before or after.
@@ -362,9 +363,24 @@ void QemuRun::check_unasked_stop() {
     if (!status) return end_by_ourselves(status.error().message);
     if (status->running) return;
     panicked_ = true;
-    if (status->name == "guest-panicked") return emit(GuestPanicked{run_});
-    end_by_ourselves("QEMU stopped it by itself (" + status->name + ")");
+    if (status->name == "guest-panicked") return tell_panic();
+    end_after_its_words("QEMU stopped it by itself (" + status->name + ")");
   });
+}
+
+// The kernel has written its words by then: that is what a panic begins with.
+void QemuRun::tell_panic() {
+  ask_console([this] {
+    if (phase_ == Phase::running) emit(GuestPanicked{run_, std::exchange(console_, {})});
+  });
+}
+
+void QemuRun::ask_console(std::function<void()> done) {
+  monitor_->execute("ringbuf-read", console_question(), context_.limits.console,
+                    [this, done = std::move(done)](const QmpReply& reply) {
+                      if (reply) console_ = last_words(read_console(*reply));
+                      done();
+                    });
 }
 
 void QemuRun::on_monitor_lost(const std::string& why) {

@@ -125,6 +125,7 @@ class QemuRun final {
   void on_event(const QmpEvent& event);
   void on_shutdown(const QmpEvent& event);
   void check_unasked_stop();
+  void tell_panic();
   void on_monitor_lost(const std::string& why);
   void on_process_end(const std::string& how);
 
@@ -135,6 +136,12 @@ class QemuRun final {
   void fence_by_kill(const std::string& because);
   void woke(const std::string& event);
   void end_by_ourselves(const std::string& why);
+  void end_after_its_words(const std::string& why);  // its monitor is believed to answer
+  [[nodiscard]] bool begin_own_end(const std::string& why);
+  void kill_for_own_reason();
+  // What its console has goes to console_; then `done`, whether it could be read or not, unless the monitor
+  // is closed meanwhile.
+  void ask_console(std::function<void()> done);
   void stopped(const std::string& how);
   void write_dump();
   void on_dump_completed(const QmpEvent& event);
@@ -172,6 +179,7 @@ class QemuRun final {
   bool dump_asked_ = false;
   std::string own_reason_;  // why we ended it without being asked
   std::string stopped_how_;
+  std::string console_;              // last words that no event has told yet
   std::filesystem::path dump_part_;  // being written; empty: nothing is
   VcpuProgress last_progress_;
   std::chrono::steady_clock::time_point last_progress_at_{};

@@ -81,7 +81,10 @@ bool QemuRun::qemu_is_stopped() const {
 
 void QemuRun::fence_by_monitor() {
   const Duration limit = context_.limits.fence_monitor;
-  if (!panicked_) monitor_->execute("stop", {}, limit, [](const QmpReply&) {});
+  if (!panicked_) {
+    monitor_->execute("stop", {}, limit, [](const QmpReply&) {});
+    ask_console([] {});  // before the answer that is waited for
+  }
   monitor_->execute("query-status", {}, limit, [this, asked_to_stop = !panicked_](const QmpReply& reply) {
     if (phase_ != Phase::running) return;
     if (!reply) return fence_by_kill(reply.error().message);
@@ -120,9 +123,21 @@ void QemuRun::woke(const std::string& event) {
 
 // The guest cannot be managed, or its OS went away: kept alive it could only do harm.
 void QemuRun::end_by_ourselves(const std::string& why) {
-  if (phase_ == Phase::stopped || phase_ == Phase::gone || !process_ || !own_reason_.empty()) return;
+  if (begin_own_end(why)) kill_for_own_reason();
+}
+
+void QemuRun::end_after_its_words(const std::string& why) {
+  if (begin_own_end(why)) ask_console([this] { kill_for_own_reason(); });
+}
+
+bool QemuRun::begin_own_end(const std::string& why) {
+  if (phase_ == Phase::stopped || phase_ == Phase::gone || !process_ || !own_reason_.empty()) return false;
   own_reason_ = why;
   start_limit_.cancel();
+  return true;
+}
+
+void QemuRun::kill_for_own_reason() {
   if (monitor_) monitor_->close();
   process_->kill([this](const std::string& how) {
     // LaunchFailed says that no process is left: that waits for the end of the process.
@@ -143,11 +158,11 @@ void QemuRun::stopped(const std::string& how) {
   // Before anybody hears of it: what hears of it gives them to the next guest.
   if (user_) context_.pool.take_back_all(user_->uid);
   if (fence_asked_) {
-    emit(GuestFenced{run_, how});
+    emit(GuestFenced{run_, how, std::exchange(console_, {})});
   } else if (was_starting && launched_here_) {
     if (!discard_asked_) emit(LaunchFailed{run_, how});
   } else if (!discard_asked_) {
-    emit(GuestExited{run_, how});
+    emit(GuestExited{run_, how, std::exchange(console_, {})});
   }
 }
 

@@ -145,6 +145,13 @@ class Understudy:
     def daemon_pid(self):
         return int((self.run_dir / "understudyd.pid").read_text())
 
+    def wait_daemon(self, limit_s=60):
+        """Until one answers, while an `up` that has not returned is on its way."""
+        limit_ms = now_ms() + limit_s * 1000
+        while self.run("status", check=False).returncode != 0:
+            if now_ms() > limit_ms:
+                raise Failed(f"no daemon answered within {limit_s} s\n{self.log()}")
+
     def kill_daemon(self):
         """SIGKILL, and until it has really ended: its lock goes with it."""
         pid = self.daemon_pid()

@@ -1,5 +1,6 @@
 // What QEMU's monitor says: lines into messages, and the answers' readers. The input is the byte stream.
 #include "property.hpp"
+#include "qemu/console.hpp"
 #include "qemu/monitor_reply.hpp"
 #include "qemu/qmp_codec.hpp"
 #include "qemu/usernet.hpp"
@@ -85,7 +86,13 @@ void check_answer(const json::value& value) {
       US_PROPERTY(json::parse(line).at("arguments") == json::value(arguments), line);
     }
   }
+  const std::string console = read_console(value);
+  US_PROPERTY(console.size() <= kConsoleBytes + 2, console);
+  const std::string words = last_words(console);
+  US_PROPERTY(words.size() <= kMostWordsBytes, words);
+  for (const char c : words) US_PROPERTY(c == '\n' || (c >= ' ' && c <= '~'), words);
   if (value.is_string()) {
+    US_PROPERTY(last_words(value.get_string()).size() <= kMostWordsBytes, std::string(value.get_string()));
     for (const auto& [guest, host] : parse_usernet(value.get_string()))
       US_PROPERTY(guest != 0 && host != 0, std::to_string(guest));
   }

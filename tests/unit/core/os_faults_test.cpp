@@ -273,5 +273,63 @@ TEST(OsFault, AGuestThatIsOffDoesNotWaitForAStartEither) {
   EXPECT_EQ(stage.is("alpha"), "launching");
 }
 
+// What was said under this kind since the last forget(), one after the other.
+std::string texts_of(const Stage& stage, const std::string& kind) {
+  std::string text;
+  for (const Notice& notice : stage.out.notices) text += notice.kind == kind ? notice.text + "\n" : "";
+  return text;
+}
+
+TEST(OsFault, TheEndOfAConsoleStandsInTheEventOfItsGuestsEnd) {
+  const std::string console = "Failed to execute /init (error -8)\nKernel panic - not syncing: No init";
+  const std::string shown = "; the end of its console:\n" + console + "\n";
+  Stage stage;
+  stage.up();
+  stage.give(event::GuestPanicked{stage.run("alpha"), console});
+  EXPECT_EQ(texts_of(stage, "guest-panicked"), "alpha's kernel panicked" + shown);
+  EXPECT_EQ(texts_of(stage, "guest-fencing").find(console), std::string::npos) << "said once";
+  stage.settle();
+  for (const TakeoverReport& report : stage.out.reports)
+    EXPECT_EQ(report.cause, "kernel panic of alpha") << "a guest's words are no cause";
+
+  stage.forget();
+  stage.give(event::GuestExited{stage.run("alpha"), "its OS restarted itself", console});
+  EXPECT_EQ(texts_of(stage, "guest-exited"),
+            "the virtual machine of alpha ended: its OS restarted itself" + shown);
+  EXPECT_EQ(texts_of(stage, "guest-fenced").find(console), std::string::npos) << "said once";
+  for (const Record& record : stage.out.journal) {
+    const auto* guest = std::get_if<GuestRecord>(&record);
+    EXPECT_TRUE(guest == nullptr || guest->why.find(console) == std::string::npos)
+        << "nor are they journalled";
+  }
+}
+
+TEST(OsFault, AGuestWhoseAgentNeverAnswersSaysOnItsConsoleWhy) {
+  Stage stage;
+  stage.hold<action::Launch>();
+  stage.give(event::BringUp{});
+  stage.settle();
+  stage.give(event::GuestLaunched{stage.run("alpha"), ""});
+  stage.hold<action::Fence>();
+  stage.pass(stage.setup().guest(stage.guest("alpha")).boot_limit);
+  ASSERT_EQ(stage.is("alpha"), "fencing");
+  stage.give(event::GuestFenced{stage.run("alpha"), "its vCPUs are stopped", "no such module"});
+  EXPECT_NE(texts_of(stage, "guest-fenced").find("; the end of its console:\nno such module"),
+            std::string::npos)
+      << texts_of(stage, "guest-fenced");
+}
+
+TEST(OsFault, AGuestThatIsWantedDownHasNothingToExplain) {
+  Stage stage;
+  stage.up();
+  stage.hold<action::Fence>();
+  stage.give(event::BringDown{});
+  stage.settle();
+  const auto fence = stage.take_request<action::Fence>();
+  stage.give(event::GuestFenced{fence.run, "its vCPUs are stopped", "long ago"});
+  EXPECT_NE(texts_of(stage, "guest-fenced"), "");
+  EXPECT_EQ(texts_of(stage, "guest-fenced").find("long ago"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace understudy::core

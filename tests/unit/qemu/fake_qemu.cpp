@@ -242,6 +242,10 @@ class FakeQemu {
       if (old != named_.end()) ::close(old->second);
       named_[argument("fdname")] = std::exchange(passed_, -1);
       done(id);
+    } else if (name == "ringbuf-read") {
+      if (has("no-console") || argument("device") != "console" || argument("format") != "base64")
+        return refuse(id, "GenericError", "Device 'console' not found");
+      done(id, json::value(std::exchange(console_, {})));
     } else if (name == "dump-guest-memory") {
       dump(id, arguments);
     } else if (name == "device_del") {
@@ -339,6 +343,8 @@ class FakeQemu {
       backends_.insert(detail);
     } else if (word == "event") {
       event(detail, "{}");
+    } else if (word == "writes") {
+      console_ = detail;
     } else if (word == "open") {
       answer_open(detail);
     } else if (word == "deleted") {
@@ -364,6 +370,7 @@ class FakeQemu {
   int passed_ = -1;
   std::map<std::string, int> named_;  // by getfd
   std::string status_ = "running";
+  std::string console_;
   std::set<std::string> backends_;
   std::map<std::string, std::uint64_t> devices_;
   std::vector<std::string>

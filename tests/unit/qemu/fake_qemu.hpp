@@ -21,10 +21,12 @@ namespace understudy::qemu {
 //   hello             whoever connects to the agent's socket gets a line
 //   dump-hangs        a dump is begun and never done
 //   dump-fails        a dump is begun and fails
+//   no-console        as one of an earlier version: there is no such device
 //   unstoppable       `stop` succeeds, but query-status says that it runs
 // Orders: "panic", "shutdown REASON", "stop STATUS", "status STATUS" (it is so, and nothing is said),
 // "event NAME", "deleted DEVICE", "exit STATUS", "abort", "answer", "backend NAME" (as of a former daemon),
-// "open PATH" (answered with "opened", "connected" when it is a socket, or why not).
+// "writes BASE64" (on its console), "open PATH" (answered with "opened", "connected" when it is a socket, or
+// why not).
 constexpr const char* kFakeQemuVariable = "UNDERSTUDY_FAKE_QEMU";
 constexpr const char* kFakeQemu = "/proc/self/exe";
 

@@ -22,7 +22,7 @@ using core::GuestRun;
 using std::chrono::milliseconds;
 using testing::HasSubstr;
 
-constexpr AreaId kAreas[] = {{0}, {1}};
+constexpr AreaId kTwoAreas[] = {{0}, {1}};
 constexpr std::chrono::seconds kBootLimit{120};
 
 struct RealQemuTest : testing::Test {
@@ -122,12 +122,12 @@ TEST_F(RealQemuTest, AreasSurviveEveryEndOfTheirGuest) {
   hypervisor->probe(a);
   EXPECT_TRUE(await<ProbeAnswer>(a).kernel_answers) << await<ProbeAnswer>(a).evidence;
 
-  hypervisor->plug(a, kAreas);
+  hypervisor->plug(a, kTwoAreas);
   EXPECT_EQ(await<AreaPlugged>(a, 2).guest_address, 0x108000000u);
   // Nobody uses them: the guest lets go of them, and gets them again.
-  hypervisor->unplug(a, kAreas);
+  hypervisor->unplug(a, kTwoAreas);
   (void)await<AreaUnplugged>(a, 2);
-  hypervisor->plug(a, kAreas);
+  hypervisor->plug(a, kTwoAreas);
   (void)await<AreaPlugged>(a, 4);
   const Bytes allocated = pool->allocated_bytes();
 
@@ -135,7 +135,7 @@ TEST_F(RealQemuTest, AreasSurviveEveryEndOfTheirGuest) {
   (void)await<GuestPanicked>(a);
   hypervisor->fence(a);
   EXPECT_THAT(await<GuestFenced>(a).how, HasSubstr("guest-panicked"));
-  hypervisor->plug(b, kAreas);
+  hypervisor->plug(b, kTwoAreas);
   (void)await<AreaPlugged>(b, 2);
   hypervisor->discard(a);
   (void)await<GuestGone>(a);
@@ -153,7 +153,7 @@ TEST_F(RealQemuTest, AreasSurviveEveryEndOfTheirGuest) {
 TEST_F(RealQemuTest, ARestartedDaemonGoesOnWithIt) {
   const GuestRun a{{0}, 1};
   boot(a);
-  hypervisor->plug(a, kAreas);
+  hypervisor->plug(a, kTwoAreas);
   (void)await<AreaPlugged>(a, 2);
   make_hypervisor();
   hypervisor->adopt(a);

@@ -59,6 +59,9 @@ TEST(CommandLine, IsThatOfASmallGuestWithRoomForAreas) {
   EXPECT_EQ(value_of(argv, "-chardev", 0), "socket,id=qmp,server=on,wait=off,fd=3");
   EXPECT_EQ(value_of(argv, "-chardev", 1), "socket,id=agent,server=on,wait=off,fd=4");
   EXPECT_THAT(argv, Contains("virtserialport,chardev=agent,name=org.understudy.agent.0"));
+  EXPECT_EQ(value_of(argv, "-chardev", 2), "ringbuf,id=console,size=8192") << "nobody waits for a reader";
+  EXPECT_THAT(argv, Contains("isa-serial,chardev=console"));
+  EXPECT_THAT(value_of(argv, "-append"), HasSubstr("console=ttyS0 quiet "));
   EXPECT_EQ(value_of(argv, "-netdev"),
             "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:6379,hostfwd=tcp:127.0.0.1:0-:5432,"
             "hostfwd=tcp:127.0.0.1:0-:1");
