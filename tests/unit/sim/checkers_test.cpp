@@ -1,8 +1,6 @@
 // Planted bugs: something between the engine and the world does what the engine must not do, and the checkers
 // have to see it. A checker that nothing can fail checks nothing.
-#include "sim/simulation.hpp"
-
-#include <gtest/gtest.h>
+#include "planted.hpp"
 
 #include <functional>
 #include <memory>
@@ -11,86 +9,9 @@
 namespace understudy::sim {
 namespace {
 
+using namespace test;
 namespace action = core::action;
 namespace event = core::event;
-
-// Ports that pass everything on; each planted bug overrides one request.
-struct PassHypervisor : engine::Hypervisor {
-  explicit PassHypervisor(engine::Hypervisor& hypervisor) : next(hypervisor) {}
-  void launch(core::GuestRun run) override { next.launch(run); }
-  void adopt(core::GuestRun run) override { next.adopt(run); }
-  void fence(core::GuestRun run) override { next.fence(run); }
-  void probe(core::GuestRun run) override { next.probe(run); }
-  void plug(core::GuestRun run, std::span<const core::AreaId> areas) override { next.plug(run, areas); }
-  void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override { next.unplug(run, areas); }
-  void plug_vcpus(core::GuestRun run, core::AppId app, std::uint32_t count) override {
-    next.plug_vcpus(run, app, count);
-  }
-  void unplug_vcpus(core::GuestRun run, core::AppId app) override { next.unplug_vcpus(run, app); }
-  void dump(core::GuestRun run) override { next.dump(run); }
-  void discard(core::GuestRun run) override { next.discard(run); }
-  engine::Hypervisor& next;
-};
-
-struct PassAgents : engine::AgentLink {
-  explicit PassAgents(engine::AgentLink& agents) : next(agents) {}
-  void ask_state(const action::AskState& a) override { next.ask_state(a); }
-  void ask_need(const action::AskNeed& a) override { next.ask_need(a); }
-  void ask_engage(const action::AskEngage& a) override { next.ask_engage(a); }
-  void ask_start(const action::AskStart& a) override { next.ask_start(a); }
-  void ask_stop(const action::AskStop& a) override { next.ask_stop(a); }
-  void ask_release(const action::AskRelease& a) override { next.ask_release(a); }
-  void answer_growth(const action::AnswerGrowth& a) override { next.answer_growth(a); }
-  void ask_prepare(const action::AskPrepare& a) override { next.ask_prepare(a); }
-  engine::AgentLink& next;
-};
-
-struct PassGate : engine::AddressGate {
-  explicit PassGate(engine::AddressGate& gate) : next(gate) {}
-  void withdraw(core::AppId app) override { next.withdraw(app); }
-  void route(core::AppId app, core::GuestRun run) override { next.route(app, run); }
-  engine::AddressGate& next;
-};
-
-struct GateThatSkipsWithdrawals : PassGate {
-  using PassGate::PassGate;
-  void withdraw(core::AppId) override {}
-};
-
-// A simulation whose ports are wrapped, and the world that the wrappers meddle with.
-class Planted : public ::testing::Test {
- protected:
-  void make(Shape shape, Simulation::Wrap wrap) {
-    simulation_ = std::make_unique<Simulation>(std::move(shape), 7, std::move(wrap));
-  }
-  World& world() { return simulation_->world; }
-
-  // Up, then a panic of the first guest's kernel, then whatever comes of it.
-  void take_over(FaultName fault = FaultName::panic) {
-    simulation_->start_daemon();
-    simulation_->command(event::BringUp{});
-    if (!simulation_->run_until([&] { return simulation_->observer.first_starts == apps(); },
-                                std::chrono::seconds(60))) {
-      return;
-    }
-    simulation_->nemesis.cause(fault, core::GuestId{0}, core::AppId{0});
-    simulation_->run_for(std::chrono::seconds(30));
-  }
-  std::size_t apps() { return world().setup().apps.size(); }
-  [[nodiscard]] std::string violation() const {
-    return simulation_->violation() ? simulation_->violation()->what : "nothing was noticed";
-  }
-  void expect_violation(const std::string& part) {
-    EXPECT_NE(violation().find(part), std::string::npos) << violation();
-  }
-
-  std::unique_ptr<engine::Hypervisor> hypervisor_;
-  std::unique_ptr<engine::AgentLink> agents_;
-  std::unique_ptr<engine::Journal> journal_;
-  std::unique_ptr<engine::AddressGate> gate_;
-  std::unique_ptr<engine::Pool> pool_;
-  std::unique_ptr<Simulation> simulation_;
-};
 
 TEST_F(Planted, NothingPlantedNothingFound) {
   make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
@@ -611,105 +532,6 @@ TEST_F(Planted, VcpusForWhoeverDoesNotServe) {
   });
   take_over();
   expect_violation("where it does not serve");
-}
-
-// The word that an application does not end is ignored, as it was once outside of a planned stop.
-TEST_F(Planted, AnApplicationThatDoesNotServeIsShownAsServing) {
-  make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
-  world().deliver = [inner = world().deliver](const core::Event& event) {
-    if (!std::holds_alternative<event::StopFailed>(event)) inner(event);
-  };
-  take_over(FaultName::app_undying);
-  expect_violation("db is shown as serving on alpha (run 1) for 20 s, and does not serve");
-}
-
-TEST_F(Planted, AnApplicationThatDoesNotEndIsTakenOver) {
-  make(plain_shape(2, 1), [](World&, engine::Ports ports) { return ports; });
-  take_over(FaultName::app_undying);
-  EXPECT_FALSE(simulation_->violation()) << violation();
-  EXPECT_EQ(simulation_->observer.takeovers, 1U);
-}
-
-// The host refuses everything while alpha is taken over.
-class RefusingHost : public Planted {
- protected:
-  void take_over_meanwhile(bool blames_the_guest) {
-    make(plain_shape(3, 1), [](World&, engine::Ports ports) { return ports; });
-    if (blames_the_guest) {
-      world().deliver = [inner = world().deliver](const core::Event& event) {
-        core::Event told = event;
-        if (auto* failed = std::get_if<event::PlugFailed>(&told)) failed->tried_in_guest = true;
-        inner(told);
-      };
-    }
-    simulation_->start_daemon();
-    simulation_->command(event::BringUp{});
-    ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 1; },
-                                       std::chrono::seconds(60)));
-    world().host_refuses_until = world().now() + std::chrono::seconds(15);
-    simulation_->nemesis.cause(FaultName::panic, core::GuestId{0}, core::AppId{0});
-    simulation_->run_for(std::chrono::seconds(60));
-  }
-};
-
-TEST_F(RefusingHost, FencesNobodyAndIsTriedUntilItDoesNotRefuse) {
-  take_over_meanwhile(false);
-  EXPECT_FALSE(simulation_->violation()) << violation();
-  EXPECT_EQ(simulation_->observer.takeovers, 1U);
-  EXPECT_EQ(world().vms[1].run.run, 1U);
-  EXPECT_EQ(world().vms[2].run.run, 1U);
-}
-
-TEST_F(RefusingHost, ForWhichAHealthyGuestIsFenced) {
-  take_over_meanwhile(true);
-  expect_violation("is fenced for what the host could not do");
-}
-
-// db leaves alpha, where web serves, by order, and alpha does not let go of its memory.
-class OrderedAway : public Planted {
- protected:
-  void order(Simulation::Wrap wrap, bool may_fence = false) {
-    Shape shape = plain_shape(2, 2);
-    make(std::move(shape), std::move(wrap));
-    simulation_->start_daemon();
-    simulation_->command(event::BringUp{});
-    ASSERT_TRUE(simulation_->run_until([&] { return simulation_->observer.first_starts == 2; },
-                                       std::chrono::seconds(60)));
-    world().shape.odds.release_partial = 1;
-    simulation_->command(event::Switchover{core::AppId{0}, {}, may_fence});
-    simulation_->run_for(std::chrono::seconds(20));
-  }
-};
-
-TEST_F(OrderedAway, IsGivenUpAndServesAgainWhereItWas) {
-  order([](World&, engine::Ports ports) { return ports; });
-  EXPECT_FALSE(simulation_->violation()) << violation();
-  EXPECT_EQ(world().vms[0].run.run, 1U);
-  EXPECT_TRUE(world().vms[0].apps[0].serving);
-  EXPECT_TRUE(world().vms[0].apps[1].serving);
-}
-
-TEST_F(OrderedAway, MayCostTheOthersTheirGuestWhenThatWasAllowed) {
-  order([](World&, engine::Ports ports) { return ports; }, true);
-  EXPECT_FALSE(simulation_->violation()) << violation();
-  EXPECT_EQ(world().vms[0].run.run, 2U);
-  EXPECT_TRUE(world().vms[1].apps[0].serving);
-}
-
-TEST_F(OrderedAway, AndTheOthersLoseTheirGuestForIt) {
-  struct Bug : PassHypervisor {
-    using PassHypervisor::PassHypervisor;
-    void unplug(core::GuestRun run, std::span<const core::AreaId> areas) override {
-      next.unplug(run, areas);
-      next.fence(run);
-    }
-  };
-  order([&](World&, engine::Ports ports) {
-    hypervisor_ = std::make_unique<Bug>(ports.hypervisor);
-    return engine::Ports{ports.clock,  ports.journal, ports.gate,    *hypervisor_,
-                         ports.agents, ports.pool,    ports.observer};
-  });
-  expect_violation("alpha (run 1) is fenced for a planned move, and web serves there");
 }
 
 }  // namespace
