@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -59,7 +60,26 @@ bool is_caught(int number) {
   return ::sigaction(number, nullptr, &now) == 0 && now.sa_handler != SIG_IGN && now.sa_handler != SIG_DFL;
 }
 
+// The signals between the named ones and SIGRTMIN are the C library's own: it gives them to nobody, and
+// whoever started us with a copy of it may have left them ignored (seen of CMake's ctest). Ignored they would
+// keep a change of user from reaching every thread. So the kernel is asked itself.
+void stop_ignoring_signals_of_libc() {
+  struct KernelSigaction {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)();
+    unsigned long mask;
+  };
+  for (int number = __SIGRTMIN; number < SIGRTMIN; ++number) {
+    KernelSigaction now{};
+    const KernelSigaction plain{SIG_DFL, 0, nullptr, 0};
+    if (::syscall(SYS_rt_sigaction, number, nullptr, &now, sizeof now.mask) != 0) continue;
+    if (now.handler == SIG_IGN) (void)::syscall(SYS_rt_sigaction, number, &plain, nullptr, sizeof plain.mask);
+  }
+}
+
 void reset_signals(ProgramKind kind) {
+  stop_ignoring_signals_of_libc();
   struct sigaction ignore {};
   struct sigaction plain {};
   ignore.sa_handler = SIG_IGN;

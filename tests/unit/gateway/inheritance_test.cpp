@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <fstream>
@@ -139,6 +140,17 @@ TEST_F(GatewayProcessTest, StartsAndServesWhateverItInherits) {
          ::getrlimit(RLIMIT_STACK, &limit);
          limit.rlim_cur = 256 << 10;
          ::setrlimit(RLIMIT_STACK, &limit);
+       }},
+      {"what the C library keeps for itself ignored",
+       [] {
+         struct {
+           void (*handler)(int);
+           unsigned long flags;
+           void (*restorer)();
+           unsigned long mask;
+         } ignore{SIG_IGN, 0, nullptr, 0};
+         for (int number = __SIGRTMIN; number < SIGRTMIN; ++number)
+           ::syscall(SYS_rt_sigaction, number, &ignore, nullptr, sizeof ignore.mask);
        }},
       {"niceness 19", [] { (void)!::nice(19); }},
       {"garbage in the environment",
