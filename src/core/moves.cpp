@@ -26,6 +26,21 @@ Application* placing_in(Step& step, const Answer& answer) {
   return at != nullptr && at->to == answer.run && app.epoch == answer.epoch ? &app : nullptr;
 }
 
+// One that comes before this one, may go to the same guest, and waits until somebody's need is known.
+// Overtaken, it would find the guest taken by whoever was faster, and what comes of a failure could not be
+// foreseen.
+const Application* chooses_before(const State& state, const Application& app, GuestId guest) {
+  for (const AppId id : state.by_priority()) {
+    if (id == app.id) break;
+    const Application& other = state.app(id);
+    const auto* choosing = other.in_step<Choosing>();
+    const std::vector<GuestId>& guests = state.setup.app(id).guests;
+    if (choosing == nullptr || !choosing->for_another || state.is_twin(id)) continue;
+    if (std::find(guests.begin(), guests.end(), guest) != guests.end()) return &other;
+  }
+  return nullptr;
+}
+
 // The guest on which the application may be placed now. A first start waits for a preferred guest that is
 // still coming up for the first time; a takeover takes the first that can.
 const Guest* choose(const State& state, const Application& app, const Move& move, Choosing& choosing) {
@@ -47,6 +62,11 @@ const Guest* choose(const State& state, const Application& app, const Move& move
       if (const Application* other = sized_before(state, app, guest)) {
         choosing.for_another = true;
         why = "what " + state.name(other->id) + " needs is being computed first";
+        return nullptr;
+      }
+      if (const Application* first = chooses_before(state, app, id)) {
+        choosing.for_another = true;
+        why = state.name(first->id) + " is placed first";
         return nullptr;
       }
       if (!must_wait_for_rehearsal(state, app, guest)) return &guest;
