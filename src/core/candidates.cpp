@@ -77,8 +77,24 @@ Bytes promised_bytes(const State& state, const Application& app, GuestRun run) {
 
 }  // namespace
 
+Bytes base_available_bytes(const State& state, const Guest& guest) {
+  return std::min(guest.ready()->memory.available_bytes, state.definition(guest.id).base_bytes);
+}
+
+Bytes really_missing_bytes(const State& state, const Application& app, GuestRun run, Bytes missing_bytes) {
+  Bytes promised = 0;
+  for (const Application& other : state.apps) {
+    const bool started = other.in_step<move_step::Starting>() != nullptr;
+    if (other.id != app.id && !started) promised += promised_bytes(state, other, run);
+  }
+  const Bytes desired = state.setup.app(app.id).desired_bytes;
+  const Bytes has = desired - std::min(desired, usable_bytes(missing_bytes));
+  const Bytes lost = std::min(has, promised);
+  return lost == 0 ? missing_bytes : missing_bytes + plugged_bytes(lost);
+}
+
 Bytes spare_bytes(const State& state, const Guest& guest) {
-  Bytes spare = std::min(guest.ready()->memory.available_bytes, state.definition(guest.id).base_bytes);
+  Bytes spare = base_available_bytes(state, guest);
   for (const Application& app : state.apps)
     spare -= std::min(spare, promised_bytes(state, app, guest.current()));
   return spare;

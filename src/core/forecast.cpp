@@ -38,7 +38,7 @@ MemoryReport memory_in(const State& state, const Application& app, GuestRun run)
 // What an agent would reckon (agent/need.hpp).
 Bytes missing_bytes(const State& state, const Application& app, GuestRun run) {
   const Bytes desired = state.setup.app(app.id).desired_bytes;
-  const Bytes has = base_use_bytes(spare_bytes(state, state.guest(run.guest)));
+  const Bytes has = base_use_bytes(base_available_bytes(state, state.guest(run.guest)));
   return plugged_bytes(desired - std::min(desired, has));
 }
 

@@ -322,9 +322,10 @@ void handle(Step& step, const event::NeedStated& event) {
   if (app == nullptr) return;
   const GuestRun to = event.run;
   Table& table = step.state.table;
-  const std::optional<std::vector<AreaId>> grantable = grant(step.state, *app, to, event.missing_bytes);
+  const Bytes missing_bytes = really_missing_bytes(step.state, *app, to, event.missing_bytes);
+  const std::optional<std::vector<AreaId>> grantable = grant(step.state, *app, to, missing_bytes);
   const bool twin = step.state.is_twin(app->id);
-  if (twin && (!grantable || grantable->empty()) && event.missing_bytes > 0) {
+  if (twin && (!grantable || grantable->empty()) && missing_bytes > 0) {
     rehearsal_fails(*app, "too few unused areas are left for it");
     enter_releasing(step, *app, to);
     return;
@@ -336,8 +337,8 @@ void handle(Step& step, const event::NeedStated& event) {
     return;
   }
   if (!grantable) {
-    const std::string why = step.state.name(app->id) + " needs " + format_size(event.missing_bytes) +
-                            " more on " + step.state.name(to.guest) + " than the pool has left";
+    const std::string why = step.state.name(app->id) + " needs " + format_size(missing_bytes) + " more on " +
+                            step.state.name(to.guest) + " than the pool has left";
     avoid(step, *app, to.guest, why);
     step.note(Severity::error, "no-memory", why, to.guest, app->id);
     enter_releasing(step, *app, to);  // of what was plugged before a restart of the daemon, if anything

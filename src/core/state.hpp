@@ -291,6 +291,10 @@ enum class OfRehearsals { counts, only_yielded };
 // What a guest that is ready has available of its base memory: what it has beside it is in areas, which are
 // others'.
 [[nodiscard]] Bytes spare_bytes(const State&, const Guest&);
+// The same as its guest sees it, which knows nothing of who is on his way.
+[[nodiscard]] Bytes base_available_bytes(const State&, const Guest&);
+// What an application lacks in a guest, where that was computed without those who are on their way there.
+[[nodiscard]] Bytes really_missing_bytes(const State&, const Application&, GuestRun run, Bytes missing_bytes);
 // What an application may use of the base memory of a guest that has so much available.
 [[nodiscard]] Bytes base_use_bytes(Bytes available_bytes);
 
