@@ -125,7 +125,8 @@ void Commands::add_orders() {
   add_application(move);
   move->add_option("--to", a_.to, "the guest to go to (default: the first that can take it)");
   move->add_flag("--fence", a_.fence,
-                 "end the guest if it does not let go of the memory, although others serve there");
+                 "end the guest if the application does not end, or the memory does not leave, although "
+                 "others are there");
   move->add_flag("--no-wait", a_.no_wait,
                  "return when it has begun; else it is waited for, and told how it went");
   add_json(move);

@@ -40,19 +40,12 @@ void start(Step& step, Application& app, const std::string& cause) {
 // after one that failed, and answers take their time.
 constexpr Duration kRestartGrace = std::chrono::seconds(30);
 
-Time fault_began(Step& step, GuestRun run) {
-  Guest& guest = step.state.guest(run.guest);
-  if (!guest.drill) return step.now;
-  const Time at = guest.drill->at;
-  guest.drill.reset();
-  return at;
-}
-
 // It can serve no longer where it is: no client reaches it, and it is on its way. The caller sets the step.
 Move& leave(Step& step, Application& app, const std::string& cause, const std::string& why_given_up) {
   const GuestRun from = app.serving()->on;
   step.out.withdraw.push_back({app.id});
-  Move& move = begin_move(step, app, cause, from.guest, fault_began(step, from), move_step::Choosing{});
+  Move& move = begin_move(step, app, cause, from.guest, fault_began(step.state.guest(from.guest), step.now),
+                          move_step::Choosing{});
   count_takeover(step, app);
   if (!step.state.setup.app(app.id).hot_standby) move.give_up = why_given_up;
   // The guest may be a candidate again, but not first of all.
@@ -267,7 +260,7 @@ void handle(Step& step, const event::StopFailed& event) {
     return;
   }
   if (app.in_step<move_step::Stopping>() != nullptr) return does_not_end(step, app, cause);
-  condemn(step, *guest, cause, serving != nullptr ? fault_began(step, event.run) : step.now);
+  condemn(step, *guest, cause, serving != nullptr ? fault_began(*guest, step.now) : step.now);
 }
 
 void leave_for_memory(Step& step, Application& app, const std::string& cause) {

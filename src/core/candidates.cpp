@@ -65,10 +65,8 @@ Rehearsed what_rehearsals_have(const State& state, const Application& app, const
 // What an application that is on its way into this guest will use of the base memory: the guest still counts
 // it as available.
 Bytes promised_bytes(const State& state, const Application& app, GuestRun run) {
-  const bool arrives = app.in_step<move_step::Plugging>() != nullptr ||
-                       app.in_step<move_step::Engaging>() != nullptr ||
-                       app.in_step<move_step::Starting>() != nullptr;
-  if (!arrives || app.place() != run) return 0;
+  const bool known = app.in_step<move_step::Sizing>() == nullptr;
+  if (!is_arriving(app) || !known || app.place() != run) return 0;
   const Bytes in_areas =
       state.table.in_use_by(app.id, run).size() * usable_bytes(state.setup.pool.area_bytes);
   const Bytes desired = state.setup.app(app.id).desired_bytes;

@@ -110,14 +110,10 @@ void count_takeover(Step& step, Application& app) {
                                "; find the reason, then `understudy start " + setup.name + "`";
 }
 
-namespace {
-
 bool is_arriving(const Application& app) {
   return app.in_step<move_step::Sizing>() != nullptr || app.in_step<move_step::Plugging>() != nullptr ||
          app.in_step<move_step::Engaging>() != nullptr || app.in_step<move_step::Starting>() != nullptr;
 }
-
-}  // namespace
 
 void preempt(Step& step, Application& app) {
   const AppSetup& setup = step.state.setup.app(app.id);

@@ -64,7 +64,6 @@ struct Step {
 void advance_applications(Step&);  // what rehearsals and applications do now, after any event
 
 // guests.cpp
-void handle(Step&, const event::DrillStarted&);
 void handle(Step&, const event::GuestLaunched&);
 void handle(Step&, const event::LaunchFailed&);
 void handle(Step&, const event::GuestPanicked&);
@@ -73,20 +72,30 @@ void handle(Step&, const event::GuestFenced&);
 void handle(Step&, const event::GuestGone&);
 void handle(Step&, const event::StopDelayed&);
 void handle(Step&, const event::DumpDone&);
+// Starts to stop a guest whose OS has failed or cannot be trusted with memory any more. `since` is when the
+// fault began, as far as known: the start of the detect phase.
+void condemn(Step&, Guest&, const std::string& why, Time since);
+void advance(Step&, Guest&);  // deadlines, suspicion, clearing up, coming back
+[[nodiscard]] std::optional<Time> deadline(const State&, const Guest&);
+
+// liveness.cpp
+void handle(Step&, const event::DrillStarted&);
 void handle(Step&, const event::ProbeAnswer&);
 void handle(Step&, const event::AgentGreeted&);
 void handle(Step&, const event::AgentBeat&);
 void handle(Step&, const event::AgentLost&);
 void handle(Step&, const event::AgentMisbehaved&);
-// Starts to stop a guest whose OS has failed or cannot be trusted with memory any more. `since` is when the
-// fault began, as far as known: the start of the detect phase.
-void condemn(Step&, Guest&, const std::string& why, Time since);
+// The time at which the fault began: a drill knows, otherwise it is `fallback`. Ends the drill.
+[[nodiscard]] Time fault_began(Guest&, Time fallback);
+// The deadline of something that only whoever works on the guest in maintenance may be holding up.
+[[nodiscard]] Time after_maintenance(const Guest&, Time due);
 // Which applications run in it? Answered by AppsStated.
 void ask_state(Step&, Guest&);
 // A former daemon's guest is there: from here on it is judged as any that is not heard of.
 void adopted(Step&, Guest&, bool executing);
-void advance(Step&, Guest&);  // deadlines, suspicion, clearing up, coming back
-[[nodiscard]] std::optional<Time> deadline(const State&, const Guest&);
+void advance_ready(Step&, Guest&, const guest_state::Ready&);
+void advance_suspect(Step&, Guest&, guest_state::Suspect&);
+[[nodiscard]] std::optional<Time> silence_deadline(const State&, const Guest&);
 void postpone_silence(State&, Duration by);  // as if all that guests were not heard of had begun later
 
 // resume.cpp
@@ -220,6 +229,8 @@ void advance_vcpus(Step&, Guest&);  // plugs where an application serves, unplug
 void count_takeover(Step&, Application&);
 // Asks an application of lower priority to give its areas up, when that lets this one reach its minimum.
 void preempt(Step&, Application&);
+// It is on its way into a guest, which was chosen.
+[[nodiscard]] bool is_arriving(const Application&);
 // Ends the maintenance whose time has come, and says so.
 void end_maintenance(Step&);
 // When the next maintenance ends.

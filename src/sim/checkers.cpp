@@ -164,7 +164,7 @@ void Checkers::discarding(core::GuestRun run) {
   if (world_.may_execute(run)) violated(name(run) + " is removed while it may execute");
 }
 
-bool Checkers::of_the_host(const core::Event& event) const {
+bool Checkers::of_the_host(const core::Event& event) {
   namespace event_ns = core::event;
   // By what happened (the simulated hypervisor's own words), not by what the event says of it.
   if (const auto* plug = std::get_if<event_ns::PlugFailed>(&event))

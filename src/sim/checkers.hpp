@@ -45,7 +45,7 @@ class Checkers {
   void telling(const core::Event& event, const core::State& state);
   void done() { no_fence_.clear(); }
   // Of the host's failures alone: nothing is wrong with the guest.
-  [[nodiscard]] bool of_the_host(const core::Event& event) const;
+  [[nodiscard]] static bool of_the_host(const core::Event& event);
 
   // ---- something became true ----
   void app_started(core::AppId app, core::GuestRun run);

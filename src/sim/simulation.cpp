@@ -156,7 +156,7 @@ void Simulation::deliver(const core::Event& event) {
       checkers.violated("the core waits for a time that has passed");
   }
   // What is due anyway first, here too.
-  if (checkers.of_the_host(event)) perform(event::Tick{});
+  if (Checkers::of_the_host(event)) perform(event::Tick{});
   if (daemon_) perform(event);
 }
 

@@ -3,7 +3,7 @@ import os
 import pathlib
 import threading
 
-from harness import IMAGE, MIB, Client, Failed, Redis, Understudy, free_port, redis_config
+from harness import IMAGE, MIB, Client, Failed, Redis, Understudy, free_port, redis_config, root_application
 
 CONSOLE = "; the end of its console:\n"
 # Says why on its console, and ends.
@@ -89,14 +89,7 @@ def case_console_flood():
     """Root in the guest floods its console: nothing grows on the host, the daemon does nothing for it, and the takeover
     from that guest happens as ever."""
     port = free_port()
-    config = redis_config(port, pool="1792 MiB") + f"""[[application]]
-name = "root"
-guests = ["alpha"]
-memory = "64 MiB"
-user = "root"
-start = ["/bin/sh", "-c", "{FLOOD}"]
-health = {{ kind = "process" }}
-"""
+    config = redis_config(port, pool="1792 MiB") + root_application(FLOOD)
     with Understudy(config) as understudy:
         understudy.up()
         understudy.wait_protected()

@@ -260,6 +260,18 @@ flap = {flap}
 """
 
 
+def root_application(script):
+    """Root in alpha, beside whatever else is there, runs this; quotes in it are escaped for TOML."""
+    return f"""[[application]]
+name = "root"
+guests = ["alpha"]
+memory = "64 MiB"
+user = "root"
+start = ["/bin/sh", "-c", "{script}"]
+health = {{ kind = "process" }}
+"""
+
+
 def redis_config(port, *, guests=("alpha", "beta"), pool="1600 MiB", dumps=False, **options):
     return guests_config(guests, pool, dumps) + redis_application("redis", port, guests=guests, **options)
 

@@ -4,7 +4,7 @@ import os
 import pathlib
 import signal
 
-from harness import MIB, Failed, Redis, Understudy, free_port, load_keys, now_ms, pair, redis_config
+from harness import MIB, Failed, Redis, Understudy, free_port, load_keys, now_ms, pair, redis_config, root_application
 
 
 def expect_takeover(understudy, client, strike, source, target):
@@ -93,14 +93,7 @@ def states_of_threads(pid):
 def case_guest_that_suspends_itself():
     """Stopped is not asleep: a guest that wakes by an alarm of its clock never runs beside its successor."""
     port = free_port()
-    config = redis_config(port, pool="1792 MiB") + f"""[[application]]
-name = "root"
-guests = ["alpha"]
-memory = "64 MiB"
-user = "root"
-start = ["/bin/sh", "-c", "{SUSPENDS}"]
-health = {{ kind = "process" }}
-"""
+    config = redis_config(port, pool="1792 MiB") + root_application(SUSPENDS)
     with Understudy(config) as understudy:
         understudy.up()
         understudy.wait_protected()
