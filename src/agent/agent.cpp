@@ -92,7 +92,7 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
             [this] { return limits_ ? limits_->processes() : 0; },
             [this](const std::string& name) { return shortage(name); }},
       engager_(
-          loop, blocks_, [this] { return memory(); }, host_.send),
+          loop, blocks_, [this] { return memory_left(); }, host_.send),
       releaser_(loop, *children_, blocks_, options_.drop_caches_file, host_.send,
                 [this] { return describe_use(); }),
       preparer_(host_),
@@ -148,6 +148,19 @@ std::optional<OwnFiles> Agent::own_files(Bytes memory_limit_bytes) const {
   if (options_.own_files == OwnFilesOf::nobody) return std::nullopt;
   return OwnFiles{options_.own_files == OwnFilesOf::our_image, memory_limit_bytes,
                   most_files(memory_limit_bytes, base_bytes_), staging_of(options_), options_.run_directory};
+}
+
+MemInfo Agent::memory_left(const Application* asking) const {
+  MemInfo left = memory();
+  Bytes promised = engager_.unengaged_bytes();
+  for (const auto& [name, application] : applications_) {
+    const bool its_own =
+        asking != nullptr && (application.get() == asking || application->rehearsed_for(*asking));
+    if (!its_own)
+      promised += application->promised_bytes(engager_.engaged_bytes(application->definition().app));
+  }
+  left.available_bytes -= std::min(left.available_bytes, promised);
+  return left;
 }
 
 Shortage Agent::shortage(const std::string& name) const {
@@ -227,7 +240,7 @@ void Agent::log(const std::string& text) {
 void Agent::greet() {
   welcomed_ = false;
   beat_timer_.reset();
-  const MemInfo now = memory();
+  const MemInfo now = memory_left();
   const std::string boot_id = read_file("/proc/sys/kernel/random/boot_id").value_or("");
   port_.send("\n");
   send(from::Hello{protocol::kVersion, std::string(trim(boot_id)), session_, now.total_bytes,
@@ -241,7 +254,7 @@ void Agent::beat() {
   // A beat that would queue behind others tells nothing that they do not tell.
   if (!port_.idle()) return;
   if (Loop::now() - beat_memory_at_ >= kMemoryOfBeatsAge) {
-    beat_memory_ = memory();
+    beat_memory_ = memory_left();
     beat_memory_at_ = Loop::now();
     for (const auto& [name, application] : applications_) application->sample_kernel_memory();
   }
@@ -262,6 +275,12 @@ void Agent::handle(const to::Welcome& message) {
   }
   welcomed_ = true;
   const auto definitions = with_rehearsals(message.applications);
+  std::map<protocol::AppNumber, protocol::AppNumber> now_by_before;
+  for (const auto& definition : definitions) {
+    const auto found = applications_.find(definition.name);
+    if (found != applications_.end()) now_by_before[found->second->definition().app] = definition.app;
+  }
+  engager_.renumber(now_by_before);
   drop_undefined(definitions);
   for (const auto& definition : definitions) define(definition);
   reserve_ports();
@@ -293,12 +312,7 @@ void Agent::handle(const to::Refuse& message) {
 }
 
 void Agent::handle(const to::Need& message) {
-  Bytes available = memory().available_bytes;
-  for (const auto& [name, application] : applications_) {
-    if (application->definition().app == message.app) continue;
-    available -= std::min(available, application->promised_bytes());
-  }
-  const auto need = compute_need(message.memory_bytes, available);
+  const auto need = compute_need(message.memory_bytes, memory_left(find(message.app)).available_bytes);
   send(from::Need{message.app, message.epoch, need.required_bytes, need.available_bytes, need.missing_bytes});
 }
 

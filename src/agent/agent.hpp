@@ -62,6 +62,9 @@ class Agent {
   bool send(const protocol::FromAgent& message);
   void log(const std::string& text);
   [[nodiscard]] MemInfo memory() const { return read_meminfo(options_.meminfo_file); }
+  // Of what the kernel calls available, what is nobody's: for another application. Memory that is engaged for
+  // `asking`, or for a rehearsal of it that has ended, is its own.
+  [[nodiscard]] MemInfo memory_left(const Application* asking = nullptr) const;
 
   void handle(const protocol::to_agent::Greet&) { greet(); }
   void handle(const protocol::to_agent::Welcome& message);

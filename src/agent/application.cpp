@@ -110,9 +110,11 @@ void Application::stop(const protocol::to_agent::Stop& request) {
   stopped();
 }
 
-Bytes Application::promised_bytes() const {
-  if (is<Idle>() || is<Stopping>() || is<Faulted>()) return 0;
-  return memory_limit_bytes_ - std::min(memory_limit_bytes_, container_->memory_used());
+Bytes Application::promised_bytes(Bytes engaged_bytes) const {
+  const bool over = is<Idle>() || is<Stopping>() || is<Faulted>();
+  const Bytes promised = std::max(over ? 0 : memory_limit_bytes_, engaged_bytes);
+  if (promised == 0) return 0;
+  return promised - std::min(promised, container_->memory_used() + container_->kernel_memory_used());
 }
 
 void Application::grow_done(const protocol::to_agent::GrowDone& answer) {

@@ -31,9 +31,13 @@ class Application {
   // A drill: to each of its processes.
   void signal_all(int signal) { container_->signal_all(signal); }
 
-  // Memory that its limit grants and that it has not taken yet: free as far as the kernel knows, and nobody
-  // else's to have.
-  [[nodiscard]] Bytes promised_bytes() const;
+  // Memory that its limit grants, or that is engaged for it (so much), and that it has not taken: free as far
+  // as the kernel knows, and nobody else's to have.
+  [[nodiscard]] Bytes promised_bytes(Bytes engaged_bytes) const;
+  // It is the other's rehearsal, and nothing of it runs any more.
+  [[nodiscard]] bool rehearsed_for(const Application& other) const {
+    return definition_.app == other.definition_.rehearsal && (is<Idle>() || is<Faulted>());
+  }
 
   // Its memory and its files, all processes together.
   [[nodiscard]] Bytes memory_used() const { return container_->memory_used(); }

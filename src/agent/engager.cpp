@@ -2,6 +2,8 @@
 
 #include "agent/need.hpp"
 
+#include <algorithm>
+
 namespace understudy::agent {
 
 namespace {
@@ -22,7 +24,12 @@ Engager::Engager(Loop& loop, const MemoryBlocks& blocks, ReadMemory read_memory,
       read_memory_(std::move(read_memory)),
       send_(std::move(send)),
       total_at_start_bytes_(read_memory_().total_bytes),
-      online_at_start_(blocks.online_blocks()) {}
+      online_at_start_(blocks.online_blocks()) {
+  // Of an agent before this one.
+  for (const auto block : online_at_start_) {
+    if (blocks.is_movable(block)) plugged_.insert(block);
+  }
+}
 
 void Engager::engage(const protocol::to_agent::Engage& request) {
   // A repetition replaces what it repeats.
@@ -51,9 +58,10 @@ void Engager::on_uevent(const Uevent& event) {
   if (event.subsystem != "memory") return;
   const auto block = block_number(event.name());
   if (!block) return;
-  if (event.action == "offline" || event.action == "remove") engaged_.erase(*block);
+  if (event.action == "offline" || event.action == "remove") went_offline(*block);
   const bool added = event.action == "add";
   if (!added && event.action != "online") return;
+  if (!added && (plugged_.contains(*block) || blocks_.is_movable(*block))) plugged_.insert(*block);
   for (auto at = pending_.begin(); at != pending_.end();) {
     const auto pending = at++;
     // A takeover waits for this, and each look at a block costs: one that was just added is only looked at
@@ -67,8 +75,43 @@ void Engager::on_uevent(const Uevent& event) {
 }
 
 void Engager::look_again() {
-  std::erase_if(engaged_, [&](auto block) { return blocks_.state(block) != MemoryBlocks::State::online; });
+  const auto online = blocks_.online_blocks();
+  const auto before = plugged_;
+  for (const auto block : before) {
+    if (!online.contains(block)) went_offline(block);
+  }
+  for (const auto block : online) {
+    if (!online_at_start_.contains(block) && blocks_.is_movable(block)) plugged_.insert(block);
+  }
   for (auto at = pending_.begin(); at != pending_.end();) settle(at++);
+}
+
+void Engager::went_offline(MemoryBlocks::Block block) {
+  plugged_.erase(block);
+  engaged_.erase(block);
+}
+
+void Engager::renumber(const std::map<protocol::AppNumber, protocol::AppNumber>& now_by_before) {
+  std::map<MemoryBlocks::Block, protocol::AppNumber> engaged;
+  for (const auto& [block, app] : engaged_) {
+    const auto found = now_by_before.find(app);
+    if (found != now_by_before.end()) engaged.emplace(block, found->second);
+  }
+  engaged_ = std::move(engaged);
+}
+
+Bytes Engager::usable_bytes(std::size_t blocks) const {
+  const Bytes bytes = blocks * blocks_.block_bytes();
+  return bytes - bytes / kMemmapDivisor;
+}
+
+Bytes Engager::engaged_bytes(protocol::AppNumber app) const {
+  return usable_bytes(static_cast<std::size_t>(std::count_if(
+      engaged_.begin(), engaged_.end(), [&](const auto& entry) { return entry.second == app; })));
+}
+
+Bytes Engager::unengaged_bytes() const {
+  return usable_bytes(plugged_.size() - engaged_.size());
 }
 
 std::string Engager::online_offline_blocks(const Pending& pending) {
@@ -83,7 +126,7 @@ std::string Engager::online_offline_blocks(const Pending& pending) {
 
 Bytes Engager::least_total_bytes() const {
   Bytes grown = 0;
-  for (const auto block : engaged_) {
+  for (const auto& [block, app] : engaged_) {
     if (!online_at_start_.contains(block)) grown += blocks_.block_bytes();
   }
   if (grown == 0) return 0;
@@ -97,7 +140,10 @@ void Engager::settle(std::list<Pending>::iterator pending) {
   std::erase_if(pending->waiting_for,
                 [&](auto block) { return blocks_.state(block) == MemoryBlocks::State::online; });
   if (!pending->waiting_for.empty()) return;
-  engaged_.insert(pending->blocks.begin(), pending->blocks.end());
+  for (const auto block : pending->blocks) {
+    plugged_.insert(block);
+    engaged_.insert_or_assign(block, pending->request.app);
+  }
   const auto request = std::move(pending->request);
   pending_.erase(pending);
   const MemInfo memory = read_memory_();

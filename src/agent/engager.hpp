@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <list>
+#include <map>
 #include <set>
 #include <string>
 
@@ -32,6 +33,14 @@ class Engager {
   void on_uevent(const Uevent& event);
   void look_again();  // events were lost
 
+  // Another daemon has other numbers for the applications; those that are not named are no more.
+  void renumber(const std::map<protocol::AppNumber, protocol::AppNumber>& now_by_before);
+
+  // What applications may use of the areas that are engaged for this one.
+  [[nodiscard]] Bytes engaged_bytes(protocol::AppNumber app) const;
+  // The same of plugged memory that is not engaged for anybody (yet): the kernel counts it as free.
+  [[nodiscard]] Bytes unengaged_bytes() const;
+
  private:
   struct Pending {
     protocol::to_agent::Engage request;
@@ -47,6 +56,8 @@ class Engager {
   std::string online_offline_blocks(const Pending& pending);
   void give_up(std::list<Pending>::iterator pending);
   void fail(const protocol::to_agent::Engage& request, const std::string& why);
+  void went_offline(MemoryBlocks::Block block);
+  [[nodiscard]] Bytes usable_bytes(std::size_t blocks) const;
   // What MemTotal must be at least, given the engaged blocks.
   [[nodiscard]] Bytes least_total_bytes() const;
 
@@ -56,7 +67,9 @@ class Engager {
   Send send_;
   Bytes total_at_start_bytes_;
   std::set<MemoryBlocks::Block> online_at_start_;
-  std::set<MemoryBlocks::Block> engaged_;  // confirmed since, and not taken offline since
+  std::set<MemoryBlocks::Block> plugged_;  // online, and came by hot-plug
+  // Confirmed since the start, and not taken offline since; for whom.
+  std::map<MemoryBlocks::Block, protocol::AppNumber> engaged_;
   std::list<Pending> pending_;
 };
 

@@ -58,6 +58,11 @@ std::set<MemoryBlocks::Block> MemoryBlocks::online_blocks() const {
   return blocks;
 }
 
+bool MemoryBlocks::is_movable(Block block) const {
+  const auto text = read_file(file(block, "valid_zones"));
+  return text && trim(*text) == "Movable";
+}
+
 bool MemoryBlocks::onlines_by_itself() const {
   const auto text = read_file(directory_ + "/auto_online_blocks");
   return text && trim(*text) != "offline";

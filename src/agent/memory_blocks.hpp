@@ -27,6 +27,8 @@ class MemoryBlocks {
   [[nodiscard]] State state(Block block) const;
   // Looks at every block: for the start, not for a takeover.
   [[nodiscard]] std::set<Block> online_blocks() const;
+  // Whether it came by hot-plug: only such memory is movable here. One that is not online has no zone.
+  [[nodiscard]] bool is_movable(Block block) const;
   // Whether the kernel onlines new blocks by itself.
   [[nodiscard]] bool onlines_by_itself() const;
 

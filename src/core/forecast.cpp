@@ -24,14 +24,12 @@ bool answers(const State& state, GuestRun run) {
   return guest.current() == run && guest.ready() != nullptr;
 }
 
-// What the guest says when it has taken in the areas of this application, which are free until it is started.
-MemoryReport memory_in(const State& state, const Application& app, GuestRun run) {
+// What the guest says when it has taken in the areas of an application: they are nobody else's.
+MemoryReport memory_in(const State& state, GuestRun run) {
   MemoryReport memory = state.guest(run.guest).ready()->memory;
   memory.total_bytes =
       std::max(memory.total_bytes, state.definition(run.guest).base_bytes +
                                        state.table.count_in(run) * state.setup.pool.area_bytes);
-  memory.available_bytes +=
-      state.table.in_use_by(app.id, run).size() * usable_bytes(state.setup.pool.area_bytes);
   return memory;
 }
 
@@ -65,7 +63,7 @@ struct MoveAnswer {
   }
   std::optional<Event> operator()(const Releasing& at) const {
     if (!answers(state, at.from) || at.take_part) return std::nullopt;
-    if (at.engaging) return event::AreasEngaged{at.from, app.id, app.epoch, memory_in(state, app, at.from)};
+    if (at.engaging) return event::AreasEngaged{at.from, app.id, app.epoch, memory_in(state, at.from)};
     event::AreasReleased answer{at.from, app.id, app.epoch, {}, ""};
     for (const AreaId id : state.table.in_use_by(app.id, at.from)) {
       if (state.table.area(id).state == AreaState::releasing) answer.areas.push_back(id);
@@ -79,7 +77,7 @@ struct MoveAnswer {
   }
   std::optional<Event> operator()(const Engaging& at) const {
     if (!answers(state, at.to)) return std::nullopt;
-    return event::AreasEngaged{at.to, app.id, app.epoch, memory_in(state, app, at.to)};
+    return event::AreasEngaged{at.to, app.id, app.epoch, memory_in(state, at.to)};
   }
   std::optional<Event> operator()(const Starting& at) const {
     if (!answers(state, at.to)) return std::nullopt;
@@ -96,7 +94,7 @@ struct MoveAnswer {
 std::optional<Event> growth_answer(const State& state, const Application& app,
                                    const app_state::Serving& serving) {
   if (!serving.growing || !answers(state, serving.on)) return std::nullopt;
-  return event::AreasEngaged{serving.on, app.id, app.epoch, memory_in(state, app, serving.on)};
+  return event::AreasEngaged{serving.on, app.id, app.epoch, memory_in(state, serving.on)};
 }
 
 // `turn` is whose answer comes first: those of several go on side by side, as they do in reality.

@@ -97,9 +97,10 @@ std::optional<std::vector<AreaId>> grant(const State& state, const Application& 
   // A guest cannot ask for more than the application is entitled to, whatever it claims.
   const Bytes area_bytes = state.setup.pool.area_bytes;
   Bytes entitled = (setup.desired_bytes + usable - 1) / usable * area_bytes;
-  // What it took over from a rehearsal it has already.
+  // What it took over from a rehearsal, or left there and could not be let go of, it has already.
   for (const AreaId id : state.table.in_use_by(app.id, to)) {
-    if (state.table.area(id).state == AreaState::engaged) entitled -= std::min(entitled, area_bytes);
+    const AreaState has = state.table.area(id).state;
+    if (has == AreaState::engaged || has == AreaState::releasing) entitled -= std::min(entitled, area_bytes);
   }
   const Bytes missing = std::min(missing_bytes, entitled);
   const std::size_t needed = (missing + area_bytes - 1) / area_bytes;

@@ -37,7 +37,7 @@ core::event::AppsStated stated_by(const Vm& vm) {
 void SimAgents::ask_need(const core::action::AskNeed& request) {
   send(request.run, [this, request] {
     if (world_.random.chance(world_.shape.odds.need_silent)) return;
-    const core::MemoryReport memory = world_.memory(request.run.guest);
+    const core::MemoryReport memory = world_.memory(request.run.guest, request.app);
     const Bytes available = memory.available_bytes - std::min(memory.available_bytes, kReserveBytes);
     const Bytes required = request.memory_bytes + kMarginBytes;
     const Bytes lacks = required - std::min(required, available);
@@ -66,6 +66,7 @@ void SimAgents::engage(const core::action::AskEngage& request) {
   }
   for (const auto& area : request.areas) {
     world_.area(area.area).online = true;
+    world_.area(area.area).engaged_for = request.app;
     world_.area(area.area).confirmed = true;
   }
   world_.from_agent(run, event::AreasEngaged{run, request.app, request.epoch, world_.memory(run.guest)});

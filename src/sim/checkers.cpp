@@ -81,9 +81,11 @@ void Checkers::scrubbing(core::AreaId area) {
   if (truth.in && world_.may_execute(*truth.in)) {
     violated(name(area) + " is zeroed while " + name(*truth.in) + " uses it");
   }
-  // Zeroed once already, an area may be asked for again after a failure or a restart of the daemon.
+  // Zeroed once already, or in part, an area may be asked for again after a failure or a restart of the
+  // daemon.
   const core::AppRecord& user = journal_.app(*record.user);
-  if (user.in && !truth.contents.empty() && truth.contents == world_.domain(user.in->guest)) {
+  if (user.in && !truth.half_zeroed && !truth.contents.empty() &&
+      truth.contents == world_.domain(user.in->guest)) {
     violated(name(area) + " is zeroed inside trust domain " + truth.contents);
   }
 }

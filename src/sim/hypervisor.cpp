@@ -162,7 +162,11 @@ void SimHypervisor::plug_one(core::GuestRun run, core::AreaId area) {
     return;
   }
   if (world_.area_mapped) world_.area_mapped(area, run);
-  world_.area(area) = AreaTruth{run, false, false, world_.domain(run.guest), address};
+  AreaTruth& truth = world_.area(area);
+  truth = AreaTruth{};
+  truth.in = run;
+  truth.contents = world_.domain(run.guest);
+  truth.address = address;
   world_.from_monitor(run, core::event::AreaPlugged{run, area, address});
 }
 

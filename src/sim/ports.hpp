@@ -144,6 +144,7 @@ class SimPool final : public engine::Pool {
   void scrub(core::AreaId area) override {
     world_.kill_point();
     checkers_.scrubbing(area);
+    world_.area(area).half_zeroed = true;
     world_.timeline.after(world_.takes(world_.shape.timing.scrub), [this, area, life = world_.daemon] {
       if (life != world_.daemon) return;
       if (world_.host_refuses() || world_.random.chance(world_.shape.odds.scrub_fails)) {
@@ -151,6 +152,7 @@ class SimPool final : public engine::Pool {
         return;
       }
       world_.area(area).contents.clear();
+      world_.area(area).half_zeroed = false;
       world_.post({}, core::event::AreaScrubbed{area});
     });
   }

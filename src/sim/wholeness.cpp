@@ -21,7 +21,6 @@ bool Simulation::could_carry(core::GuestId guest, core::AppId app, std::uint32_t
   std::uint32_t used = 0;
   for (const AreaTruth& area : world.areas) used += area.in == vm.run ? 1 : 0;
   const std::uint32_t slots = world.definition(guest).slots - std::min(world.definition(guest).slots, used);
-  // What others leave free in their own areas is theirs: an agent may count on it, a forecast must not.
   const Bytes available = std::min(world.memory(guest).available_bytes, world.definition(guest).base_bytes);
   const Bytes spare = available - std::min(available, 36_MiB);  // reserve and margin of its agent
   const std::uint32_t areas = std::min(free_areas, slots);

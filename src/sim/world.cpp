@@ -45,19 +45,25 @@ const core::Definition& World::definition(core::GuestId id) const {
   return vm(id).process ? vm(id).definition : setup().guest(id);
 }
 
-core::MemoryReport World::memory(core::GuestId id) const {
+core::MemoryReport World::memory(core::GuestId id, std::optional<core::AppId> asking) const {
   const core::Definition& guest = definition(id);
   const Vm& machine = vm(id);
   const Bytes area_bytes = setup().pool.area_bytes;
   Bytes online = 0;
+  std::vector<Bytes> engaged(machine.apps.size());
   for (const AreaTruth& area : areas) {
-    if (area.online && area.in == machine.run) online += area_bytes - area_bytes / 64;
+    if (!area.online || area.in != machine.run) continue;
+    online += area_bytes - area_bytes / 64;
+    if (area.engaged_for) engaged[area.engaged_for->value] += area_bytes - area_bytes / 64;
   }
-  // An OS does not know whose areas are: what an application left behind, or was not started with yet, is
-  // free.
+  // The kernel calls free what an application left behind, or has not taken yet; agents know better
+  // (docs/agent-protocol.md).
   Bytes used = shape.os_bytes[id.value];
-  for (const AppInside& app : machine.apps) {
-    if (app.exists) used += app.limit_bytes;
+  for (std::uint32_t i = 0; i < machine.apps.size(); ++i) {
+    const AppInside& app = machine.apps[i];
+    const bool its_rehearsal = asking && !app.exists && setup().app(core::AppId{i}).rehearses == asking;
+    if (asking == core::AppId{i} || its_rehearsal) continue;
+    used += std::max(app.exists ? app.limit_bytes : 0, engaged[i]);
   }
   const Bytes total = guest.base_bytes + online;
   return {total, total - std::min(total, used)};
@@ -200,7 +206,10 @@ void World::end_process(Vm& machine) {
   machine.process = false;
   stopped_for_good(machine);
   for (AreaTruth& area : areas) {
-    if (area.in == machine.run) area = AreaTruth{{}, false, false, area.contents, 0};
+    if (area.in != machine.run) continue;
+    AreaTruth left;
+    left.contents = area.contents;
+    area = left;
   }
 }
 

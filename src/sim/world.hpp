@@ -71,7 +71,9 @@ struct AreaTruth {
   std::optional<core::GuestRun> in;  // mapped there; also into a stopped run until its process ends
   bool online = false;               // its OS uses it
   bool confirmed = false;            // the host was told so
-  std::string contents;              // trust domain that wrote to it last; empty: all zeroes
+  std::optional<core::AppId> engaged_for;
+  std::string contents;      // trust domain that wrote to it last; empty: all zeroes
+  bool half_zeroed = false;  // zeroing has begun, and has not come to its end
   std::uint64_t address = 0;
 };
 
@@ -105,7 +107,9 @@ class World {
   [[nodiscard]] AreaTruth& area(core::AreaId id) { return areas[id.value]; }
   // The former run of whatever memory or application may still execute.
   [[nodiscard]] bool may_execute(core::GuestRun run) const;
-  [[nodiscard]] core::MemoryReport memory(core::GuestId id) const;
+  // What its agent says to anybody, or to this application, whose own memory is left to it.
+  [[nodiscard]] core::MemoryReport memory(core::GuestId id,
+                                          std::optional<core::AppId> asking = std::nullopt) const;
   // What the guest's machine was started with; what its next one will be, while there is none.
   [[nodiscard]] const core::Definition& definition(core::GuestId id) const;
   [[nodiscard]] const std::string& domain(core::GuestId id) const { return definition(id).trust_domain; }

@@ -109,12 +109,16 @@ class ApplicationMemoryTest : public testing::Test {
 // Found by two real applications in one guest: the second was given the memory that the first had not used
 // yet.
 TEST_F(ApplicationMemoryTest, WhatItMayStillTakeIsPromised) {
-  EXPECT_EQ(application->promised_bytes(), 0) << "nothing of it runs";
+  EXPECT_EQ(application->promised_bytes(0), 0) << "nothing of it runs";
+  EXPECT_EQ(application->promised_bytes(63_MiB), 63_MiB) << "it is to be started there";
   start();
   container->used_bytes = 30_MiB;
-  EXPECT_EQ(application->promised_bytes(), 70_MiB);
+  EXPECT_EQ(application->promised_bytes(63_MiB), 70_MiB);
+  container->kernel_bytes = 10_MiB;
+  EXPECT_EQ(application->promised_bytes(63_MiB), 60_MiB);
+  EXPECT_EQ(application->promised_bytes(126_MiB), 86_MiB) << "a rehearsal's area may be more than it needs";
   container->used_bytes = 130_MiB;  // what is shared may be counted twice
-  EXPECT_EQ(application->promised_bytes(), 0);
+  EXPECT_EQ(application->promised_bytes(63_MiB), 0);
 }
 
 TEST_F(ApplicationMemoryTest, AsksForMoreAndStartsAgainWithIt) {

@@ -44,7 +44,9 @@ class MemoryDirectory : public Directory {
     set_memory(128);
   }
   void set(std::uint64_t block, const std::string& state) {
-    write("memory" + std::to_string(block) + "/state", state);
+    const std::string name = "memory" + std::to_string(block);
+    write(name + "/state", state);
+    write(name + "/valid_zones", block == 0 ? "DMA32\n" : "Movable\n");
   }
   [[nodiscard]] std::string state(std::uint64_t block) const {
     return read("memory" + std::to_string(block) + "/state");

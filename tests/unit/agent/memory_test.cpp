@@ -107,6 +107,45 @@ TEST_F(Memory, LostEventsAreMadeUpFor) {
   (void)only<from::Engaged>();
 }
 
+// Found by the simulator: memory that one application was about to be started in was free as far as the
+// kernel knew, and was promised to a second.
+TEST_F(Memory, PluggedMemoryIsNobodysUntilItIsEngaged) {
+  EXPECT_EQ(engager.unengaged_bytes(), 0u);
+  online(32);
+  online(33);
+  EXPECT_EQ(engager.unengaged_bytes(), 252_MiB);
+  directory.set_memory(128 + 252);
+  engager.engage({1, 7, {area(3, 32)}});
+  EXPECT_EQ(engager.unengaged_bytes(), 126_MiB);
+  EXPECT_EQ(engager.engaged_bytes(1), 126_MiB);
+  EXPECT_EQ(engager.engaged_bytes(2), 0u);
+  engager.engage({2, 8, {area(3, 32)}});
+  EXPECT_EQ(engager.engaged_bytes(1), 0u) << "an area is one application's";
+  engager.on_uevent(event("offline", 32));
+  EXPECT_EQ(engager.engaged_bytes(2), 0u);
+  EXPECT_EQ(engager.unengaged_bytes(), 126_MiB);
+}
+
+TEST_F(Memory, AnotherDaemonsNumbersChangeNothing) {
+  online(32);
+  online(33);
+  directory.set_memory(128 + 252);
+  engager.engage({1, 7, {area(3, 32)}});
+  engager.engage({2, 7, {area(4, 33)}});
+  engager.renumber({{1, 2}});  // the second is no longer defined
+  EXPECT_EQ(engager.engaged_bytes(2), 126_MiB);
+  EXPECT_EQ(engager.unengaged_bytes(), 126_MiB);
+}
+
+TEST_F(Memory, AnAgentThatWasStartedAnewKnowsWhatWasPlugged) {
+  online(32);
+  Engager anew = make_engager();
+  EXPECT_EQ(anew.unengaged_bytes(), 126_MiB);
+  directory.set(32, "offline\n");
+  anew.look_again();
+  EXPECT_EQ(anew.unengaged_bytes(), 0u);
+}
+
 TEST_F(Memory, AnAreaThatIsNoWholeBlockIsRefused) {
   engager.engage({1, 7, {{3, 4096, 4096}}});
   EXPECT_NE(only<from::EngageFailed>().why.find("area 3"), std::string::npos);
