@@ -92,7 +92,7 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
             [this] { return limits_ ? limits_->processes() : 0; },
             [this](const std::string& name) { return shortage(name); }},
       engager_(
-          loop, blocks_, [this] { return memory_left(); }, host_.send),
+          loop, blocks_, base_bytes_, [this] { return memory_left(); }, host_.send),
       releaser_(loop, *children_, blocks_, options_.drop_caches_file, host_.send,
                 [this] { return describe_use(); }),
       preparer_(host_),

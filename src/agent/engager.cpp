@@ -18,12 +18,13 @@ std::vector<protocol::AreaNumber> ids_of(const std::vector<protocol::Area>& area
 
 }  // namespace
 
-Engager::Engager(Loop& loop, const MemoryBlocks& blocks, ReadMemory read_memory, Send send)
+Engager::Engager(Loop& loop, const MemoryBlocks& blocks, Bytes total_at_start_bytes, ReadMemory read_memory,
+                 Send send)
     : loop_(loop),
       blocks_(blocks),
       read_memory_(std::move(read_memory)),
       send_(std::move(send)),
-      total_at_start_bytes_(read_memory_().total_bytes),
+      total_at_start_bytes_(total_at_start_bytes),
       online_at_start_(blocks.online_blocks()) {
   // Of an agent before this one.
   for (const auto block : online_at_start_) {

@@ -27,7 +27,9 @@ class Engager {
   // Page tables, per-CPU lists and the like may be taken from MemTotal when memory comes.
   static constexpr Bytes kTotalSlackBytes = 4_MiB;
 
-  Engager(Loop& loop, const MemoryBlocks& blocks, ReadMemory read_memory, Send send);
+  // read_memory is asked only later.
+  Engager(Loop& loop, const MemoryBlocks& blocks, Bytes total_at_start_bytes, ReadMemory read_memory,
+          Send send);
 
   void engage(const protocol::to_agent::Engage& request);
   void on_uevent(const Uevent& event);

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -92,7 +93,14 @@ class Understudy:
         return self.run("up", "-f", str(self.config), "--detach", limit_s=limit_s)
 
     def down(self):
+        self.show_blocked()
         return self.run("down")
+
+    def show_blocked(self):
+        """For whoever reads the log of a run: what held up the loop. No test: times here depend on the machine."""
+        for event in self.events():
+            if event["kind"] == "loop-blocked":
+                print(f"  {event['text']}", file=sys.stderr, flush=True)
 
     def status(self):
         return self.ask("status")

@@ -30,7 +30,8 @@ class Memory : public testing::Test {
       : directory(by_itself), loop(*Loop::create()), blocks(directory.path()), engager(make_engager()) {}
 
   Engager make_engager() {
-    return {*loop, blocks, [this] { return read_meminfo(directory.path() + "/meminfo"); },
+    const auto read = [this] { return read_meminfo(directory.path() + "/meminfo"); };
+    return {*loop, blocks, read().total_bytes, read,
             [this](protocol::FromAgent message) { said.push_back(std::move(message)); }};
   }
   // A block comes as the kernel brings it: device, then online, then the event.
