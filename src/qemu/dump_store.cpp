@@ -90,7 +90,7 @@ std::vector<Found> find(const fs::path& directory) {
 
 }  // namespace
 
-Result<fs::path> DumpStore::begin(const std::string& guest, std::uint32_t run, Bytes bytes) const {
+Result<DumpPart> DumpStore::begin(const std::string& guest, std::uint32_t run, Bytes bytes) const {
   const fs::path& directory = settings_.directory;
   if (bytes > settings_.budget_bytes) {
     return failure("it takes " + format_size(bytes) + ", more than the budget of all dumps (" +
@@ -111,9 +111,9 @@ Result<fs::path> DumpStore::begin(const std::string& guest, std::uint32_t run, B
   }
   fs::path part = directory / (guest + "-" + now_text() + "-run" + std::to_string(run) + kEnding + kPart);
   abandon(part);
-  const UniqueFd fd(::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  UniqueFd fd(::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return failure("cannot write " + part.string() + ": " + std::strerror(errno));
-  return part;
+  return DumpPart{std::move(part), std::move(fd)};
 }
 
 Result<fs::path> DumpStore::finish(const fs::path& part) const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/unique_fd.hpp"
 #include "config/config.hpp"
 
 #include <cstdint>
@@ -9,6 +10,12 @@
 #include <vector>
 
 namespace understudy::qemu {
+
+// A dump that is being written.
+struct DumpPart {
+  std::filesystem::path path;
+  UniqueFd file;
+};
 
 // The directory with the memory of failed guests: "alpha-20261122T104442Z-run2.vmcore", mode 0600, because it
 // is all that the guest knew; while it is being written with ".part" behind it. Bounded in number and in
@@ -19,8 +26,7 @@ class DumpStore final {
 
   // An empty file for one dump that will have about this many bytes. Fails when it would not fit into the
   // budget, or the disk.
-  [[nodiscard]] Result<std::filesystem::path> begin(const std::string& guest, std::uint32_t run,
-                                                    Bytes bytes) const;
+  [[nodiscard]] Result<DumpPart> begin(const std::string& guest, std::uint32_t run, Bytes bytes) const;
   // Gives the finished file its name, then removes the oldest beyond the bounds.
   [[nodiscard]] Result<std::filesystem::path> finish(const std::filesystem::path& part) const;
   // Removes what was not finished.

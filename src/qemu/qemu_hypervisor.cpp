@@ -21,7 +21,8 @@ QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings,
       pool_(pool),
       sink_(std::make_shared<engine::EventSink>(std::move(sink))),
       dumps_(settings_.dumps),
-      scan_(loop, settings_.run_dir, settings_.limits.scan) {
+      scan_(loop, settings_.run_dir, settings_.limits.scan),
+      dump_files_(loop) {
   std::vector<std::string> names;
   for (const GuestPlan& plan : settings_.guests) names.push_back(plan.name);
   dumps_.clear_parts(names);
@@ -82,9 +83,10 @@ QemuRun* QemuHypervisor::find(core::GuestRun run) const {
 
 std::optional<std::string> QemuHypervisor::process_of_another_run(core::GuestRun run) const {
   for (const auto& [id, other] : runs_) {
-    if (id.guest == run.guest && id != run && other->has_process())
-      return "the QEMU of its run " + std::to_string(id.run) + " (pid " + std::to_string(other->pid()) +
-             ") still exists";
+    if (id.guest != run.guest || id == run || !other->has_process()) continue;
+    const std::string which =
+        other->pid() != 0 ? "pid " + std::to_string(other->pid()) : std::string("being started");
+    return "the QEMU of its run " + std::to_string(id.run) + " (" + which + ") still exists";
   }
   return std::nullopt;
 }
@@ -106,6 +108,8 @@ QemuRun& QemuHypervisor::make(core::GuestRun run, RunDefinition definition) {
                            settings_.apps,
                            settings_.limits,
                            dumps_,
+                           starts_.try_emplace(run.guest, loop_).first->second,
+                           dump_files_,
                            [this](core::Event event) { emit(std::move(event)); },
                            [this](core::GuestRun which) {
                              post([this, which] {
@@ -124,7 +128,7 @@ QemuRun& QemuHypervisor::make(core::GuestRun run, RunDefinition definition) {
 
 // What was written down when it was launched; what its process tells if that is missing, damaged or of
 // another run.
-RunDefinition QemuHypervisor::recorded(core::GuestRun run) const {
+RunDefinition QemuHypervisor::recorded(core::GuestRun run, const std::vector<FoundProcess>& processes) const {
   const GuestPlan& plan = settings_.guests.at(run.guest.value);
   const auto files = GuestFiles::at(settings_.run_dir, plan.name);
   US_CHECK(files.has_value());  // as at create()
@@ -132,7 +136,7 @@ RunDefinition QemuHypervisor::recorded(core::GuestRun run) const {
     found->plan.user = plan.user;
     if (found->run == run.run && found->plan.name == plan.name) return std::move(*found);
   }
-  for (const FoundProcess& process : find_processes(settings_.run_dir)) {
+  for (const FoundProcess& process : processes) {
     if (process.marker != marker(run)) continue;
     RunDefinition told = definition_of_arguments(arguments_of(process.pid), run.run, plan);
     told.apps = settings_.apps;
@@ -145,43 +149,90 @@ RunDefinition QemuHypervisor::recorded(core::GuestRun run) const {
 void QemuHypervisor::launch(core::GuestRun run) {
   if (find(run) != nullptr || looking_.count(run) != 0) return;  // asked already; its answer comes or came
   if (auto other = process_of_another_run(run)) return emit(LaunchFailed{run, *other});
-  looking_.insert(run);
-  scan_.look([this, weak = std::weak_ptr(sink_), run](const auto& found) {
-    const auto alive = weak.lock();
-    if (!alive || looking_.erase(run) == 0) return;  // fenced or discarded meanwhile
-    if (!found) return emit(LaunchFailed{run, found.error().message});
-    make(run, {run.run, settings_.guests.at(run.guest.value), settings_.qemu.accelerator, "", settings_.apps})
-        .launch(*found);
-  });
+  looking_.emplace(run, Asked{.launch = true});
+  look_again(run);
 }
 
 void QemuHypervisor::adopt(core::GuestRun run) {
-  if (find(run) != nullptr) return;  // asked already; its answer comes or came
-  make(run, recorded(run)).adopt();
-}
-
-bool QemuHypervisor::has_process(core::GuestRun run) const {
-  const auto processes = find_processes(settings_.run_dir);
-  return std::any_of(processes.begin(), processes.end(),
-                     [&](const FoundProcess& process) { return process.marker == marker(run); });
+  if (find(run) != nullptr || looking_.count(run) != 0) return;  // asked already; its answer comes or came
+  look_for(run, {.adopt = true});
 }
 
 // A run that this daemon does not know is proved stopped by the absence of its process, or taken and stopped.
 void QemuHypervisor::fence(core::GuestRun run) {
   if (QemuRun* known = find(run)) return known->fence();
-  if (looking_.erase(run) != 0) return emit(GuestFenced{run, "it was not started"});
-  if (!has_process(run)) {
-    const auto processes = find_processes(settings_.run_dir);
-    const auto& user = settings_.guests.at(run.guest.value).user;
-    const bool other_run = std::any_of(processes.begin(), processes.end(), [&](const FoundProcess& process) {
-      return process.marker.guest == marker(run).guest;
-    });
-    if (user && !other_run) pool_.take_back_all(user->uid);
-    return emit(GuestFenced{run, "it has no process"});
+  const auto looking = looking_.find(run);
+  if (looking == looking_.end()) return look_for(run, {.fence = true});
+  if (!looking->second.launch) {
+    looking->second.fence = true;
+    return;
   }
-  QemuRun& found = make(run, recorded(run));
-  found.adopt();
-  found.fence();
+  looking_.erase(looking);
+  emit(GuestFenced{run, "it was not started"});
+}
+
+// ---- runs of a former daemon ----
+
+// Every process is looked at only when the written pid is not it: there may be thousands.
+void QemuHypervisor::look_for(core::GuestRun run, Asked asked) {
+  if (const auto process = written_process(run)) return looked(run, asked, {*process});
+  looking_.emplace(run, asked);
+  look_again(run);
+}
+
+std::optional<FoundProcess> QemuHypervisor::written_process(core::GuestRun run) const {
+  const auto files = GuestFiles::at(settings_.run_dir, settings_.guests.at(run.guest.value).name);
+  US_CHECK(files.has_value());  // as at create()
+  const auto pid = files->read_pid();
+  const auto found = pid ? find_marker(arguments_of(*pid)) : std::nullopt;
+  if (!found || *found != marker(run)) return std::nullopt;
+  return FoundProcess{*pid, *found};
+}
+
+void QemuHypervisor::look_again(core::GuestRun run) {
+  scan_.look([this, weak = std::weak_ptr(sink_), run](const auto& found) {
+    const auto alive = weak.lock();
+    if (!alive) return;
+    const auto looking = looking_.find(run);
+    if (looking == looking_.end()) return;  // fenced or discarded meanwhile
+    const Asked asked = looking->second;
+    if (!found && !asked.launch) {
+      // Nobody may conclude anything: whether it runs is not known.
+      emit(StopDelayed{run, found.error().message});
+      return look_again(run);
+    }
+    looking_.erase(looking);
+    if (!found) return emit(LaunchFailed{run, found.error().message});
+    looked(run, asked, *found);
+  });
+}
+
+void QemuHypervisor::looked(core::GuestRun run, Asked asked, const std::vector<FoundProcess>& processes) {
+  if (asked.launch) {
+    const GuestPlan& plan = settings_.guests.at(run.guest.value);
+    return make(run, {run.run, plan, settings_.qemu.accelerator, "", settings_.apps}).launch(processes);
+  }
+  const bool there = std::any_of(processes.begin(), processes.end(),
+                                 [&](const FoundProcess& each) { return each.marker == marker(run); });
+  if (!there && !asked.adopt) return not_found(run, asked, processes);
+  QemuRun& found = make(run, recorded(run, processes));
+  if (asked.discard && !asked.adopt && !asked.fence) {
+    found.adopt_stopped(processes);
+  } else {
+    found.adopt(processes);
+  }
+  if (asked.fence) found.fence();
+  if (asked.discard) discard(run);
+}
+
+void QemuHypervisor::not_found(core::GuestRun run, Asked asked, const std::vector<FoundProcess>& processes) {
+  const auto& user = settings_.guests.at(run.guest.value).user;
+  const bool other_run = std::any_of(processes.begin(), processes.end(), [&](const FoundProcess& process) {
+    return process.marker.guest == marker(run).guest;
+  });
+  if (user && !other_run) pool_.take_back_all(user->uid);
+  if (asked.fence) emit(GuestFenced{run, "it has no process"});
+  if (asked.discard) emit(GuestGone{run});
 }
 
 void QemuHypervisor::probe(core::GuestRun run) {
@@ -215,16 +266,19 @@ void QemuHypervisor::unplug_vcpus(core::GuestRun run, core::AppId app) {
 }
 
 void QemuHypervisor::discard(core::GuestRun run) {
-  if (looking_.erase(run) != 0) return emit(GuestGone{run});
-  QemuRun* known = find(run);
-  if (known == nullptr) {
-    // Of a former daemon, which had verified that it is stopped.
-    if (!has_process(run)) return emit(GuestGone{run});
-    known = &make(run, recorded(run));
-    known->adopt_stopped();
+  if (QemuRun* known = find(run)) {
+    host_bytes_.forget(known->pid());
+    return known->discard();
   }
-  host_bytes_.forget(known->pid());
-  known->discard();
+  const auto looking = looking_.find(run);
+  // Of a former daemon, which had verified that it is stopped.
+  if (looking == looking_.end()) return look_for(run, {.discard = true});
+  if (!looking->second.launch) {
+    looking->second.discard = true;
+    return;
+  }
+  looking_.erase(looking);
+  emit(GuestGone{run});
 }
 
 std::optional<std::uint16_t> QemuHypervisor::forwarded_port(core::GuestRun run,
@@ -262,7 +316,7 @@ bool QemuHypervisor::busy() const {
 
 std::optional<HostMemory> QemuHypervisor::host_memory(core::GuestRun run) {
   const QemuRun* known = find(run);
-  if (known == nullptr || !known->has_process()) return std::nullopt;
+  if (known == nullptr || known->pid() == 0 || !known->has_process()) return std::nullopt;
   return host_bytes_.of(known->pid(), !busy());
 }
 

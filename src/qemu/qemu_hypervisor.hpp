@@ -10,7 +10,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -88,13 +87,25 @@ class QemuHypervisor final : public engine::Hypervisor {
   [[nodiscard]] Result<void> open_areas();
   QemuRun* find(core::GuestRun run) const;
   QemuRun& make(core::GuestRun run, RunDefinition definition);
-  [[nodiscard]] RunDefinition recorded(core::GuestRun run) const;
+  [[nodiscard]] RunDefinition recorded(core::GuestRun run, const std::vector<FoundProcess>& processes) const;
   [[nodiscard]] std::optional<std::string> process_of_another_run(core::GuestRun run) const;
   void emit(core::Event event);
   void post(std::function<void()> call);
   [[nodiscard]] Marker marker(core::GuestRun run) const;
-  [[nodiscard]] bool has_process(core::GuestRun run) const;  // whoever started it
   [[nodiscard]] bool busy() const;
+
+  // What was asked of a run that this daemon does not know yet, while the host's processes are looked at.
+  struct Asked {
+    bool launch = false;
+    bool adopt = false;
+    bool fence = false;
+    bool discard = false;
+  };
+  void look_for(core::GuestRun run, Asked asked);
+  void look_again(core::GuestRun run);
+  void looked(core::GuestRun run, Asked asked, const std::vector<FoundProcess>& processes);
+  void not_found(core::GuestRun run, Asked asked, const std::vector<FoundProcess>& processes);
+  [[nodiscard]] std::optional<FoundProcess> written_process(core::GuestRun run) const;
 
   boost::asio::io_context& loop_;
   Settings settings_;
@@ -105,8 +116,10 @@ class QemuHypervisor final : public engine::Hypervisor {
   Listener listener_;
   HostBytes host_bytes_;
   ProcessScan scan_;
-  std::set<core::GuestRun> looking_;  // to be launched when the host's processes have been looked at
+  std::map<core::GuestRun, Asked> looking_;
   std::map<core::GuestRun, std::unique_ptr<QemuRun>> runs_;
+  std::map<core::GuestId, Aside> starts_;  // each its own: one whose image does not answer holds up nobody
+  Aside dump_files_;
 };
 
 }  // namespace understudy::qemu

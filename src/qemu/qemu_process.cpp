@@ -59,14 +59,18 @@ Result<std::unique_ptr<QemuProcess>> QemuProcess::spawn(asio::io_context& loop, 
                                                         Ended ended) {
   const auto pid = spawn_process(spec);
   if (!pid) return failure(pid.error().message);
-  UniqueFd pidfd = open_pidfd(*pid);
+  return take_child(loop, *pid, std::move(ended));
+}
+
+Result<std::unique_ptr<QemuProcess>> QemuProcess::take_child(asio::io_context& loop, pid_t pid, Ended ended) {
+  UniqueFd pidfd = open_pidfd(pid);
   if (!pidfd) {
     const std::string why = std::strerror(errno);
-    ::kill(*pid, SIGKILL);  // a child that was not waited for: the pid is still its own
-    ::waitpid(*pid, nullptr, 0);
+    ::kill(pid, SIGKILL);  // a child that was not waited for: the pid is still its own
+    ::waitpid(pid, nullptr, 0);
     return failure("cannot watch the new QEMU (pidfd_open: " + why + "); Linux 5.3 or later is needed");
   }
-  return std::unique_ptr<QemuProcess>(new QemuProcess(loop, *pid, std::move(pidfd), true, std::move(ended)));
+  return std::unique_ptr<QemuProcess>(new QemuProcess(loop, pid, std::move(pidfd), true, std::move(ended)));
 }
 
 Result<std::unique_ptr<QemuProcess>> QemuProcess::adopt(asio::io_context& loop, pid_t pid,

@@ -36,6 +36,9 @@ class QemuProcess final {
   // `ended` is called once, when the process has ended.
   [[nodiscard]] static Result<std::unique_ptr<QemuProcess>> spawn(boost::asio::io_context& loop,
                                                                   const SpawnSpec& spec, Ended ended);
+  // Takes a process that this one started (spawn_process()), and that nobody has waited for.
+  [[nodiscard]] static Result<std::unique_ptr<QemuProcess>> take_child(boost::asio::io_context& loop,
+                                                                       pid_t pid, Ended ended);
   // Takes a living process that carries exactly this marker.
   [[nodiscard]] static Result<std::unique_ptr<QemuProcess>> adopt(boost::asio::io_context& loop, pid_t pid,
                                                                   const Marker& marker, Ended ended);

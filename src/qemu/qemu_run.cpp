@@ -48,7 +48,7 @@ QemuRun::~QemuRun() {
 
 // ---- launch ----
 // 1. a QEMU that an earlier run of this guest left is ended (there should be none)
-// 2. directory, listening sockets, what the run is started with, process, pid file
+// 2. aside of the loop: directory, listening sockets, what the run is started with, process, pid file
 // 3. monitor: greeting, capabilities, state, forwarded ports
 // 4. GuestLaunched
 // A failure of any step ends the process, waits until it is gone and then says LaunchFailed; a fence or a
@@ -78,23 +78,53 @@ bool QemuRun::end_leftover(const std::vector<FoundProcess>& processes) {
 void QemuRun::after_leftover() {
   if (discard_asked_) return finish_discard();
   if (fence_asked_) return stopped("it was not started");
-  definition_.image_stamp = image_stamp(plan_.image);
-  if (auto ok = start_process(); !ok) return fail_start(ok.error().message);
-  open_monitor(context_.limits.launch);
+  begin_process();
 }
 
-Result<void> QemuRun::start_process() {
-  const auto launch = make_launch(context_.qemu, plan_, marker_, files_, context_.areas);
-  if (!launch) return failure(launch.error().message);
-  // Before the process is there: a daemon that dies now leaves no run of which nothing is known.
-  if (auto ok = write_definition(files_.definition, definition_); !ok) return ok;
-  auto process = QemuProcess::spawn(context_.loop, launch->spec,
-                                    [this](const std::string& how) { on_process_end(how); });
-  if (!process) return failure(process.error().message);
-  process_ = std::move(*process);
+void QemuRun::begin_process() {
+  beginning_ = true;
+  say_that_it_takes_long();
+  const auto begin = [qemu = context_.qemu, definition = definition_, marker = marker_, files = files_,
+                      areas = context_.areas]() mutable -> Result<Begun> {
+    definition.image_stamp = image_stamp(definition.plan.image);
+    const auto launch = make_launch(qemu, definition.plan, marker, files, areas);
+    if (!launch) return failure(launch.error().message);
+    // Before the process is there: a daemon that dies now leaves no run of which nothing is known.
+    if (auto ok = write_definition(files.definition, definition); !ok) return failure(ok.error().message);
+    const auto pid = spawn_process(launch->spec);
+    if (!pid) return failure(pid.error().message);
+    (void)files.write_pid(*pid);  // a hint: a later daemon looks at every process, too
+    return Begun{*pid, definition.image_stamp};
+  };
+  context_.starts.run(begin, [weak = std::weak_ptr(self_)](const Result<Begun>& process) {
+    if (const auto self = weak.lock()) (*self)->begun(process);
+  });
+}
+
+void QemuRun::say_that_it_takes_long() {
+  start_limit_.expires_after(context_.limits.launch);
+  start_limit_.async_wait([weak = std::weak_ptr(self_)](auto error) {
+    const auto self = weak.lock();
+    if (error || !self || !(*self)->beginning_) return;
+    (*self)->emit(StopDelayed{(*self)->run_,
+                              "its QEMU is still being started: the disk of the run directory, of QEMU or of "
+                              "the image does not answer"});
+  });
+}
+
+void QemuRun::begun(const Result<Begun>& process) {
+  beginning_ = false;
+  start_limit_.cancel();
+  auto taken = process ? QemuProcess::take_child(context_.loop, process->pid,
+                                                 [this](const std::string& how) { on_process_end(how); })
+                       : failure(process.error().message);
+  if (!taken) return discard_asked_ ? finish_discard() : fail_start(taken.error().message);
+  definition_.image_stamp = process->image_stamp;
+  process_ = std::move(*taken);
   watch_process();
-  (void)files_.write_pid(process_->pid());  // a hint: a later daemon looks at every process, too
-  return {};
+  if (discard_asked_) return process_->kill([](const std::string&) {});
+  if (fence_asked_) return fence_by_kill("it was being started");
+  open_monitor(context_.limits.launch);
 }
 
 void QemuRun::watch_process() {
@@ -257,7 +287,10 @@ void QemuRun::number_new_applications() {
   for (const std::string& name : context_.apps) {
     if (std::find(here.begin(), here.end(), name) == here.end()) here.push_back(name);
   }
-  if (here.size() != before && !launched_here_) (void)write_definition(files_.definition, definition_);
+  if (here.size() == before || launched_here_) return;
+  context_.starts.run(
+      [file = files_.definition, definition = definition_] { return write_definition(file, definition); },
+      [](const Result<void>&) {});
 }
 
 void QemuRun::fail_start(const std::string& why) {
@@ -266,7 +299,7 @@ void QemuRun::fail_start(const std::string& why) {
 }
 
 // ---- adoption ----
-// 1. the process: by the pid file, else by a look at every process; proved by its marker, run included
+// 1. the process, which the hypervisor has looked for; proved by its marker, run included
 // 2. the monitor as at a launch, with what is plugged
 // 3. GuestAdopted; or GuestExited if there is no process
 // A monitor that does not answer within its limit is no reason to end anybody (its QEMU may have been stopped
@@ -280,20 +313,17 @@ void QemuRun::not_answering() {
   emit(std::move(adopted));
 }
 
-void QemuRun::adopt() {
-  if (!find_process()) return stopped("its process ended while no daemon watched it");
+void QemuRun::adopt(const std::vector<FoundProcess>& processes) {
+  if (!find_process(processes)) return stopped("its process ended while no daemon watched it");
   // One that is stopped itself will not answer.
   open_monitor(qemu_is_stopped() ? Duration{} : context_.limits.adopt);
 }
 
-void QemuRun::adopt_stopped() {
-  (void)find_process();
+void QemuRun::adopt_stopped(const std::vector<FoundProcess>& processes) {
+  (void)find_process(processes);
 }
 
-bool QemuRun::find_process() {
-  // Every process is looked at only when the written pid is not it: one of them may hold us up.
-  if (const auto pid = files_.read_pid(); pid && take_process(*pid)) return true;
-  const auto processes = find_processes(marker_.run_dir);
+bool QemuRun::find_process(const std::vector<FoundProcess>& processes) {
   return std::any_of(processes.begin(), processes.end(), [this](const FoundProcess& found) {
     return found.marker == marker_ && take_process(found.pid);
   });
@@ -407,7 +437,7 @@ void QemuRun::on_process_end(const std::string& how) {
 }
 
 Result<void> QemuRun::signal(int number) {
-  if (!has_process()) return failure("guest " + plan_.name + " has no running QEMU");
+  if (!process_ || !has_process()) return failure("guest " + plan_.name + " has no running QEMU");
   return process_->signal(number);
 }
 

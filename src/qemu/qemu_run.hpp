@@ -3,6 +3,7 @@
 #include "core/events.hpp"
 #include "pool/area_pool.hpp"
 #include "qemu/area_plugger.hpp"
+#include "qemu/aside.hpp"
 #include "qemu/command_line.hpp"
 #include "qemu/dump_store.hpp"
 #include "qemu/guest_files.hpp"
@@ -50,6 +51,9 @@ class QemuRun final {
     const std::vector<std::string>& apps;  // names of the applications, under the core's ids
     const Limits& limits;
     const DumpStore& dumps;
+    // A dump's files may take the disk long: nobody is launched later for it.
+    Aside& starts;
+    Aside& dump_files;
     Emit emit;                                      // delivers later, in order
     std::function<void(core::GuestRun)> available;  // sockets and ports can be used from now on
     std::function<void(core::GuestRun)> gone;       // and from now on no more; once
@@ -64,11 +68,11 @@ class QemuRun final {
 
   // `processes` are those of this run directory: what an earlier run of the guest left is ended first.
   void launch(const std::vector<FoundProcess>& processes);
-  // Finds the process of this very run and takes it over: GuestAdopted, or GuestExited if there is none or it
-  // could not be managed and was ended.
-  void adopt();
+  // Finds the process of this very run among these and takes it over: GuestAdopted, or GuestExited if there
+  // is none or it could not be managed and was ended.
+  void adopt(const std::vector<FoundProcess>& processes);
   // The same for a run that is to be discarded next: its monitor is not asked for anything.
-  void adopt_stopped();
+  void adopt_stopped(const std::vector<FoundProcess>& processes);
   void fence();
   void probe();
   void plug(std::span<const core::AreaId> areas);
@@ -83,8 +87,8 @@ class QemuRun final {
   [[nodiscard]] const RunDefinition& definition() const { return definition_; }
   [[nodiscard]] const ForwardedPorts& ports() const { return ports_; }
   [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
-  // A process that may use memory is there.
-  [[nodiscard]] bool has_process() const { return process_ && !process_->how_it_ended(); }
+  // A process that may use memory is there, or may be in a moment.
+  [[nodiscard]] bool has_process() const { return beginning_ || (process_ && !process_->how_it_ended()); }
   // Something that a takeover waits for is under way.
   [[nodiscard]] bool busy() const { return fence_asked_ || (plugger_ && plugger_->busy()); }
   // Its process and files are gone and nothing more will be said.
@@ -99,11 +103,19 @@ class QemuRun final {
     stopped,  // verified; its process may still be there
     gone,
   };
+  // Which of the three the one dump of a run is at: its file is made, its memory written, its name given.
+  enum class Dumping { unasked, file, memory, name, done };
   struct Opening;  // answers collected while the monitor is opened
 
   // launch and adopt
-  Result<void> start_process();
-  [[nodiscard]] bool find_process();
+  struct Begun {
+    pid_t pid = 0;
+    std::string image_stamp;
+  };
+  void begin_process();
+  void say_that_it_takes_long();
+  void begun(const Result<Begun>& process);
+  [[nodiscard]] bool find_process(const std::vector<FoundProcess>& processes);
   [[nodiscard]] bool take_process(pid_t pid);
   void watch_process();
   bool end_leftover(const std::vector<FoundProcess>& processes);
@@ -143,6 +155,11 @@ class QemuRun final {
   // is closed meanwhile.
   void ask_console(std::function<void()> done);
   void stopped(const std::string& how);
+  [[nodiscard]] bool may_be_dumped() const;
+  void limit_dump();
+  void dump_done(const std::string& file, const std::string& why_not);
+  void abandon_dump();
+  void dump_begun(Result<DumpPart> part);
   void write_dump();
   void on_dump_completed(const QmpEvent& event);
   void end_dump(const std::string& failed);
@@ -170,17 +187,19 @@ class QemuRun final {
   boost::asio::steady_timer lost_limit_;
   boost::asio::steady_timer dump_limit_;
   bool launched_here_ = false;  // else adopted
+  bool beginning_ = false;      // its process is being started, aside of the loop
   bool available_ = false;
   bool early_event_ = false;  // something happened while the monitor was being opened
   bool panicked_ = false;     // said so, or about to be ended for another stop of its own
   bool fence_asked_ = false;
   bool discard_asked_ = false;
   bool may_suspend_ = false;  // it was launched by an earlier version, which let its guest do so
-  bool dump_asked_ = false;
-  std::string own_reason_;  // why we ended it without being asked
+  std::string own_reason_;    // why we ended it without being asked
   std::string stopped_how_;
-  std::string console_;              // last words that no event has told yet
-  std::filesystem::path dump_part_;  // being written; empty: nothing is
+  std::string console_;  // last words that no event has told yet
+  Dumping dumping_ = Dumping::unasked;
+  std::filesystem::path dump_part_;
+  UniqueFd dump_file_;  // it, until QEMU has it
   VcpuProgress last_progress_;
   std::chrono::steady_clock::time_point last_progress_at_{};
   std::shared_ptr<QemuRun*> self_;  // posted and timed calls reach this object only while it lives

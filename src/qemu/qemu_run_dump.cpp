@@ -21,6 +21,7 @@ using namespace core::event;
 namespace {
 
 constexpr const char* kDumpFd = "dump";  // what QEMU is to call the file that it is given
+constexpr const char* kNothingToDump = "its QEMU had to be killed, and its memory went with it";
 
 }  // namespace
 
@@ -30,32 +31,59 @@ constexpr const char* kDumpFd = "dump";  // what QEMU is to call the file that i
 // ended at once when it is another one or when it says that the guest moves, and stopped again afterwards.
 //
 // 1. the guest is stopped, its QEMU lives: a kill has left nothing to write
-// 2. a file, made here, so that its mode is ours; room for it
+// 2. a file, made by us, so that its mode is ours; room for it. This and 6 aside of the loop
 // 3. SIGCONT; query-status: still in a state that only we can end, else SIGKILL
 // 4. dump-guest-memory in the background, DUMP_COMPLETED within the limit
 // 5. SIGSTOP, and every thread is seen to be stopped, else SIGKILL
 // 6. the file's name, the oldest removed, DumpDone
 // Each failure is a DumpDone that says why, and stops QEMU as well.
 void QemuRun::dump() {
-  if (dump_asked_) return;  // what comes of it is said once
+  if (dumping_ != Dumping::unasked) return;  // what comes of it is said once
   if (phase_ == Phase::starting || phase_ == Phase::running)
     return emit(DumpDone{run_, "", "the guest is not stopped"});
-  if (phase_ == Phase::gone || discard_asked_ || !has_process() || !monitor_ || !monitor_->ready())
-    return emit(DumpDone{run_, "", "its QEMU had to be killed, and its memory went with it"});
-  dump_asked_ = true;
-  const auto part = context_.dumps.begin(plan_.name, run_.run, plan_.base_bytes);
-  if (!part) return emit(DumpDone{run_, "", part.error().message});
-  dump_part_ = *part;
+  if (!may_be_dumped()) return emit(DumpDone{run_, "", kNothingToDump});
+  dumping_ = Dumping::file;
+  limit_dump();
+  context_.dump_files.run([dumps = context_.dumps, guest = plan_.name, run = run_.run,
+                           bytes = plan_.base_bytes] { return dumps.begin(guest, run, bytes); },
+                          [weak = std::weak_ptr(self_)](Result<DumpPart> part) {
+                            if (const auto self = weak.lock()) (*self)->dump_begun(std::move(part));
+                          });
+}
+
+bool QemuRun::may_be_dumped() const {
+  return phase_ == Phase::stopped && !discard_asked_ && has_process() && monitor_ && monitor_->ready();
+}
+
+// Of each of its parts.
+void QemuRun::limit_dump() {
   dump_limit_.expires_after(context_.dumps.limit());
   dump_limit_.async_wait([weak = std::weak_ptr(self_)](auto error) {
     const auto self = weak.lock();
     if (error || !self) return;
-    (*self)->end_dump("it was not written within " + format_duration((*self)->context_.dumps.limit()) +
-                      "; raise limit in [dumps], or write to a faster disk");
+    const std::string why = "it was not written within " + format_duration((*self)->context_.dumps.limit()) +
+                            "; raise limit in [dumps], or write to a faster disk";
+    if ((*self)->dumping_ == Dumping::name) return (*self)->dump_done("", why);
+    (*self)->end_dump(why);
   });
+}
+
+void QemuRun::dump_done(const std::string& file, const std::string& why_not) {
+  dump_limit_.cancel();
+  if (std::exchange(dumping_, Dumping::done) != Dumping::done) emit(DumpDone{run_, file, why_not});
+}
+
+void QemuRun::dump_begun(Result<DumpPart> part) {
+  if (!part) return dump_done("", part.error().message);
+  dump_part_ = part->path;
+  if (dumping_ != Dumping::file) return abandon_dump();  // answered meanwhile
+  dump_file_ = std::move(part->file);
+  dumping_ = Dumping::memory;
+  if (!may_be_dumped()) return end_dump(kNothingToDump);
+  limit_dump();
   if (auto ok = process_->go_on(); !ok) return end_dump(ok.error().message);
   monitor_->execute("query-status", {}, context_.limits.plug, [this](const QmpReply& reply) {
-    if (dump_part_.empty()) return;
+    if (dumping_ != Dumping::memory) return;
     const auto status = reply ? read_status(*reply) : failure(reply.error().message);
     if (status && status->only_a_command_ends_it()) return write_dump();
     const std::string why = status ? "QEMU says \"" + status->name + "\"" : status.error().message;
@@ -66,9 +94,7 @@ void QemuRun::dump() {
 
 void QemuRun::write_dump() {
   // QEMU is given the open file alone: it need not be allowed to make one, nor to look into the directory.
-  UniqueFd file(::open(dump_part_.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!file) return end_dump("cannot open " + dump_part_.string() + ": " + std::strerror(errno));
-  monitor_->execute_with(std::move(file), "getfd", {{"fdname", kDumpFd}}, context_.dumps.limit(),
+  monitor_->execute_with(std::move(dump_file_), "getfd", {{"fdname", kDumpFd}}, context_.dumps.limit(),
                          [this](const QmpReply& reply) {
                            if (!reply) end_dump(reply.error().message);
                          });
@@ -81,7 +107,7 @@ void QemuRun::write_dump() {
 }
 
 void QemuRun::on_dump_completed(const QmpEvent& event) {
-  if (dump_part_.empty()) return;
+  if (dumping_ != Dumping::memory) return;
   const json::value* error = event.data.if_contains("error");
   if (error != nullptr) return end_dump("QEMU says: " + shown(json::serialize(*error), kMostQuotedBytes));
   const json::value* result = event.data.if_contains("result");
@@ -93,17 +119,31 @@ void QemuRun::on_dump_completed(const QmpEvent& event) {
 
 // Empty: it was written.
 void QemuRun::end_dump(const std::string& failed) {
-  if (dump_part_.empty()) return;
-  dump_limit_.cancel();
-  const auto part = std::exchange(dump_part_, {});
+  if (dumping_ == Dumping::file) return dump_done("", failed);
+  if (dumping_ != Dumping::memory) return;
+  dump_file_.reset();
   hold_again();
   if (!failed.empty()) {
-    DumpStore::abandon(part);
-    return emit(DumpDone{run_, "", failed});
+    abandon_dump();
+    return dump_done("", failed);
   }
-  const auto file = context_.dumps.finish(part);
-  if (!file) return emit(DumpDone{run_, "", file.error().message});
-  emit(DumpDone{run_, file->string(), ""});
+  dumping_ = Dumping::name;
+  limit_dump();
+  context_.dump_files.run([dumps = context_.dumps, part = dump_part_] { return dumps.finish(part); },
+                          [weak = std::weak_ptr(self_)](const Result<std::filesystem::path>& file) {
+                            const auto self = weak.lock();
+                            if (!self) return;
+                            if (!file) return (*self)->dump_done("", file.error().message);
+                            (*self)->dump_done(file->string(), "");
+                          });
+}
+
+void QemuRun::abandon_dump() {
+  const auto abandon = [part = dump_part_] {
+    DumpStore::abandon(part);
+    return true;
+  };
+  context_.dump_files.run(abandon, [](bool) {});
 }
 
 void QemuRun::hold_again() {

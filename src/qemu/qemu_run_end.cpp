@@ -54,7 +54,7 @@ void QemuRun::fence() {
   if (phase_ == Phase::stopped || phase_ == Phase::gone) return emit(GuestFenced{run_, stopped_how_});
   if (std::exchange(fence_asked_, true)) return;
   if (!process_) {
-    if (!leftover_) stopped("it was not started");
+    if (!leftover_ && !beginning_) stopped("it was not started");
     return;
   }
   if (qemu_is_stopped()) return fence_by_kill("QEMU itself is stopped (state T)");
@@ -172,7 +172,7 @@ void QemuRun::discard() {
   if (phase_ == Phase::gone) return emit(GuestGone{run_});
   if (std::exchange(discard_asked_, true)) return;
   end_dump("the guest is being discarded");
-  if (leftover_) return;  // a launch that had not begun; goes on when the leftover is gone
+  if (leftover_ || beginning_) return;  // goes on when the leftover is gone, or the process is there
   if (!has_process()) return finish_discard();
   if (monitor_) monitor_->close();
   process_->kill([](const std::string&) {});

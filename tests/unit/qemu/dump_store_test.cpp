@@ -40,8 +40,8 @@ struct DumpStoreTest : testing::Test {
     const DumpStore store(settings);
     const auto part = store.begin(guest, 2, bytes);
     EXPECT_TRUE(part) << part.error().message;
-    std::ofstream(*part) << std::string(bytes, 'x');
-    const auto file = store.finish(*part);
+    std::ofstream(part->path) << std::string(bytes, 'x');
+    const auto file = store.finish(part->path);
     EXPECT_TRUE(file) << file.error().message;
     return file.value_or("");
   }
@@ -51,15 +51,16 @@ TEST_F(DumpStoreTest, IsForItsOwnerAloneAndHasItsNameOnlyWhenItIsWhole) {
   const DumpStore store(settings);
   const auto part = store.begin("alpha-1", 12, 100);
   ASSERT_TRUE(part) << part.error().message;
-  EXPECT_THAT(part->filename().native(), testing::MatchesRegex("alpha-1-[0-9]+T[0-9]+Z-run12.vmcore.part"));
+  EXPECT_THAT(part->path.filename().native(),
+              testing::MatchesRegex("alpha-1-[0-9]+T[0-9]+Z-run12.vmcore.part"));
   struct stat info {};
-  ASSERT_EQ(::stat(part->c_str(), &info), 0);
+  ASSERT_EQ(::stat(part->path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600U);
   ASSERT_EQ(::stat(settings.directory.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700U);
-  const auto file = store.finish(*part);
+  const auto file = store.finish(part->path);
   ASSERT_TRUE(file) << file.error().message;
-  EXPECT_EQ(file->native() + ".part", part->native());
+  EXPECT_EQ(file->native() + ".part", part->path.native());
   EXPECT_THAT(files(), ElementsAre(file->filename().native()));
 }
 

@@ -7,8 +7,8 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -45,8 +45,11 @@ class FakeQemu {
 
   [[noreturn]] void run() {
     while (true) {
-      std::vector<pollfd> fds{
-          {kQmpFd, POLLIN, 0}, {kAgentFd, POLLIN, 0}, {monitor_, POLLIN, 0}, {control_, POLLIN, 0}};
+      std::vector<pollfd> fds{{kQmpFd, POLLIN, 0},
+                              {kAgentFd, POLLIN, 0},
+                              {monitor_, POLLIN, 0},
+                              {control_, POLLIN, 0},
+                              {tests_, POLLIN, 0}};
       for (const auto& [fd, port] : listeners_) fds.push_back({fd, POLLIN, 0});
       if (::poll(fds.data(), fds.size(), -1) < 0) continue;
       if (fds[0].revents != 0) accept_monitor();
@@ -55,7 +58,8 @@ class FakeQemu {
         receive(monitor_, monitor_input_, [this](const std::string& line) { command(line); });
       if (fds[3].revents != 0)
         receive(control_, control_input_, [this](const std::string& line) { order(line); });
-      for (std::size_t i = 4; i < fds.size(); ++i) {
+      if (fds[4].revents != 0) ::_exit(0);
+      for (std::size_t i = 5; i < fds.size(); ++i) {
         if (fds[i].revents == 0) continue;
         const int connection = ::accept(fds[i].fd, nullptr, nullptr);
         if (!has("dead-kernel") && connection >= 0) ::close(connection);
@@ -360,6 +364,9 @@ class FakeQemu {
   std::set<std::string> faults_;
   bool counting_ = false;
   bool kvm_ = false;
+  // It outlives a daemon, but not the tests. (By their process: a signal at the parent's death would come at
+  // that of the thread which started it.)
+  int tests_ = static_cast<int>(::syscall(SYS_pidfd_open, ::getppid(), 0));
   int monitor_ = -1;
   int control_ = -1;
   std::string monitor_input_;
@@ -385,8 +392,7 @@ class FakeQemu {
   const auto argv = arguments_of(::getpid());
   for (const std::string& argument : argv) {
     if (argument != "-nodefaults") continue;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it outlives a daemon, but not the tests
-    ::signal(SIGPIPE, SIG_IGN);          // a monitor may be gone while it is written to, as QEMU knows
+    ::signal(SIGPIPE, SIG_IGN);  // a monitor may be gone while it is written to, as QEMU knows
     FakeQemu(argv).run();
   }
   return true;

@@ -3,8 +3,10 @@
 #include "hypervisor_fixture.hpp"
 #include "qemu/proc.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <string>
@@ -55,6 +57,56 @@ TEST_P(LaunchFault, EndsInLaunchFailedWithNoProcessLeft) {
   // And the next launch works.
   faults("ok");
   launch({{0}, 2});
+}
+
+// The disk of one guest's files does not answer: that is somebody else's writing into a pipe here.
+struct HangingLaunch : HypervisorTest {
+  std::filesystem::path definition() const { return directory.path / "guests/a/definition.new"; }
+  void begin() {
+    std::filesystem::create_directories(definition().parent_path());
+    ASSERT_EQ(::mkfifo(definition().c_str(), 0600), 0);
+    hypervisor->launch(kA);
+    ASSERT_TRUE(loop.until([&] { return hypervisor->definition(kA) != nullptr; }));
+  }
+  // Until it is read.
+  void go_on() { reader = UniqueFd(::open(definition().c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)); }
+  void TearDown() override {
+    go_on();
+    HypervisorTest::TearDown();
+  }
+  UniqueFd reader;
+};
+
+TEST_F(HangingLaunch, IsSaidAndHoldsUpNobody) {
+  begin();
+  launch(kB);
+  EXPECT_THAT(await<StopDelayed>(kA).evidence, HasSubstr("still being started"));
+  go_on();
+  (void)await<GuestLaunched>(kA);
+}
+
+TEST_F(HangingLaunch, IsFencedWhenThereIsSomethingToFence) {
+  begin();
+  hypervisor->fence(kA);
+  launch(kB);
+  EXPECT_TRUE(all<GuestFenced>(kA).empty()) << "its QEMU may still come";
+  go_on();
+  (void)await<GuestFenced>(kA);
+  hypervisor->discard(kA);
+  (void)await<GuestGone>(kA);
+  EXPECT_EQ(processes().size(), 1u);
+}
+
+TEST_F(HangingLaunch, IsDiscardedWhenThereIsSomethingToDiscard) {
+  begin();
+  hypervisor->launch({{0}, 2});
+  EXPECT_THAT(await<LaunchFailed>({{0}, 2}).why, HasSubstr("being started"));
+  hypervisor->discard(kA);
+  launch(kB);
+  EXPECT_TRUE(all<GuestGone>(kA).empty());
+  go_on();
+  (void)await<GuestGone>(kA);
+  EXPECT_EQ(processes().size(), 1u);
 }
 
 struct PlugFault : HypervisorTest, testing::WithParamInterface<Fault> {};
