@@ -124,6 +124,8 @@ bool settle_areas(Step& step, const event::GuestAdopted& event) {
       table.found_plugged(id, found->guest_address);
     } else {
       table.found_absent(id);
+      // As when it is told: only who is on his way keeps what is nowhere.
+      if (step.state.app(*table.area(id).user).moving() == nullptr) table.free(id);
     }
   }
   return true;

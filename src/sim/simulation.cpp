@@ -126,7 +126,11 @@ bool Simulation::stale(const core::Event& event) const {
                         e.epoch;
                       } &&
                       !std::is_same_v<E, event::StartApp>) {
-          old = old || e.epoch < journal.app(e.app).epoch;
+          // What a guest had kept of an application that is elsewhere by now is asked for by its former
+          // epoch.
+          bool left_over = false;
+          if constexpr (std::is_same_v<E, event::AreasReleased>) left_over = journal.app(e.app).in != e.run;
+          old = old || (!left_over && e.epoch < journal.app(e.app).epoch);
         }
         return old;
       },

@@ -99,7 +99,7 @@ class Simulation {
   [[nodiscard]] bool nothing_hidden(core::GuestId failing) const;
   [[nodiscard]] std::vector<Claim> claims(core::GuestId failing) const;
   [[nodiscard]] bool serves_elsewhere(core::AppId app, core::GuestId than) const;
-  [[nodiscard]] std::string suffer(core::GuestId failing, FaultName fault, const std::vector<Claim>& made);
+  [[nodiscard]] std::string suffer(core::GuestId failing, FaultName fault, std::vector<Claim> made);
   void check_protection_somewhere();
   void deliver(const core::Event& event);
   void perform(const core::Event& event);

@@ -107,7 +107,7 @@ bool Simulation::serves_elsewhere(core::AppId app, core::GuestId than) const {
 }
 
 // In the copy. What it finds, for the process that it was copied from.
-std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std::vector<Claim>& made) {
+std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vector<Claim> made) {
   const bool under_way = std::any_of(daemon_->core.state().apps.begin(), daemon_->core.state().apps.end(),
                                      [](const core::Application& app) { return app.moving() != nullptr; });
   // One that comes up later lets a more important one in, which takes the memory; that is not foreseen.
@@ -119,17 +119,27 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
   world.die_at = 0;
   bool another = false;
   bool somebody_yields = false;
-  world.deliver = [&](const core::Event& event) {
-    another = another || std::visit(AnotherFault{failing, under_way}, event);
-    deliver(event);
-    for (const core::Application& app : daemon_->core.state().apps)
-      somebody_yields = somebody_yields || (app.moving() != nullptr && app.moving()->move.yields);
-  };
-  if (!nemesis.cause(fault, failing, core::AppId{0})) return std::string(kUndecided);
+  bool back_early = false;
   const auto all_serve = [&] {
     return std::all_of(made.begin(), made.end(),
                        [&](const Claim& claim) { return serves_elsewhere(claim.app, failing); });
   };
+  world.deliver = [&](const core::Event& event) {
+    another = another || std::visit(AnotherFault{failing, under_way}, event);
+    deliver(event);
+    const core::State& state = daemon_->core.state();
+    for (const core::Application& app : state.apps)
+      somebody_yields = somebody_yields || (app.moving() != nullptr && app.moving()->move.yields);
+    // Whoever waits for the failed guest takes what is about to be made room with.
+    const auto* greeted = std::get_if<event::AgentGreeted>(&event);
+    const bool back = greeted != nullptr && greeted->run.guest == failing;
+    back_early = back_early || (back && somebody_yields && !all_serve());
+    // What is taken back before anybody can see the fault is no promise any more.
+    if (state.guest(failing).believed_up())
+      std::erase_if(made,
+                    [&](const Claim& claim) { return !told(state, state.app(claim.app)).is_protected; });
+  };
+  if (!nemesis.cause(fault, failing, core::AppId{0})) return std::string(kUndecided);
   // One that serves may have to make room later, for another of higher priority whose guest has come back,
   // and goes wherever it can then.
   const auto none_lost = [&] {
@@ -140,6 +150,7 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
   };
   const bool served = run_until(all_serve, kTrialLimit) && run_for(kServesOn) && none_lost();
   if (violation()) return violation()->what;
+  if (made.empty()) return std::string(kUndecided);
   if (served) return std::string(kTrue);
   // Until a hang is seen, whoever is on the way goes on, into the hanging guest too; that is not foreseen.
   // And a rehearsal that is slow to end may keep the standby longer than the failed guest takes to come back.
@@ -149,7 +160,7 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, const std
   // Whoever has to wait until another has made room may find the failed guest back before that.
   const bool may_come_back = under_way || somebody_yields;
   if (another || (under_way && seen_late) || (may_come_back && all_serve_again) ||
-      (coming_up && somebody_yields))
+      (coming_up && somebody_yields) || back_early)
     return std::string(kUndecided);
   std::string text;
   for (const Claim& claim : made) {
