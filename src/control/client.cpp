@@ -82,6 +82,11 @@ Error Client::no_answer() const {
   return Error{silence_text(daemon_, waiting_.answer_limit)};
 }
 
+bool Client::has_answered() const {
+  char byte = 0;
+  return ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
 Result<void> Client::send(const Command& command) {
   const std::string line = encode(command) + "\n";
   std::size_t done = 0;
@@ -89,6 +94,7 @@ Result<void> Client::send(const Command& command) {
     const ssize_t put = ::send(fd_.get(), line.data() + done, line.size() - done, MSG_NOSIGNAL);
     if (put < 0 && errno == EINTR) continue;
     if (put < 0 && errno == EAGAIN) return tl::unexpected(no_answer());
+    if (put < 0 && has_answered()) return {};  // it refused before it was asked, and says why
     if (put < 0) return failure(ended_text("before it was asked"));
     done += static_cast<std::size_t>(put);
   }

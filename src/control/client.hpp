@@ -55,6 +55,7 @@ class Client {
   // Waits at most so long.
   [[nodiscard]] Heard read_line(std::string& line, Duration limit);
   [[nodiscard]] Error no_answer() const;
+  [[nodiscard]] bool has_answered() const;
 
   UniqueFd fd_;
   Waiting waiting_;

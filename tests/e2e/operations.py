@@ -1,6 +1,8 @@
 """What an operator does: planned switchover, down after a crash of the daemon, refusing addresses."""
+import contextlib
 import os
 import pathlib
+import resource
 import select
 import signal
 import socket
@@ -77,6 +79,33 @@ def case_second_daemon():
         if mistyped.returncode != 1 or f"`understudy --run-dir {understudy.run_dir} down`" not in mistyped.stderr:
             raise Failed(f"down of a mistyped directory: {mistyped.returncode} {mistyped.stdout}{mistyped.stderr}")
         client.wait_reply()
+
+
+def case_out_of_descriptors():
+    """The daemon can open nothing any more, and strangers wait at its socket: a takeover works all the same."""
+    with pair() as (understudy, client):
+        pid = understudy.daemon_pid()
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        with contextlib.ExitStack() as strangers:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), before[1]))
+            for _ in range(100):
+                stranger = strangers.enter_context(socket.socket(socket.AF_UNIX))
+                stranger.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    stranger.connect(str(understudy.run_dir / "control.sock"))
+            asked = understudy.run("status", check=False)
+            if asked.returncode != 1 or "no descriptors to spare" not in asked.stderr:
+                raise Failed(f"not refused with its reason: {asked.returncode} {asked.stdout}{asked.stderr}")
+            client.reset()
+            struck_ms = now_ms()
+            os.kill(understudy.qemu_pid("alpha"), signal.SIGKILL)
+            client.wait_reply(limit_s=60)
+            if client.outage_since(struck_ms) <= 0:
+                raise Failed("the client noticed nothing: the fault was not real")
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        understudy.wait_protected()
+        if understudy.app()["active"] != "beta":
+            raise Failed(f"Redis does not serve on beta: {understudy.app()}")
 
 
 def case_daemon_killed():

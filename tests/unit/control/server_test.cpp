@@ -152,6 +152,29 @@ TEST_F(ServerTest, NobodyListeningIsSaidWithWhatToDo) {
   EXPECT_NE(client.error().message.find("understudy up"), std::string::npos);
 }
 
+// A server that has no room says so at once and closes: what is to be asked is asked too late.
+TEST(Client, HearsWhyItWasRefusedBeforeItAsked) {
+  std::string name = (std::filesystem::temp_directory_path() / "control-XXXXXX").string();
+  const std::filesystem::path dir = ::mkdtemp(name.data());
+  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  (dir / "s").native().copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  auto client = Client::connect(dir / "s");
+  ASSERT_TRUE(client) << client.error().message;
+  UniqueFd session(::accept(listener.get(), nullptr, nullptr));
+  const std::string refusal = R"({"error":"there is no room"})"
+                              "\n";
+  ASSERT_EQ(::send(session.get(), refusal.data(), refusal.size(), 0), static_cast<ssize_t>(refusal.size()));
+  session.reset();
+  const auto answer = client->ask(command::Status{});
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().message, "there is no room");
+  std::filesystem::remove_all(dir);
+}
+
 // ---- strangers in numbers ----
 
 class CrowdedServer : public ServerTest {

@@ -158,6 +158,23 @@ TEST_F(ResumeTest, AnUnfinishedScrubIsBegunAgainOnlyForAnotherDomain) {
   EXPECT_TRUE(stage.asked<action::Scrub>().empty());
 }
 
+// Found by the simulator: the last daemon died when an area had been unplugged and nobody had been told; of an
+// application that is not on its way it stayed, held, for ever.
+TEST_F(ResumeTest, WhatIsInNoGuestIsKeptOnlyByWhoIsOnHisWay) {
+  former().up();
+  Stage& stage = restarted();
+  const GuestRun run = stage.run("alpha");
+  event::GuestAdopted adopted{run, true, {}};
+  for (const Area& area : stage.core.state().table.areas()) {
+    if (area.in == run) adopted.areas.push_back({area.id, 1_GiB + area.id.value * 128_MiB});
+  }
+  adopted.areas.pop_back();
+  const std::size_t unused = stage.areas(AreaState::unused);
+  stage.give(adopted);
+  EXPECT_EQ(stage.areas(AreaState::held), 0U);
+  EXPECT_EQ(stage.areas(AreaState::unused), unused + 1);
+}
+
 // ---- there, not answering yet: judged as any guest that is not heard of ----
 
 event::GuestAdopted not_answering(const Stage& stage, const std::string& guest) {
