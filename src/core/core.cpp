@@ -129,6 +129,7 @@ void Core::advance_all(Step& step) {
   }
   // A guest that was given up just now has put its applications on their way.
   advance_rehearsals(step);
+  prepare_again(step);
 }
 
 void Core::record_changes(Outputs& out) {

@@ -116,7 +116,8 @@ struct Guest {
   std::vector<AppId> no_port_for;       // of this run: applications with an address for which it has no port
   std::map<AppId, AppVcpus> vcpus;      // of this run, beyond its base (vcpus.cpp)
   std::map<AppId, Leftover> leftovers;  // in this run
-  std::vector<Time> misdeeds;           // of this run's agent, lately
+  bool unprepared = false;  // this run has let go of memory since it read in what its applications start from
+  std::vector<Time> misdeeds;             // of this run's agent, lately
   std::optional<Time> maintenance_until;  // its failures move nothing until then
   std::optional<Drill> drill;             // a fault being caused on purpose, not yet seen
   std::optional<Time>

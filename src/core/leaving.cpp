@@ -302,6 +302,7 @@ void handle(Step& step, const event::AppStopped& event) {
 void handle(Step& step, const event::AreasReleased& event) {
   Application* app = leaving_in<Releasing>(step, event);
   if (app == nullptr) return leftover_released(step, event);
+  step.state.guest(event.run.guest).unprepared = true;
   for (const AreaId id : event.areas) {
     if (!step.state.table.knows(id)) continue;
     const Area& area = step.state.table.area(id);

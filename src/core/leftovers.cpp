@@ -79,6 +79,7 @@ void leftover_released(Step& step, const event::AreasReleased& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || !is_being_let_go_of(*guest, event.app)) return;
   guest->leftovers[event.app] = {false, step.now + kPause};
+  guest->unprepared = true;
   for (const AreaId id : event.areas) {
     if (!step.state.table.knows(id)) continue;
     const Area& area = step.state.table.area(id);

@@ -218,11 +218,7 @@ void handle(Step& step, const event::AgentGreeted& event) {
   }
   guest->relaunched_at.reset();
   step.note(Severity::info, "guest-ready", text, guest->id);
-  for (const Application& app : step.state.apps) {
-    const AppSetup& setup = step.state.setup.app(app.id);
-    const bool listed = std::count(setup.guests.begin(), setup.guests.end(), guest->id) > 0;
-    if (setup.hot_standby && listed) step.out.prepare.push_back({event.run, app.id});
-  }
+  prepare(step, *guest);
 }
 
 void handle(Step& step, const event::AgentBeat& event) {

@@ -265,6 +265,10 @@ void advance_yielding(Step&, Application&);
 // The guest boots something else than what was proven.
 void image_booted(Step&, Guest&, const std::string& image);
 
+// preparing.cpp
+void prepare(Step&, Guest&);
+void prepare_again(Step&);  // whoever has to, when nobody is on his way
+
 // protection.cpp
 // After a step: says of whom it changed. `changed`: the step did more than to hear a heartbeat.
 void tell_protection(Step&, bool changed);

@@ -23,6 +23,10 @@ constexpr Span kKillPatience{std::chrono::seconds(1), std::chrono::seconds(10)};
 constexpr Span kHostRefuses{std::chrono::milliseconds(100), std::chrono::seconds(20)};
 constexpr Span kDownFor{std::chrono::milliseconds(100), std::chrono::milliseconds(4000)};
 
+std::uint32_t& times_stuck(Vm& vm, bool Vm::*flag) {
+  return vm.stuck[flag == &Vm::hung ? 0 : flag == &Vm::vmm_stopped ? 1 : 2];
+}
+
 }  // namespace
 
 const char* fault_name(FaultName fault) {
@@ -173,13 +177,22 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
   return done;
 }
 
-void Nemesis::recover_later(core::GuestRun run, bool Vm::*flag, Span when) {
-  world_.timeline.after(world_.random.within(when), [this, run, flag] {
-    Vm* vm = world_.living(run);
-    if (vm == nullptr || !vm->may_execute()) return;
-    vm->*flag = false;
-    world_.go_on(*vm);
-  });
+bool Nemesis::stick(Vm& vm, bool Vm::*flag) {
+  ++times_stuck(vm, flag);
+  return vm.*flag = true;
+}
+
+bool Nemesis::stick_for_a_while(Vm& vm, bool Vm::*flag) {
+  stick(vm, flag);
+  world_.timeline.after(world_.random.within(kShort),
+                        [this, run = vm.run, flag, which = times_stuck(vm, flag)] {
+                          Vm* stuck = world_.living(run);
+                          if (stuck == nullptr || !stuck->may_execute() || times_stuck(*stuck, flag) != which)
+                            return;
+                          stuck->*flag = false;
+                          world_.go_on(*stuck);
+                        });
+  return true;
 }
 
 bool Nemesis::cause_in_guest(FaultName fault, Vm& vm) {
@@ -201,22 +214,13 @@ bool Nemesis::cause_in_guest(FaultName fault, Vm& vm) {
       if (!vm.executes()) return false;
       world_.suspend(run, world_.random.within(kAlarm));
       return true;
-    case FaultName::hang: return vm.hung = true;
-    case FaultName::hang_short:
-      vm.hung = true;
-      recover_later(run, &Vm::hung, kShort);
-      return true;
-    case FaultName::vmm_stop: return vm.vmm_stopped = true;
-    case FaultName::vmm_stop_short:
-      vm.vmm_stopped = true;
-      recover_later(run, &Vm::vmm_stopped, kShort);
-      return true;
+    case FaultName::hang: return stick(vm, &Vm::hung);
+    case FaultName::hang_short: return stick_for_a_while(vm, &Vm::hung);
+    case FaultName::vmm_stop: return stick(vm, &Vm::vmm_stopped);
+    case FaultName::vmm_stop_short: return stick_for_a_while(vm, &Vm::vmm_stopped);
     case FaultName::vmm_kill: world_.kill_vmm(run.guest, "killed by signal 9 (SIGKILL)"); return true;
-    case FaultName::agent_silent: return vm.agent_silent = true;
-    case FaultName::agent_silent_short:
-      vm.agent_silent = true;
-      recover_later(run, &Vm::agent_silent, kShort);
-      return true;
+    case FaultName::agent_silent: return stick(vm, &Vm::agent_silent);
+    case FaultName::agent_silent_short: return stick_for_a_while(vm, &Vm::agent_silent);
     case FaultName::agent_restart:
       if (!vm.agent_runs()) return false;
       for (AppInside& app : vm.apps) {

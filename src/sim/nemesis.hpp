@@ -41,7 +41,9 @@ class Nemesis {
   bool cause_in_app(FaultName fault, core::AppId app);
   bool loosen(FaultName fault);
   bool lie(core::AppId app, Vm& vm);
-  void recover_later(core::GuestRun run, bool Vm::*flag, Span when);
+  // What got stuck last recovers by itself; an earlier recovery is none of a later fault.
+  bool stick(Vm& vm, bool Vm::*flag);
+  bool stick_for_a_while(Vm& vm, bool Vm::*flag);
 
   World& world_;
   MemoryJournal& journal_;

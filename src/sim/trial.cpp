@@ -120,6 +120,7 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vect
   bool another = false;
   bool somebody_yields = false;
   bool back_early = false;
+  bool seen = false;
   const auto all_serve = [&] {
     return std::all_of(made.begin(), made.end(),
                        [&](const Claim& claim) { return serves_elsewhere(claim.app, failing); });
@@ -135,7 +136,8 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vect
     const bool back = greeted != nullptr && greeted->run.guest == failing;
     back_early = back_early || (back && somebody_yields && !all_serve());
     // What is taken back before anybody can see the fault is no promise any more.
-    if (state.guest(failing).believed_up())
+    seen = seen || !state.guest(failing).believed_up();
+    if (!seen)
       std::erase_if(made,
                     [&](const Claim& claim) { return !told(state, state.app(claim.app)).is_protected; });
   };

@@ -5,6 +5,7 @@
 #include "sim/shape.hpp"
 #include "sim/timeline.hpp"
 
+#include <array>
 #include <functional>
 #include <optional>
 #include <string>
@@ -47,8 +48,9 @@ struct Vm {
   bool paused = false;       // QEMU's own state: only a command of its monitor ends that
   bool suspended =
       false;  // its OS suspended itself; an alarm of its clock wakes it, whatever QEMU calls that
-  bool agent_silent = false;  // the agent's loop is stuck; the kernel and applications go on
-  std::uint32_t linked = 0;   // the life of the daemon that its agent talks to
+  bool agent_silent = false;             // the agent's loop is stuck; the kernel and applications go on
+  std::array<std::uint32_t, 3> stuck{};  // how often it was hung, stopped, its agent silent
+  std::uint32_t linked = 0;              // the life of the daemon that its agent talks to
   std::vector<AppInside> apps;
   std::vector<std::uint32_t> vcpus;              // per application, beyond the base
   std::vector<std::function<void()>> for_vmm;    // waits until QEMU goes on

@@ -141,6 +141,7 @@ class Stage {
     if constexpr (std::is_same_v<Action, action::Discard>) return out.discard;
     if constexpr (std::is_same_v<Action, action::Launch>) return out.launch;
     if constexpr (std::is_same_v<Action, action::Adopt>) return out.adopt;
+    if constexpr (std::is_same_v<Action, action::AskPrepare>) return out.prepare;
   }
   [[nodiscard]] bool noted(const std::string& kind) const {
     return std::any_of(out.notices.begin(), out.notices.end(),
@@ -267,6 +268,7 @@ class Stage {
     append(out.dump, step.dump);
     append(out.discard, step.discard);
     append(out.launch, step.launch);
+    append(out.prepare, step.prepare);
     append(out.notices, step.notices);
     append(out.reports, step.reports);
   }
