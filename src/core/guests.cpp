@@ -250,7 +250,7 @@ void handle(Step& step, const event::StopDelayed& event) {
   guest->stop_evidence = event.evidence;
   if (!std::holds_alternative<Launching>(guest->state)) return;  // said when it is time to
   step.note(Severity::error, "stop-delayed",
-            step.state.name(guest->id) + " could not be launched, and its process does not end (" +
+            step.state.name(guest->id) + "'s launch does not come to its end (" +
                 after_evidence(*guest) + ")",
             guest->id);
 }
