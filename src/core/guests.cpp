@@ -249,10 +249,10 @@ void handle(Step& step, const event::StopDelayed& event) {
   if (guest == nullptr) return;
   guest->stop_evidence = event.evidence;
   if (!std::holds_alternative<Launching>(guest->state)) return;  // said when it is time to
-  step.note(Severity::error, "stop-delayed",
-            step.state.name(guest->id) + "'s launch does not come to its end (" +
-                after_evidence(*guest) + ")",
-            guest->id);
+  step.note(
+      Severity::error, "stop-delayed",
+      step.state.name(guest->id) + "'s launch does not come to its end (" + after_evidence(*guest) + ")",
+      guest->id);
 }
 
 void handle(Step& step, const event::DumpDone& event) {

@@ -158,8 +158,8 @@ TEST_F(ResumeTest, AnUnfinishedScrubIsBegunAgainOnlyForAnotherDomain) {
   EXPECT_TRUE(stage.asked<action::Scrub>().empty());
 }
 
-// Found by the simulator: the last daemon died when an area had been unplugged and nobody had been told; of an
-// application that is not on its way it stayed, held, for ever.
+// Found by the simulator: the last daemon died when an area had been unplugged and nobody had been told; of
+// an application that is not on its way it stayed, held, for ever.
 TEST_F(ResumeTest, WhatIsInNoGuestIsKeptOnlyByWhoIsOnHisWay) {
   former().up();
   Stage& stage = restarted();
