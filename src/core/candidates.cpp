@@ -98,6 +98,12 @@ Bytes spare_bytes(const State& state, const Guest& guest) {
   return spare;
 }
 
+Bytes stated_need_bytes(Bytes memory_bytes, Bytes available_bytes) {
+  const Bytes required = memory_bytes + kMarginBytes;
+  const Bytes has = available_bytes - std::min(available_bytes, kHotplugSpareBytes);
+  return plugged_bytes(required - std::min(required, has));
+}
+
 Bytes base_use_bytes(Bytes available_bytes) {
   return available_bytes - std::min(available_bytes, kHotplugSpareBytes + kMarginBytes);
 }
@@ -164,8 +170,9 @@ std::uint32_t slots_taken(const State& state, GuestRun run) {
 
 const Application* sized_before(const State& state, const Application& app, const Guest& guest) {
   const Bytes usable = usable_bytes(state.setup.pool.area_bytes);
+  // It takes nothing that nobody has: who of two is faster makes no difference to a third.
   const auto lives_on_its_own = [&](const Application& one) {
-    return state.table.held_by(one.id).size() * usable >= minimum_bytes(state, one);
+    return state.table.held_by(one.id).size() * usable >= state.setup.app(one.id).desired_bytes;
   };
   for (const Application& other : state.apps) {
     const auto* sizing = other.in_step<move_step::Sizing>();

@@ -33,11 +33,9 @@ MemoryReport memory_in(const State& state, GuestRun run) {
   return memory;
 }
 
-// What an agent would reckon (agent/need.hpp).
 Bytes missing_bytes(const State& state, const Application& app, GuestRun run) {
-  const Bytes desired = state.setup.app(app.id).desired_bytes;
-  const Bytes has = base_use_bytes(base_available_bytes(state, state.guest(run.guest)));
-  return plugged_bytes(desired - std::min(desired, has));
+  return stated_need_bytes(state.setup.app(app.id).desired_bytes,
+                           base_available_bytes(state, state.guest(run.guest)));
 }
 
 // An area of this application that somebody is at work on: what he will say.

@@ -310,6 +310,9 @@ enum class OfRehearsals { counts, only_yielded };
 [[nodiscard]] Bytes base_available_bytes(const State&, const Guest&);
 // What an application lacks in a guest, where that was computed without those who are on their way there.
 [[nodiscard]] Bytes really_missing_bytes(const State&, const Application&, GuestRun run, Bytes missing_bytes);
+// What an agent says that an application which is to use so much lacks in a guest with so much available
+// (docs/agent-protocol.md, "How much is missing").
+[[nodiscard]] Bytes stated_need_bytes(Bytes memory_bytes, Bytes available_bytes);
 // What an application may use of the base memory of a guest that has so much available.
 [[nodiscard]] Bytes base_use_bytes(Bytes available_bytes);
 
