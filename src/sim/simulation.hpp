@@ -99,6 +99,8 @@ class Simulation {
   [[nodiscard]] bool nothing_hidden(core::GuestId failing) const;
   [[nodiscard]] std::vector<Claim> claims(core::GuestId failing) const;
   [[nodiscard]] bool serves_elsewhere(core::AppId app, core::GuestId than) const;
+  [[nodiscard]] std::string broken(const std::vector<Claim>& made, core::GuestId failing,
+                                   FaultName fault) const;
   [[nodiscard]] std::string suffer(core::GuestId failing, FaultName fault, std::vector<Claim> made);
   void check_protection_somewhere();
   void deliver(const core::Event& event);

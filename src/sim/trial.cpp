@@ -28,7 +28,6 @@ constexpr Duration kServesOn = std::chrono::seconds(2);
 // more than there are slots) is no excuse.
 struct AnotherFault {
   core::GuestId failing;
-  bool under_way;  // somebody was on the way already, and may turn out to have been too slow
 
   template <class E>
   bool operator()(const E&) const {
@@ -47,7 +46,6 @@ struct AnotherFault {
   bool operator()(const event::AgentLost& e) const { return e.run.guest != failing; }
   bool operator()(const event::GuestPanicked& e) const { return e.run.guest != failing; }
   bool operator()(const event::GuestExited& e) const { return e.run.guest != failing; }
-  bool operator()(const event::GuestFenced& e) const { return e.run.guest != failing && under_way; }
 };
 
 // Everything that a copied process has to tell, read to its end.
@@ -125,10 +123,19 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vect
     return std::all_of(made.begin(), made.end(),
                        [&](const Claim& claim) { return serves_elsewhere(claim.app, failing); });
   };
+  // Whoever was on the way already may turn out to be too slow.
+  const auto costs_another = [&] {
+    const auto& guests = daemon_->core.state().guests;
+    return under_way && std::any_of(guests.begin(), guests.end(), [&](const core::Guest& guest) {
+             return guest.id != failing && (std::holds_alternative<core::guest_state::Fencing>(guest.state) ||
+                                            std::holds_alternative<core::guest_state::Fenced>(guest.state));
+           });
+  };
   world.deliver = [&](const core::Event& event) {
-    another = another || std::visit(AnotherFault{failing, under_way}, event);
+    another = another || std::visit(AnotherFault{failing}, event);
     deliver(event);
     const core::State& state = daemon_->core.state();
+    another = another || costs_another();
     for (const core::Application& app : state.apps)
       somebody_yields = somebody_yields || (app.moving() != nullptr && app.moving()->move.yields);
     // Whoever waits for the failed guest takes what is about to be made room with.
@@ -161,9 +168,13 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vect
       made.begin(), made.end(), [&](const Claim& claim) { return serves_elsewhere(claim.app, kNowhere); });
   // Whoever has to wait until another has made room may find the failed guest back before that.
   const bool may_come_back = under_way || somebody_yields;
-  if (another || (under_way && seen_late) || (may_come_back && all_serve_again) ||
+  if (another || costs_another() || (under_way && seen_late) || (may_come_back && all_serve_again) ||
       (coming_up && somebody_yields) || back_early)
     return std::string(kUndecided);
+  return broken(made, failing, fault) + "the copy says" + beliefs();
+}
+
+std::string Simulation::broken(const std::vector<Claim>& made, core::GuestId failing, FaultName fault) const {
   std::string text;
   for (const Claim& claim : made) {
     if (serves_elsewhere(claim.app, failing)) continue;
@@ -171,7 +182,7 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vect
             world.setup().guest(claim.standby).name + ", and after " + fault_name(fault) + " of " +
             world.setup().guest(failing).name + " it serves nowhere; ";
   }
-  return text + "the copy says" + beliefs();
+  return text;
 }
 
 void Simulation::check_protection(core::GuestId failing, FaultName fault) {
