@@ -1,8 +1,8 @@
 #include "agent/agent.hpp"
 
 #include "agent/drills.hpp"
-#include "agent/need.hpp"
 #include "agent/os.hpp"
+#include "base/memory_rules.hpp"
 #include "protocol/codec.hpp"
 
 #include <signal.h>

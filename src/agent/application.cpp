@@ -1,9 +1,9 @@
 #include "agent/application.hpp"
 
 #include "agent/listeners.hpp"
-#include "agent/need.hpp"
 #include "agent/os.hpp"
 #include "agent/process_state.hpp"
+#include "base/memory_rules.hpp"
 
 #include <signal.h>
 
@@ -188,7 +188,7 @@ void Application::tell_where_it_listens() {
 void Application::say_serving() {
   Bytes plugged = 0;
   for (const auto area : areas_) plugged += host_.area_bytes(area);
-  const Bytes usable = plugged - plugged / kMemmapDivisor;
+  const Bytes usable = usable_bytes(plugged);
   const Bytes base = memory_limit_bytes_ > usable ? memory_limit_bytes_ - usable : 0;
   say(from::Serving{app(), epoch_, areas_, base, run_ ? static_cast<std::uint32_t>(run_->pid()) : 0});
 }

@@ -1,6 +1,6 @@
 #include "agent/engager.hpp"
 
-#include "agent/need.hpp"
+#include "base/memory_rules.hpp"
 
 #include <algorithm>
 
@@ -101,18 +101,17 @@ void Engager::renumber(const std::map<protocol::AppNumber, protocol::AppNumber>&
   engaged_ = std::move(engaged);
 }
 
-Bytes Engager::usable_bytes(std::size_t blocks) const {
-  const Bytes bytes = blocks * blocks_.block_bytes();
-  return bytes - bytes / kMemmapDivisor;
+Bytes Engager::usable_of(std::size_t blocks) const {
+  return usable_bytes(blocks * blocks_.block_bytes());
 }
 
 Bytes Engager::engaged_bytes(protocol::AppNumber app) const {
-  return usable_bytes(static_cast<std::size_t>(std::count_if(
+  return usable_of(static_cast<std::size_t>(std::count_if(
       engaged_.begin(), engaged_.end(), [&](const auto& entry) { return entry.second == app; })));
 }
 
 Bytes Engager::unengaged_bytes() const {
-  return usable_bytes(plugged_.size() - engaged_.size());
+  return usable_of(plugged_.size() - engaged_.size());
 }
 
 std::string Engager::online_offline_blocks(const Pending& pending) {
@@ -131,7 +130,7 @@ Bytes Engager::least_total_bytes() const {
     if (!online_at_start_.contains(block)) grown += blocks_.block_bytes();
   }
   if (grown == 0) return 0;
-  return total_at_start_bytes_ + grown - grown / kMemmapDivisor - kTotalSlackBytes;
+  return total_at_start_bytes_ + usable_bytes(grown) - kTotalSlackBytes;
 }
 
 // Looks at every block of the request; answers if all are online.

@@ -59,7 +59,7 @@ class Engager {
   void give_up(std::list<Pending>::iterator pending);
   void fail(const protocol::to_agent::Engage& request, const std::string& why);
   void went_offline(MemoryBlocks::Block block);
-  [[nodiscard]] Bytes usable_bytes(std::size_t blocks) const;
+  [[nodiscard]] Bytes usable_of(std::size_t blocks) const;
   // What MemTotal must be at least, given the engaged blocks.
   [[nodiscard]] Bytes least_total_bytes() const;
 

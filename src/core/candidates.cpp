@@ -8,17 +8,6 @@ namespace understudy::core {
 
 namespace {
 
-// Struct pages: 64 B for each 4 KiB page.
-constexpr Bytes kMemmapDivisor = 64;
-// A guest whose areas are larger than one memory block pays for their struct pages from its own free memory,
-// and hot-plug itself needs some: with less than this to spare, real guests leaked memory and hung.
-constexpr Bytes kHotplugSpareBytes = 32_MiB;
-// What agents add to the memory of an application when they state its need (docs/agent-protocol.md); for
-// their OS they keep the above.
-constexpr Bytes kMarginBytes = 4_MiB;
-// The size up to which an area carries its own struct pages (memmap_on_memory, one memory block).
-constexpr Bytes kSelfCarryingBytes = 128_MiB;
-
 std::string not_ready(const State& state, const Guest& guest) {
   const std::string& name = state.name(guest.id);
   struct Why {
@@ -98,24 +87,6 @@ Bytes spare_bytes(const State& state, const Guest& guest) {
   return spare;
 }
 
-Bytes stated_need_bytes(Bytes memory_bytes, Bytes available_bytes) {
-  const Bytes required = memory_bytes + kMarginBytes;
-  const Bytes has = available_bytes - std::min(available_bytes, kHotplugSpareBytes);
-  return plugged_bytes(required - std::min(required, has));
-}
-
-Bytes base_use_bytes(Bytes available_bytes) {
-  return available_bytes - std::min(available_bytes, kHotplugSpareBytes + kMarginBytes);
-}
-
-Bytes usable_bytes(Bytes area_bytes) {
-  return area_bytes - area_bytes / kMemmapDivisor;
-}
-
-Bytes plugged_bytes(Bytes usable_bytes) {
-  return usable_bytes + (usable_bytes + kMemmapDivisor - 2) / (kMemmapDivisor - 1);
-}
-
 std::vector<AreaId> areas_for(const State& state, const Application& app) {
   std::vector<AreaId> areas = state.table.held_by(app.id);
   for (const AreaId id : state.table.unused()) areas.push_back(id);
@@ -169,15 +140,19 @@ std::uint32_t slots_taken(const State& state, GuestRun run) {
 }
 
 const Application* sized_before(const State& state, const Application& app, const Guest& guest) {
-  const Bytes usable = usable_bytes(state.setup.pool.area_bytes);
   // It takes nothing that nobody has: who of two is faster makes no difference to a third.
-  const auto lives_on_its_own = [&](const Application& one) {
-    return state.table.held_by(one.id).size() * usable >= state.setup.app(one.id).desired_bytes;
+  const auto lives_on_its_own = [&](const Application& one, const Guest& in) {
+    if (in.ready() == nullptr) return false;
+    const Bytes desired = state.setup.app(one.id).desired_bytes;
+    const Bytes own = state.table.held_by(one.id).size() * state.setup.pool.area_bytes;
+    return own >= compute_need(desired, spare_bytes(state, in)).missing_bytes;
   };
   for (const Application& other : state.apps) {
     const auto* sizing = other.in_step<move_step::Sizing>();
     if (sizing == nullptr || other.id == app.id || state.is_twin(other.id)) continue;
-    if (sizing->to == guest.current() || !lives_on_its_own(app) || !lives_on_its_own(other)) return &other;
+    if (sizing->to == guest.current() || !lives_on_its_own(app, guest) ||
+        !lives_on_its_own(other, state.guest(sizing->to.guest)))
+      return &other;
   }
   return nullptr;
 }
@@ -230,7 +205,7 @@ std::string why_not_after(const State& state, const Application& app, const Gues
            " of " + std::to_string(slots) + ")";
   }
   const std::size_t wanted = std::min<std::size_t>({available, free_slots, setup.desired_bytes / usable});
-  if (area_bytes > kSelfCarryingBytes && wanted * area_bytes / kMemmapDivisor + kHotplugSpareBytes > spare) {
+  if (area_bytes > kSelfCarryingBytes && wanted * area_bytes / kMemmapDivisor + kOsReserveBytes > spare) {
     return name + " has only " + format_size(spare) + " free, too little for the struct pages of " +
            format_size(wanted * area_bytes);
   }

@@ -34,8 +34,9 @@ MemoryReport memory_in(const State& state, GuestRun run) {
 }
 
 Bytes missing_bytes(const State& state, const Application& app, GuestRun run) {
-  return stated_need_bytes(state.setup.app(app.id).desired_bytes,
-                           base_available_bytes(state, state.guest(run.guest)));
+  return compute_need(state.setup.app(app.id).desired_bytes,
+                      base_available_bytes(state, state.guest(run.guest)))
+      .missing_bytes;
 }
 
 // An area of this application that somebody is at work on: what he will say.

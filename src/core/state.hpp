@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/memory_rules.hpp"
 #include "core/application.hpp"
 #include "core/forecast.hpp"
 #include "core/guest.hpp"
@@ -299,10 +300,6 @@ enum class OfRehearsals { counts, only_yielded };
                                         OfRehearsals = OfRehearsals::counts);
 // The areas that could be given to the application now: its own first, then unused ones.
 [[nodiscard]] std::vector<AreaId> areas_for(const State&, const Application&);
-// What one area adds to a guest's usable memory: memmap_on_memory keeps 64 B of each 4 KiB page of it.
-[[nodiscard]] Bytes usable_bytes(Bytes area_bytes);
-// So much has to be plugged for that much to be usable.
-[[nodiscard]] Bytes plugged_bytes(Bytes usable_bytes);
 // What a guest that is ready has available of its base memory: what it has beside it is in areas, which are
 // others'.
 [[nodiscard]] Bytes spare_bytes(const State&, const Guest&);
@@ -310,10 +307,5 @@ enum class OfRehearsals { counts, only_yielded };
 [[nodiscard]] Bytes base_available_bytes(const State&, const Guest&);
 // What an application lacks in a guest, where that was computed without those who are on their way there.
 [[nodiscard]] Bytes really_missing_bytes(const State&, const Application&, GuestRun run, Bytes missing_bytes);
-// What an agent says that an application which is to use so much lacks in a guest with so much available
-// (docs/agent-protocol.md, "How much is missing").
-[[nodiscard]] Bytes stated_need_bytes(Bytes memory_bytes, Bytes available_bytes);
-// What an application may use of the base memory of a guest that has so much available.
-[[nodiscard]] Bytes base_use_bytes(Bytes available_bytes);
 
 }  // namespace understudy::core

@@ -1,5 +1,6 @@
 #include "link/interpreter.hpp"
 
+#include "base/memory_rules.hpp"
 #include "link/definitions.hpp"
 
 #include <algorithm>
@@ -14,7 +15,6 @@ namespace from = protocol::from_agent;
 namespace to = protocol::to_agent;
 
 // The struct pages of hot-plugged memory are part of it: it counts for this much less.
-constexpr Bytes kMemmapDivisor = 64;
 // An agent's reckoning adds a margin to what it was asked for; nothing of ours adds more than this.
 constexpr Bytes kMostMarginBytes = 256_MiB;
 
@@ -124,7 +124,7 @@ Meaning Interpreter::on(const from::Engaged& message, Requests& requests) {
   }
   Bytes bytes = 0;
   for (const auto& area : asked->areas) bytes += area.bytes;
-  if (message.mem_total_bytes < bytes - bytes / kMemmapDivisor) {
+  if (message.mem_total_bytes < usable_bytes(bytes)) {
     return Misdeed{"it says that " + format_size(bytes) + " are engaged and that it has " +
                    format_size(message.mem_total_bytes) + " in all"};
   }

@@ -1,14 +1,12 @@
 #include "sim/agents.hpp"
 
+#include "base/memory_rules.hpp"
+
 #include <algorithm>
 
 namespace understudy::sim {
 
 namespace event = core::event;
-
-// What the OS and the application's own bookkeeping keep; docs/agent-protocol.md.
-constexpr Bytes kReserveBytes = 32_MiB;
-constexpr Bytes kMarginBytes = 4_MiB;
 
 void SimAgents::send(core::GuestRun run, std::function<void()> handle) {
   world_.kill_point();
@@ -38,10 +36,7 @@ void SimAgents::ask_need(const core::action::AskNeed& request) {
   send(request.run, [this, request] {
     if (world_.random.chance(world_.shape.odds.need_silent)) return;
     const core::MemoryReport memory = world_.memory(request.run.guest, request.app);
-    const Bytes available = memory.available_bytes - std::min(memory.available_bytes, kReserveBytes);
-    const Bytes required = request.memory_bytes + kMarginBytes;
-    const Bytes lacks = required - std::min(required, available);
-    const Bytes missing = lacks * 64 / 63;  // in plugged memory: 64 B of each 4 KiB page are its struct page
+    const Bytes missing = compute_need(request.memory_bytes, memory.available_bytes).missing_bytes;
     world_.from_agent(request.run, event::NeedStated{request.run, request.app, request.epoch, missing});
   });
 }

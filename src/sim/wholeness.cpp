@@ -1,4 +1,5 @@
 // What "everything is well" means, said of the truth and of the journal.
+#include "base/memory_rules.hpp"
 #include "core/view.hpp"
 #include "sim/describe.hpp"
 #include "sim/simulation.hpp"
@@ -7,26 +8,20 @@
 
 namespace understudy::sim {
 
-namespace {
-
-constexpr Bytes kMemmapDivisor = 64;
-
-}  // namespace
-
 // Whether this guest, which is well, could carry the application with the areas that are free or its own.
 bool Simulation::could_carry(core::GuestId guest, core::AppId app, std::uint32_t free_areas) const {
   const Bytes area_bytes = world.setup().pool.area_bytes;
-  const Bytes usable = area_bytes - area_bytes / kMemmapDivisor;
+  const Bytes usable = usable_bytes(area_bytes);
   const Vm& vm = world.vm(guest);
   std::uint32_t used = 0;
   for (const AreaTruth& area : world.areas) used += area.in == vm.run ? 1 : 0;
   const std::uint32_t slots = world.definition(guest).slots - std::min(world.definition(guest).slots, used);
   const Bytes available = std::min(world.memory(guest).available_bytes, world.definition(guest).base_bytes);
-  const Bytes spare = available - std::min(available, 36_MiB);  // reserve and margin of its agent
+  const Bytes spare = base_use_bytes(available);
   const std::uint32_t areas = std::min(free_areas, slots);
   if (areas * usable + spare < world.setup().app(app).minimum_bytes) return false;
   // Areas larger than a memory block are paid for from the guest's own memory.
-  return area_bytes <= 128_MiB ||
+  return area_bytes <= kSelfCarryingBytes ||
          world.setup().app(app).desired_bytes / kMemmapDivisor + area_bytes / kMemmapDivisor <= spare;
 }
 
@@ -106,7 +101,11 @@ std::string Simulation::standby_not_whole(core::AppId app, core::GuestId holder,
 std::string Simulation::rehearsal_not_over(core::AppId twin) const {
   const std::string& name = world.setup().app(twin).name;
   for (const Vm& vm : world.vms) {
-    if (vm.may_execute() && vm.apps[twin.value].exists) return name + " still runs";
+    if (!vm.may_execute() || !vm.apps[twin.value].exists) continue;
+    // By policy it costs nobody else his guest, however long it does not end (`stop-overdue`).
+    const bool with_others =
+        std::count_if(vm.apps.begin(), vm.apps.end(), [](const AppInside& app) { return app.exists; }) > 1;
+    return vm.apps[twin.value].undying && with_others ? "" : name + " still runs";
   }
   for (const core::AreaRecord& area : journal.areas()) {
     if (area.user == twin) return "area " + std::to_string(area.area.value) + " is still of " + name;

@@ -1,5 +1,6 @@
 #include "sim/world.hpp"
 
+#include "base/memory_rules.hpp"
 #include "sim/describe.hpp"
 
 #include <algorithm>
@@ -53,8 +54,8 @@ core::MemoryReport World::memory(core::GuestId id, std::optional<core::AppId> as
   std::vector<Bytes> engaged(machine.apps.size());
   for (const AreaTruth& area : areas) {
     if (!area.online || area.in != machine.run) continue;
-    online += area_bytes - area_bytes / 64;
-    if (area.engaged_for) engaged[area.engaged_for->value] += area_bytes - area_bytes / 64;
+    online += usable_bytes(area_bytes);
+    if (area.engaged_for) engaged[area.engaged_for->value] += usable_bytes(area_bytes);
   }
   // The kernel calls free what an application left behind, or has not taken yet; agents know better
   // (docs/agent-protocol.md).

@@ -82,7 +82,7 @@ def case_changed_file():
 
         # Started anew, alpha is of the present file, and so is what starts there.
         run = understudy.guest("alpha")["run"]
-        understudy.run("fault", "alpha", "--kind", "vmm-kill")
+        understudy.run("fault", "alpha", "--kind", "qemu-kill")
 
         def started_anew(_):
             alpha = understudy.guest("alpha")

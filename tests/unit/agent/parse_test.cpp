@@ -1,11 +1,11 @@
 #include "agent/listeners.hpp"
 #include "agent/meminfo.hpp"
-#include "agent/need.hpp"
 #include "agent/notify_socket.hpp"
 #include "agent/output_tail.hpp"
 #include "agent/process_state.hpp"
 #include "agent/uevents.hpp"
 #include "agent/users.hpp"
+#include "base/memory_rules.hpp"
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
