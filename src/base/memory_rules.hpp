@@ -19,9 +19,10 @@ inline constexpr Bytes kApplicationMarginBytes = 4_MiB;
 // The size up to which an area carries its own struct pages (memmap_on_memory, one memory block).
 inline constexpr Bytes kSelfCarryingBytes = 128_MiB;
 
-// What applications may use of so much plugged memory.
+// What applications may use of so much plugged memory. Of what plugged_bytes() says it is exactly what was
+// asked for.
 [[nodiscard]] constexpr Bytes usable_bytes(Bytes plugged) {
-  return plugged - plugged / kMemmapDivisor;
+  return plugged - (plugged + kMemmapDivisor - 1) / kMemmapDivisor;
 }
 
 // What has to be plugged for so much use.

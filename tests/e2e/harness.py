@@ -98,9 +98,9 @@ class Understudy:
 
     def show_blocked(self):
         """For whoever reads the log of a run: what held up the loop. No test: times here depend on the machine."""
-        for event in self.events():
-            if event["kind"] == "loop-blocked":
-                print(f"  {event['text']}", file=sys.stderr, flush=True)
+        for line in self.run("events", "--json", check=False).stdout.splitlines():
+            if json.loads(line)["kind"] == "loop-blocked":
+                print(f"  {json.loads(line)['text']}", file=sys.stderr, flush=True)
 
     def status(self):
         return self.ask("status")

@@ -12,7 +12,7 @@ def expect_takeover(understudy, client, strike, source, target):
     before = understudy.check_table()
     areas = sorted(r["id"] for r in before["rows"] if r["attached_to"] == source and r["id"].startswith("area-"))
     if not areas:
-        raise Failed(f"{source} has no areas before the fault")
+        raise Failed(f"{source} has no areas before the fault\n{understudy.run('events').stdout}")
     run_before = understudy.guest(source)["run"]
     epoch_before = understudy.app()["epoch"]
     client.reset()
