@@ -188,6 +188,13 @@ std::string Checkers::spared_for(const core::State& state, core::AppId id, core:
   const bool leaves =
       (releasing != nullptr && releasing->from == run) || (stopping != nullptr && stopping->from == run);
   if (!leaves || !app.wanted) return "";
+  // Whoever waits for the place of a rehearsal needs it more than the rehearsal's neighbours need theirs.
+  const bool in_the_way =
+      state.is_twin(id) &&
+      std::any_of(state.apps.begin(), state.apps.end(), [&](const core::Application& other) {
+        return !state.is_twin(other.id) && other.in_step<core::move_step::Choosing>() != nullptr;
+      });
+  if (in_the_way) return "";
   if (!app.moving()->move.planned || app.moving()->move.may_fence) return "";
   const Vm& vm = world_.vm(run.guest);
   for (std::uint32_t i = 0; i < vm.apps.size(); ++i) {

@@ -135,7 +135,9 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vect
     another = another || std::visit(AnotherFault{failing}, event);
     deliver(event);
     const core::State& state = daemon_->core.state();
-    another = another || costs_another();
+    const auto* fenced = std::get_if<event::GuestFenced>(&event);
+    const bool another_is = fenced != nullptr && fenced->run.guest != failing;
+    another = another || costs_another() || (under_way && another_is);
     for (const core::Application& app : state.apps)
       somebody_yields = somebody_yields || (app.moving() != nullptr && app.moving()->move.yields);
     // Whoever waits for the failed guest takes what is about to be made room with.
