@@ -61,6 +61,7 @@ void LoopWatch::turn_ends() {
   if (now - began_.at <= kMostTurn) return;
   const Reading ended = read();
   const Duration lasted = ended.at - began_.at - (ended.kept_off - began_.kept_off);
+  if (lasted <= kMostTurn) return;
   // It neither waited nor worked for long: a machine below this one kept it off, which no counter here tells.
   if (ended.waits == began_.waits && ended.ran - began_.ran <= kMostTurn) return;
   const Doing::Longest longest = Doing::longest();
