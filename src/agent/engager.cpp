@@ -26,9 +26,8 @@ Engager::Engager(Loop& loop, const MemoryBlocks& blocks, Bytes total_at_start_by
       send_(std::move(send)),
       total_at_start_bytes_(total_at_start_bytes),
       online_at_start_(blocks.online_blocks()) {
-  // Of an agent before this one.
   for (const auto block : online_at_start_) {
-    if (blocks.is_movable(block)) plugged_.insert(block);
+    if (came_by_hot_plug(block)) plugged_.insert(block);
   }
 }
 
@@ -62,7 +61,7 @@ void Engager::on_uevent(const Uevent& event) {
   if (event.action == "offline" || event.action == "remove") went_offline(*block);
   const bool added = event.action == "add";
   if (!added && event.action != "online") return;
-  if (!added && (plugged_.contains(*block) || blocks_.is_movable(*block))) plugged_.insert(*block);
+  if (!added && came_by_hot_plug(*block)) plugged_.insert(*block);
   for (auto at = pending_.begin(); at != pending_.end();) {
     const auto pending = at++;
     // A takeover waits for this, and each look at a block costs: one that was just added is only looked at
@@ -82,9 +81,15 @@ void Engager::look_again() {
     if (!online.contains(block)) went_offline(block);
   }
   for (const auto block : online) {
-    if (!online_at_start_.contains(block) && blocks_.is_movable(block)) plugged_.insert(block);
+    if (came_by_hot_plug(block)) plugged_.insert(block);
   }
   for (auto at = pending_.begin(); at != pending_.end();) settle(at++);
+}
+
+// One that is new did, without a look at it: that costs, and a takeover waits. One that was there at the
+// start did if an agent before this one had it online.
+bool Engager::came_by_hot_plug(MemoryBlocks::Block block) const {
+  return !online_at_start_.contains(block) || blocks_.is_movable(block);
 }
 
 void Engager::went_offline(MemoryBlocks::Block block) {

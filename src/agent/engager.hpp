@@ -58,6 +58,7 @@ class Engager {
   std::string online_offline_blocks(const Pending& pending);
   void give_up(std::list<Pending>::iterator pending);
   void fail(const protocol::to_agent::Engage& request, const std::string& why);
+  [[nodiscard]] bool came_by_hot_plug(MemoryBlocks::Block block) const;
   void went_offline(MemoryBlocks::Block block);
   [[nodiscard]] Bytes usable_of(std::size_t blocks) const;
   // What MemTotal must be at least, given the engaged blocks.

@@ -9,10 +9,14 @@ namespace understudy::core {
 
 namespace {
 
-// Nobody's start waits for a processor that reads files for the next one.
+// Nobody's start waits for a processor that reads files for the next one. Who waits for a place, or does not
+// end, may do so for ever and needs none.
 bool somebody_is_under_way(const State& state) {
   return std::any_of(state.apps.begin(), state.apps.end(), [](const Application& app) {
-    return app.moving() != nullptr && app.in_step<move_step::Choosing>() == nullptr;
+    const auto* stopping = app.in_step<move_step::Stopping>();
+    const bool waits =
+        app.in_step<move_step::Choosing>() != nullptr || (stopping != nullptr && stopping->overdue);
+    return app.moving() != nullptr && !waits;
   });
 }
 

@@ -98,7 +98,7 @@ std::vector<uid_t> remembered_users(const fs::path& run_dir) {
 }
 
 Result<void> remember_user(const fs::path& run_dir, uid_t uid) {
-  static std::mutex one_at_a_time;  // guests are started aside of the loop, each by its own thread
+  static std::mutex one_at_a_time;  // each guest is started by a worker thread of its own
   const std::lock_guard lock(one_at_a_time);
   const auto known = remembered_users(run_dir);
   if (std::find(known.begin(), known.end(), uid) != known.end()) return {};

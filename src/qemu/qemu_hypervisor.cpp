@@ -161,17 +161,26 @@ void QemuHypervisor::adopt(core::GuestRun run) {
 // A run that this daemon does not know is proved stopped by the absence of its process, or taken and stopped.
 void QemuHypervisor::fence(core::GuestRun run) {
   if (QemuRun* known = find(run)) return known->fence();
-  const auto looking = looking_.find(run);
-  if (looking == looking_.end()) return look_for(run, {.fence = true});
-  if (!looking->second.launch) {
-    looking->second.fence = true;
-    return;
-  }
-  looking_.erase(looking);
-  emit(GuestFenced{run, "it was not started"});
+  if (!once_looked_for(run, &Asked::fence)) emit(GuestFenced{run, "it was not started"});
 }
 
 // ---- runs of a former daemon ----
+
+bool QemuHypervisor::once_looked_for(core::GuestRun run, bool Asked::*what) {
+  const auto looking = looking_.find(run);
+  if (looking != looking_.end() && looking->second.launch) {
+    looking_.erase(looking);
+    return false;
+  }
+  Asked asked;
+  asked.*what = true;
+  if (looking == looking_.end()) {
+    look_for(run, asked);
+  } else {
+    looking->second.*what = true;
+  }
+  return true;
+}
 
 // Every process is looked at only when the written pid is not it: there may be thousands.
 void QemuHypervisor::look_for(core::GuestRun run, Asked asked) {
@@ -270,15 +279,8 @@ void QemuHypervisor::discard(core::GuestRun run) {
     host_bytes_.forget(known->pid());
     return known->discard();
   }
-  const auto looking = looking_.find(run);
-  // Of a former daemon, which had verified that it is stopped.
-  if (looking == looking_.end()) return look_for(run, {.discard = true});
-  if (!looking->second.launch) {
-    looking->second.discard = true;
-    return;
-  }
-  looking_.erase(looking);
-  emit(GuestGone{run});
+  // Else of a former daemon, which had verified that it is stopped.
+  if (!once_looked_for(run, &Asked::discard)) emit(GuestGone{run});
 }
 
 std::optional<std::uint16_t> QemuHypervisor::forwarded_port(core::GuestRun run,

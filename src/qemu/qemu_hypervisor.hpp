@@ -101,6 +101,9 @@ class QemuHypervisor final : public engine::Hypervisor {
     bool fence = false;
     bool discard = false;
   };
+  // Of a run that is not known yet: false when it was waiting to be launched, which it is not any more. Else
+  // it is done as soon as its process has been looked for.
+  bool once_looked_for(core::GuestRun run, bool Asked::*what);
   void look_for(core::GuestRun run, Asked asked);
   void look_again(core::GuestRun run);
   void looked(core::GuestRun run, Asked asked, const std::vector<FoundProcess>& processes);
@@ -118,8 +121,8 @@ class QemuHypervisor final : public engine::Hypervisor {
   ProcessScan scan_;
   std::map<core::GuestRun, Asked> looking_;
   std::map<core::GuestRun, std::unique_ptr<QemuRun>> runs_;
-  std::map<core::GuestId, Aside> starts_;  // each its own: one whose image does not answer holds up nobody
-  Aside dump_files_;
+  std::map<core::GuestId, Worker> starts_;  // each its own: one whose image does not answer holds up nobody
+  Worker dump_files_;
 };
 
 }  // namespace understudy::qemu

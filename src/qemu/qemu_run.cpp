@@ -48,7 +48,7 @@ QemuRun::~QemuRun() {
 
 // ---- launch ----
 // 1. a QEMU that an earlier run of this guest left is ended (there should be none)
-// 2. aside of the loop: directory, listening sockets, what the run is started with, process, pid file
+// 2. in a worker thread: directory, listening sockets, what the run is started with, process, pid file
 // 3. monitor: greeting, capabilities, state, forwarded ports
 // 4. GuestLaunched
 // A failure of any step ends the process, waits until it is gone and then says LaunchFailed; a fence or a
@@ -83,7 +83,7 @@ void QemuRun::after_leftover() {
 
 void QemuRun::begin_process() {
   beginning_ = true;
-  say_that_it_takes_long();
+  say_that_it_takes_long(context_.limits.launch);
   const auto begin = [qemu = context_.qemu, definition = definition_, marker = marker_, files = files_,
                       areas = context_.areas]() mutable -> Result<Begun> {
     definition.image_stamp = image_stamp(definition.plan.image);
@@ -101,11 +101,12 @@ void QemuRun::begin_process() {
   });
 }
 
-void QemuRun::say_that_it_takes_long() {
-  start_limit_.expires_after(context_.limits.launch);
+void QemuRun::say_that_it_takes_long(Duration after) {
+  start_limit_.expires_after(after);
   start_limit_.async_wait([weak = std::weak_ptr(self_)](auto error) {
     const auto self = weak.lock();
     if (error || !self || !(*self)->beginning_) return;
+    (*self)->say_that_it_takes_long((*self)->context_.limits.kill_said_again);
     (*self)->emit(StopDelayed{(*self)->run_,
                               "its QEMU is still being started: the disk of the run directory, of QEMU or of "
                               "the image does not answer"});

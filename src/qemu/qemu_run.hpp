@@ -3,7 +3,6 @@
 #include "core/events.hpp"
 #include "pool/area_pool.hpp"
 #include "qemu/area_plugger.hpp"
-#include "qemu/aside.hpp"
 #include "qemu/command_line.hpp"
 #include "qemu/dump_store.hpp"
 #include "qemu/guest_files.hpp"
@@ -15,6 +14,7 @@
 #include "qemu/run_definition.hpp"
 #include "qemu/usernet.hpp"
 #include "qemu/vcpu_plugger.hpp"
+#include "qemu/worker.hpp"
 
 #include <chrono>
 #include <functional>
@@ -52,8 +52,8 @@ class QemuRun final {
     const Limits& limits;
     const DumpStore& dumps;
     // A dump's files may take the disk long: nobody is launched later for it.
-    Aside& starts;
-    Aside& dump_files;
+    Worker& starts;
+    Worker& dump_files;
     Emit emit;                                      // delivers later, in order
     std::function<void(core::GuestRun)> available;  // sockets and ports can be used from now on
     std::function<void(core::GuestRun)> gone;       // and from now on no more; once
@@ -113,7 +113,7 @@ class QemuRun final {
     std::string image_stamp;
   };
   void begin_process();
-  void say_that_it_takes_long();
+  void say_that_it_takes_long(Duration after);
   void begun(const Result<Begun>& process);
   [[nodiscard]] bool find_process(const std::vector<FoundProcess>& processes);
   [[nodiscard]] bool take_process(pid_t pid);
@@ -187,7 +187,7 @@ class QemuRun final {
   boost::asio::steady_timer lost_limit_;
   boost::asio::steady_timer dump_limit_;
   bool launched_here_ = false;  // else adopted
-  bool beginning_ = false;      // its process is being started, aside of the loop
+  bool beginning_ = false;      // its process is being started, in a worker thread
   bool available_ = false;
   bool early_event_ = false;  // something happened while the monitor was being opened
   bool panicked_ = false;     // said so, or about to be ended for another stop of its own

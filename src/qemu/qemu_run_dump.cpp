@@ -31,7 +31,7 @@ constexpr const char* kNothingToDump = "its QEMU had to be killed, and its memor
 // ended at once when it is another one or when it says that the guest moves, and stopped again afterwards.
 //
 // 1. the guest is stopped, its QEMU lives: a kill has left nothing to write
-// 2. a file, made by us, so that its mode is ours; room for it. This and 6 aside of the loop
+// 2. a file, made by us, so that its mode is ours; room for it. This and 6 in a worker thread
 // 3. SIGCONT; query-status: still in a state that only we can end, else SIGKILL
 // 4. dump-guest-memory in the background, DUMP_COMPLETED within the limit
 // 5. SIGSTOP, and every thread is seen to be stopped, else SIGKILL

@@ -60,6 +60,12 @@ std::string read_all(int fd) {
   }
 }
 
+std::vector<bool> who_is_up(const core::State& state) {
+  std::vector<bool> up;
+  for (const core::Guest& guest : state.guests) up.push_back(guest.believed_up());
+  return up;
+}
+
 constexpr core::GuestId kNowhere{~0U};
 
 constexpr std::string_view kTrue = "true";
@@ -111,13 +117,14 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vect
   // One that comes up later lets a more important one in, which takes the memory; that is not foreseen.
   const bool coming_up = std::any_of(daemon_->core.state().guests.begin(), daemon_->core.state().guests.end(),
                                      [](const core::Guest& guest) { return guest.coming_up(); });
+  const std::vector<bool> up = who_is_up(daemon_->core.state());
   nemesis.call_off();
   world.shape.odds = Odds{};
   world.shape.timing.slow = 0;
   world.die_at = 0;
   bool another = false;
   bool somebody_yields = false;
-  bool back_early = false;
+  bool another_guest = false;  // was there before all of them served
   bool seen = false;
   const auto all_serve = [&] {
     return std::all_of(made.begin(), made.end(),
@@ -140,10 +147,12 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vect
     another = another || costs_another() || (under_way && another_is);
     for (const core::Application& app : state.apps)
       somebody_yields = somebody_yields || (app.moving() != nullptr && app.moving()->move.yields);
-    // Whoever waits for the failed guest takes what is about to be made room with.
+    // Whoever waits for a guest that is there now takes what others were about to have: the failed one while
+    // room is made, any other at any time.
     const auto* greeted = std::get_if<event::AgentGreeted>(&event);
-    const bool back = greeted != nullptr && greeted->run.guest == failing;
-    back_early = back_early || (back && somebody_yields && !all_serve());
+    const bool back = greeted != nullptr && greeted->run.guest == failing && somebody_yields;
+    const bool joins = greeted != nullptr && !up[greeted->run.guest.value];
+    another_guest = another_guest || ((back || joins) && !all_serve());
     // What is taken back before anybody can see the fault is no promise any more.
     seen = seen || !state.guest(failing).believed_up();
     if (!seen)
@@ -171,7 +180,7 @@ std::string Simulation::suffer(core::GuestId failing, FaultName fault, std::vect
   // Whoever has to wait until another has made room may find the failed guest back before that.
   const bool may_come_back = under_way || somebody_yields;
   if (another || costs_another() || (under_way && seen_late) || (may_come_back && all_serve_again) ||
-      (coming_up && somebody_yields) || back_early)
+      (coming_up && somebody_yields) || another_guest)
     return std::string(kUndecided);
   return broken(made, failing, fault) + "the copy says" + beliefs();
 }

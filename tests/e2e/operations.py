@@ -82,12 +82,12 @@ def case_second_daemon():
 
 
 def case_out_of_descriptors():
-    """The daemon can open nothing any more, and strangers wait at its socket: a takeover works all the same."""
+    """The daemon has one descriptor left, and strangers wait at its socket: a takeover works all the same."""
     with pair() as (understudy, client):
         pid = understudy.daemon_pid()
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         with contextlib.ExitStack() as strangers:
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), before[1]))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (1 + max(map(int, os.listdir(f"/proc/{pid}/fd"))), before[1]))
             for _ in range(100):
                 stranger = strangers.enter_context(socket.socket(socket.AF_UNIX))
                 stranger.setblocking(False)

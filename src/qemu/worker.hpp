@@ -14,23 +14,23 @@ namespace understudy::qemu {
 
 // What may wait for a disk or for the kernel, done in a thread of its own, one after the other, in the order
 // asked; its result comes back to the loop. Nothing comes back to a loop that is gone, or after this object.
-class Aside final {
+class Worker final {
  public:
-  explicit Aside(boost::asio::io_context& loop) : loop_(std::make_shared<Loop>()) { loop_->loop = &loop; }
+  explicit Worker(boost::asio::io_context& loop) : loop_(std::make_shared<Loop>()) { loop_->loop = &loop; }
   // Waits a while for what is not done yet.
-  ~Aside() {
+  ~Worker() {
     const std::lock_guard lock(loop_->mutex);
     loop_->loop = nullptr;
   }
-  Aside(const Aside&) = delete;
-  Aside& operator=(const Aside&) = delete;
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
 
   // `work` has copies of whatever it needs: it may hang, and outlive everybody.
   template <class Work, class Done>
   void run(Work work, Done done) {
     // A shared function need not be copied, and so what it holds need not be, either.
     const auto shared = std::make_shared<std::pair<Work, Done>>(std::move(work), std::move(done));
-    worker_.run([shared, loop = loop_] {
+    thread_.run([shared, loop = loop_] {
       using Answer = decltype(shared->first());
       const auto answer = std::make_shared<Answer>(shared->first());
       const std::lock_guard lock(loop->mutex);
@@ -49,7 +49,7 @@ class Aside final {
   };
 
   std::shared_ptr<Loop> loop_;
-  Background worker_;
+  Background thread_;
 };
 
 }  // namespace understudy::qemu
