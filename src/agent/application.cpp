@@ -200,8 +200,13 @@ void Application::fault(Fault fault) {
   judge_memory(fault);
   kill_everything();
   state_ = Ending{std::move(fault),
-                  host_.loop.after(kKillPatience, [this] { still_there("ending after a fault"); })};
+                  host_.loop.after(kKillPatience, [this] { still_there("ending after a fault"); }),
+                  host_.loop.after(kEndingPatience, [this] { not_ended_yet(); })};
   look();
+}
+
+void Application::not_ended_yet() {
+  if (has_served_) say(from::Restarting{app(), epoch_, std::get<Ending>(state_).fault.text, 0, 0, true});
 }
 
 // Whose memory ran out: the application's own, a part of it that it had limited itself, or the guest's.

@@ -60,6 +60,8 @@ class Application {
   // SIGKILL sent, and still there: reported after this, again to a daemon that was started anew, and awaited
   // further.
   static constexpr Duration kKillPatience = std::chrono::seconds(10);
+  // One that failed while it served, and is still there: clients are led to it until the daemon knows.
+  static constexpr Duration kEndingPatience = std::chrono::milliseconds(200);
   // No answer to wants_memory counts as a refusal.
   static constexpr Duration kMemoryPatience = std::chrono::seconds(30);
 
@@ -76,6 +78,7 @@ class Application {
   struct Ending {
     Fault fault;
     Loop::Timer patience;
+    Loop::Timer not_ended_yet;
   };
   struct Closing {  // all of it has ended; its file systems are on their way
     FaultPolicy::GiveUp decision;
@@ -114,6 +117,7 @@ class Application {
   void stopping();
   void kill_to_stop();
   void stopped();
+  void not_ended_yet();
   void still_there(const std::string& doing);
   // Of it or of its checks: what does not end holds memory, files and the network, whatever it was started
   // for.

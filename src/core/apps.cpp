@@ -178,10 +178,13 @@ void handle(Step& step, const event::AppRestarting& event) {
   auto* serving = app.serving();
   if (serving == nullptr || serving->on != event.run || app.epoch != event.epoch) return;
   enter_trouble(step, app, event.cause, event.delay);
+  const std::string next = event.ending ? "it was killed, and has not ended yet"
+                           : event.attempt == 0
+                               ? "restarted in place, which does not count against it"
+                               : "restarted in place, attempt " + std::to_string(event.attempt);
   step.note(Severity::warning, "app-restarting",
             step.state.name(app.id) + " failed on " + step.state.name(event.run.guest) + ": " + event.cause +
-                (event.attempt == 0 ? "; restarted in place, which does not count against it"
-                                    : "; restarted in place, attempt " + std::to_string(event.attempt)),
+                "; " + next,
             event.run.guest, app.id);
 }
 

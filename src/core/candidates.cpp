@@ -51,13 +51,19 @@ Rehearsed what_rehearsals_have(const State& state, const Application& app, const
   return had;
 }
 
+// On their way into this guest, and in none yet.
+std::uint32_t areas_zeroed_for(const Application& app, GuestRun run) {
+  const auto* plugging = app.in_step<move_step::Plugging>();
+  return plugging != nullptr && plugging->to == run ? static_cast<std::uint32_t>(plugging->scrubs.size()) : 0;
+}
+
 // What an application that is on its way into this guest will use of the base memory: the guest still counts
 // it as available.
 Bytes promised_bytes(const State& state, const Application& app, GuestRun run) {
   const bool known = app.in_step<move_step::Sizing>() == nullptr;
   if (!is_arriving(app) || !known || app.place() != run) return 0;
-  const Bytes in_areas =
-      state.table.in_use_by(app.id, run).size() * usable_bytes(state.setup.pool.area_bytes);
+  const std::size_t areas = state.table.in_use_by(app.id, run).size() + areas_zeroed_for(app, run);
+  const Bytes in_areas = areas * usable_bytes(state.setup.pool.area_bytes);
   const Bytes desired = state.setup.app(app.id).desired_bytes;
   return desired - std::min(desired, in_areas);
 }
@@ -131,11 +137,7 @@ std::optional<GuestId> ready_standby(const State& state, const Application& app,
 
 std::uint32_t slots_taken(const State& state, GuestRun run) {
   std::uint32_t taken = state.table.count_in(run);
-  for (const Application& app : state.apps) {
-    const auto* plugging = app.in_step<move_step::Plugging>();
-    if (plugging != nullptr && plugging->to == run)
-      taken += static_cast<std::uint32_t>(plugging->scrubs.size());
-  }
+  for (const Application& app : state.apps) taken += areas_zeroed_for(app, run);
   return taken;
 }
 

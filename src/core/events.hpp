@@ -253,7 +253,8 @@ struct AppRestarting {  // a recoverable fault, being handled in the guest
   Epoch epoch = 0;
   std::string cause;
   std::uint32_t attempt = 0;
-  Duration delay{};  // until its next start
+  Duration delay{};     // until its next start
+  bool ending = false;  // killed, and not ended yet: what is done about it follows when it has
 };
 struct AppWantsMemory {  // ended for lack of memory; asks for more before it is restarted in place
   GuestRun run;

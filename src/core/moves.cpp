@@ -64,9 +64,9 @@ const Guest* choose(const State& state, const Application& app, const Move& move
         why = "what " + state.name(other->id) + " needs is being computed first";
         return nullptr;
       }
-      if (const Application* first = chooses_before(state, app, id)) {
+      if (const Application* chooser = chooses_before(state, app, id)) {
         choosing.for_another = true;
-        why = state.name(first->id) + " is placed first";
+        why = state.name(chooser->id) + " is placed first";
         return nullptr;
       }
       if (!must_wait_for_rehearsal(state, app, guest)) return &guest;

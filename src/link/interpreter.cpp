@@ -183,7 +183,8 @@ Meaning Interpreter::on(const from::StartFailed& message, Requests& requests) {
 Meaning Interpreter::on(const from::Restarting& message, Requests& requests) {
   requests.answered<to::GrowRefused>(message.app, message.epoch);
   return event::AppRestarting{run_,          {message.app},   message.epoch,
-                              message.cause, message.attempt, std::chrono::milliseconds(message.delay_ms)};
+                              message.cause, message.attempt, std::chrono::milliseconds(message.delay_ms),
+                              message.ending};
 }
 
 Meaning Interpreter::on(const from::WantsMemory& message, Requests&) {

@@ -259,6 +259,7 @@ void fields(Io& io, M& m) {
   io.text("cause", m.cause, kMaxWhyBytes);
   io.number("attempt", m.attempt, kMaxNumber);
   io.number("delay_ms", m.delay_ms, kMaxDurationMs);
+  io.flag("ending", m.ending);
 }
 template <class Io, Is<from_agent::WantsMemory> M>
 void fields(Io& io, M& m) {

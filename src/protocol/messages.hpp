@@ -233,6 +233,7 @@ struct Restarting {
   std::string cause;
   std::uint32_t attempt = 0;
   std::uint64_t delay_ms = 0;
+  bool ending = false;  // it was killed and has not ended yet; what is done about it follows when it has
   bool operator==(const Restarting&) const = default;
 };
 struct WantsMemory {

@@ -77,6 +77,13 @@ void SimAgents::start(const core::action::AskStart& request) {
   AppInside& app = inside(run, request.app);
   if (app.stray && !app.undying) app = AppInside{};  // killed before a start
   const bool again = request.epoch == app.epoch && request.epoch > app.ended;
+  if (again && app.exists && app.wants_memory) {  // started anew, with what it is given now
+    app.wants_memory = false;
+    app.restarting = true;
+    app.limit_bytes = request.memory_limit_bytes;
+    app.areas = request.areas;
+    return restart(run, request.app, request.epoch);
+  }
   if (again && app.exists && app.serving && !app.restarting) return started(run, request.app, request.epoch);
   if (again && app.exists) return;  // it is being started: the answer comes
   if (again && !app.start_failed && !app.fault.empty()) {

@@ -122,7 +122,9 @@ void Checkers::starting(const core::action::AskStart& request) {
     }
   }
   for (const core::AreaRecord& area : journal_.areas()) {
-    if (area.user == request.app && area.in == request.run && area.state != AreaState::engaged) {
+    // What the guest had kept of it before, and has let go of since, only waits to be taken out.
+    const bool leaves = area.state == AreaState::unplugging;
+    if (area.user == request.app && area.in == request.run && area.state != AreaState::engaged && !leaves) {
       violated(name(request.app) + " is started while " + name(area.area) + " is " +
                core::area_state_name(area.state));
     }

@@ -286,6 +286,8 @@ bool Nemesis::cause_in_app(FaultName fault, core::AppId app) {
   inside.serving = false;
   if (fault == FaultName::app_undying) {
     inside.undying = true;
+    if (world_.random.chance(0.5))
+      world_.from_agent(run, event::AppRestarting{run, app, epoch, "its health check failed", 0, {}, true});
     world_.in_agent(run, world_.random.within(kKillPatience), [this, run, app, epoch] {
       const AppInside& now = world_.vm(run.guest).apps[app.value];
       if (!now.undying || now.ending || now.epoch != epoch) return;

@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 import threading
 
-from harness import (MIB, NO_RESTART, Failed, Redis, Understudy, free_port, guests_config, pair, processes_with,
-                     redis_application, redis_config)
+from harness import (MIB, NO_RESTART, Client, Failed, Redis, Understudy, free_port, guests_config, pair, processes_with,
+                     redis_application, redis_config, root_application)
 
 
 def serving_again(understudy, epoch, guest):
@@ -117,6 +117,45 @@ def case_restart_in_place():
         status = understudy.app()
         if status["active"] != "alpha" or status["epoch"] != 1:
             raise Failed(f"a recoverable fault moved the application: {status}")
+
+
+# Root in alpha: from the word `go` on, Redis's disk hardly answers. A process that reads from it is in state D, and no
+# signal ends it.
+STALLED_DISK = ("until redis-cli ping; do sleep 0.2; done; redis-cli blpop go 0; "
+                "busybox nsenter -t 1 -m sh -c 'cd /sys/fs/cgroup; echo +io > cgroup.subtree_control; "
+                "echo +io > understudy/cgroup.subtree_control; "
+                "echo $(cat /sys/block/vda/dev) rbps=2 > understudy/app-redis/io.max'; "
+                "redis-cli set stalled \\\"$(busybox nsenter -t 1 -m cat /sys/fs/cgroup/understudy/app-redis/io.max)\\\"; sleep 100000")
+
+
+def case_stalled_disk():
+    """Redis hangs in its guest's kernel (state D) and cannot be ended there: it leaves its address, its guest is fenced,
+    and it is taken over. Nothing of it is served by anybody meanwhile."""
+    port = free_port()
+    config = redis_config(port, pool="1792 MiB", start_extra=("--enable-module-command", "yes")).replace(
+        'health = { kind = "tcp", port = 6379, interval = "500 ms", limit = "1 s", failures = 3 }',
+        'health = { kind = "exec", command = ["/usr/bin/redis-cli", "ping"], interval = "500 ms", limit = "2 s", failures = 2 }')
+    with Understudy(config + root_application(STALLED_DISK)) as understudy:
+        understudy.up()
+        understudy.wait_protected()
+        redis = Redis(port)
+        redis.do("LPUSH", "go", "now")
+        while not redis.do("GET", "stalled"):
+            redis.do("BLPOP", "nothing", 1)
+        # A program on the disk that nobody has read yet.
+        redis.send(("MODULE", "LOAD", "/usr/lib/postgresql/15/bin/postgres"))
+        understudy.wait_for(lambda _: understudy.app()["state"] == "restarting", "Redis killed, and not ended yet")
+        client = Client(port)
+        client.start()  # waits, and is led to nobody that does not answer
+        understudy.wait_for(serving_again(understudy, 2, "beta"), "Redis serving on beta")
+        client.wait_reply()
+        cause = understudy.ask("report", "redis")["cause"]
+        if "redis does not end on alpha" not in cause or "(redis-server, state D)" not in cause:
+            raise Failed(f"the report does not say why: {cause}")
+        if client.connects != 1:
+            raise Failed(f"a client that waited was reset: {client.connects} connections")
+        understudy.wait_protected()
+        understudy.end(client)
 
 
 def case_app_fault_moves():

@@ -402,6 +402,20 @@ TEST(AppFault, AnApplicationThatDoesNotEndLeavesItsAddressAndItsGuestIsFenced) {
   EXPECT_EQ(stage.where("db"), "serving on beta");
 }
 
+TEST(AppFault, OneThatHasNotEndedYetLeavesItsAddressAtOnce) {
+  Stage stage;
+  stage.up();
+  stage.give(
+      event::AppRestarting{stage.run("alpha"), stage.app("db"), stage.epoch("db"), "it hangs", 0, {}, true});
+  EXPECT_EQ(stage.asked<action::Withdraw>().size(), 1U);
+  ASSERT_TRUE(stage.noted("app-restarting"));
+  EXPECT_TRUE(stage.out.notices.back().text.ends_with("it hangs; it was killed, and has not ended yet"));
+  EXPECT_EQ(stage.where("db"), "serving on alpha");
+  stage.give(event::AppFaulted{stage.run("alpha"), stage.app("db"), stage.epoch("db"), "it hangs", ""});
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "serving on beta");
+}
+
 TEST(AppFault, OneThatDoesNotEndBeforeItsFirstStartIsDoneEndsItsGuest) {
   Stage stage;
   stage.hold<action::AskStart>();

@@ -34,6 +34,23 @@ TEST(TrustDomain, BetweenTwoEveryAreaIsZeroedBeforeItIsPlugged) {
   EXPECT_EQ(stage.out.reports.back().bytes_zeroed, 4 * 128_MiB);
 }
 
+// Found by the simulator: an area that was asked for in vain took the last slot of a third application.
+TEST(TrustDomain, WhoWaitsForZeroedAreasIsPromisedNoBaseMemoryInTheirStead) {
+  core::Setup setup = plain_setup(2, 2);
+  setup.guests[1].trust_domain = "other";
+  setup.apps[0].desired_bytes = 500_MiB;  // as much as four areas carry
+  setup.apps[1].desired_bytes = setup.apps[1].minimum_bytes = 64_MiB;
+  Stage stage(setup);
+  stage.spare_bytes = 120_MiB;
+  stage.up();
+  stage.hold<action::Scrub>();
+  stage.give(event::GuestExited{stage.run("alpha"), "killed"});
+  stage.settle();
+  EXPECT_EQ(stage.where("db"), "attaching on beta");
+  EXPECT_EQ(stage.where("web"), "serving on beta");
+  EXPECT_TRUE(stage.core.state().table.in_use_by(stage.app("web"), stage.run("beta")).empty());
+}
+
 TEST(TrustDomain, AFailedScrubIsTriedAgain) {
   Stage stage(three_guests_in_two_domains());
   stage.up();

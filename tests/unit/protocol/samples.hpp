@@ -52,7 +52,7 @@ inline std::vector<FromAgent> all_from_agent() {
       from_agent::EngageFailed{1, 7, "area 4 never came online"},
       from_agent::Serving{1, 7, {3, 4}, 30ULL << 20, 212},
       from_agent::StartFailed{1, 7, "exit status 1", "cannot bind\n", true},
-      from_agent::Restarting{1, 7, "killed by signal 9 (SIGKILL)", 2, 200},
+      from_agent::Restarting{1, 7, "killed by signal 9 (SIGKILL)", 2, 200, true},
       from_agent::WantsMemory{1, 7, 64ULL << 20},
       from_agent::Faulted{1, 7, "3 restarts in 60 s used up", "last words\n", FaultLevel::recoverable, true},
       from_agent::Stopped{1, 7},
