@@ -158,7 +158,10 @@ std::optional<Time> Core::first_deadline() const {
     take(vcpus_deadline(state_, guest));
     take(leftovers_deadline(guest));
   }
-  for (const Application& app : state_.apps) take(deadline(state_, app));
+  // While the journal refuses these are put off as time goes on, and so do not come any nearer.
+  if (state_.journal_trouble.empty()) {
+    for (const Application& app : state_.apps) take(deadline(state_, app));
+  }
   take(maintenance_end(state_));
   take(rehearsals_deadline(state_));
   return first;

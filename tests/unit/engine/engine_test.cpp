@@ -243,5 +243,29 @@ TEST_F(EngineTest, NobodyIsLateWhileTheJournalRefuses) {
   EXPECT_EQ(std::count(log.begin(), log.end(), "need 0/1"), 1);
 }
 
+// Found by the simulator: what was put off by as much time as had passed stayed a few microseconds away.
+TEST_F(EngineTest, AJournalThatRefusesIsNotTriedWithoutAPause) {
+  up();
+  give(event::AppFaulted{alpha, db, 1, "exit status 1", ""});
+  // Up to just before the limit for letting go of its memory: it is nearer than any silence.
+  const auto beat = [this] {
+    give(event::AgentBeat{alpha, {380_MiB, 290_MiB}});
+    give(event::AgentBeat{beta, {128_MiB, 40_MiB}});
+  };
+  for (beat(); *core_.next_deadline() - ports_.time > std::chrono::milliseconds(400); beat())
+    ports_.time += std::chrono::milliseconds(100);
+  ports_.time = *core_.next_deadline() - std::chrono::microseconds(1050);
+  ports_.refuses = true;
+  give(event::GuestPanicked{beta});
+  const Time end = ports_.time + std::chrono::seconds(1);
+  int wakes = 0;
+  while (ports_.time < end && wakes < 100) {
+    ports_.time = *ports_.wake;
+    engine_.deliver(event::Tick{});
+    ++wakes;
+  }
+  EXPECT_LT(wakes, 20);
+}
+
 }  // namespace
 }  // namespace understudy::engine
