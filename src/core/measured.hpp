@@ -20,6 +20,9 @@ class Measured {
     if (kept_.size() > kKept) kept_.pop_front();
   }
   [[nodiscard]] std::size_t count() const { return kept_.size(); }
+  // Of at least one.
+  [[nodiscard]] Duration shortest() const { return *std::min_element(kept_.begin(), kept_.end()); }
+  [[nodiscard]] Duration longest() const { return *std::max_element(kept_.begin(), kept_.end()); }
   [[nodiscard]] std::optional<Duration> median() const {
     if (kept_.empty()) return std::nullopt;
     std::vector<Duration> sorted(kept_.begin(), kept_.end());

@@ -4,15 +4,27 @@
 #include "core/view.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 namespace understudy::core {
 
+namespace {
+
+// "1 takeover", "3 takeovers: 388 to 681 ms"
+std::string seen_before(const Measured& placing, Duration clearing) {
+  if (placing.count() == 1) return "1 takeover";
+  const auto ms = [clearing](Duration time) { return std::to_string(std::llround(to_ms(time + clearing))); };
+  return std::to_string(placing.count()) + " takeovers: " + ms(placing.shortest()) + " to " +
+         ms(placing.longest()) + " ms";
+}
+
+}  // namespace
+
 std::optional<Prediction> predicted_takeover(const State& state, const Application& app) {
   const Duration clearing = state.clearing.median().value_or(Duration{});
   if (const auto placing = app.placing.median()) {
-    const std::size_t count = app.placing.count();
-    return Prediction{*placing + clearing, std::to_string(count) + (count == 1 ? " takeover" : " takeovers")};
+    return Prediction{*placing + clearing, seen_before(app.placing, clearing)};
   }
   if (app.rehearsed) return Prediction{*app.rehearsed + clearing, "a rehearsal"};
   return std::nullopt;

@@ -135,6 +135,18 @@ def case_postgresql():
     follow_document(OWN.read_text().partition("## PostgreSQL")[2].partition("## ")[0], 6)
 
 
+def case_examples():
+    """What two examples say at their beginning, typed; the others are typed by the cases above."""
+    for name in ("mutual-standby", "hook"):
+        head = (ROOT / "examples" / f"{name}.toml").read_text().partition("[pool]")[0]
+        lines = [line.removeprefix("#   ") for line in head.splitlines() if line.startswith("#   understudy ")]
+        if len(lines) < 3:
+            raise Failed(f"only {len(lines)} commands were found in {name}.toml: has it another form?")
+        with Understudy("") as understudy:
+            Reader(understudy, understudy.base).type_all(lines)
+            understudy.check_nothing_left()
+
+
 def case_readme():
     """The README's commands, in its order, with its example."""
     text = (ROOT / "README.md").read_text()

@@ -44,6 +44,11 @@ TEST(OsFault, WhatATakeoverWouldTakeIsPredictedFromWhatWasMeasured) {
   EXPECT_EQ(predicted()->takeover, stage.out.reports.at(0).total())
       << "with what it took to see it and to fence";
   EXPECT_EQ(predicted()->rests_on, "1 takeover");
+  stage.give(event::GuestPanicked{stage.run("beta")});
+  stage.settle();
+  ASSERT_EQ(stage.out.reports.size(), 2U);
+  EXPECT_TRUE(predicted()->rests_on.starts_with("2 takeovers: ")) << predicted()->rests_on;
+  EXPECT_TRUE(predicted()->rests_on.ends_with(" ms"));
   Measured measured;
   for (int ms = 1; ms <= 20; ++ms) measured.add(std::chrono::milliseconds(ms));
   EXPECT_EQ(measured.median(), std::chrono::milliseconds(16)) << "of the latest nine";
