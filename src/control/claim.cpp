@@ -2,6 +2,7 @@
 
 #include "base/shown.hpp"
 #include "base/unique_fd.hpp"
+#include "base/way.hpp"
 #include "control/run_dir.hpp"
 
 #include <fcntl.h>
@@ -87,6 +88,12 @@ Result<bool> write_marker(const fs::path& dir, int made) {
   return failure("cannot claim the run directory " + dir.string() + ": " + why);
 }
 
+Result<void> check_ours(const fs::path& dir) {
+  auto ours = open_ours(dir);
+  if (ours) return {};
+  return failure(dir.string() + " cannot be the run directory: " + ours.error().message);
+}
+
 // How many directories, this one included, claim() made.
 int made_of(const fs::path& dir) {
   std::istringstream lines(beginning_of(dir / kClaimFile).value_or(""));
@@ -112,6 +119,8 @@ Result<bool> make_and_claim(const fs::path& dir) {
     if (errno != ENOENT) return failure("cannot use the run directory " + dir.string() + ": " + errno_text());
     missing.push_back(each);
   }
+  if (auto safe = check_way_to(missing.back().parent_path()); !safe)
+    return failure("cannot make the run directory " + dir.string() + ": " + safe.error().message);
   int made = 0;
   for (auto each = missing.rbegin(); each != missing.rend(); ++each) {
     if (::mkdir(each->c_str(), 0700) == 0) {
@@ -124,7 +133,9 @@ Result<bool> make_and_claim(const fs::path& dir) {
       made = 0;  // made by somebody else, and so is what is above it
     }
   }
-  auto claimed = write_marker(dir, made);
+  // Somebody else may have been faster.
+  Result<void> ours = check_ours(dir);
+  auto claimed = ours ? write_marker(dir, made) : tl::unexpected(ours.error());
   if (!claimed) remove_made(dir, made);
   return claimed;
 }
@@ -150,7 +161,7 @@ Result<void> check_claimed(const fs::path& dir) {
     return failure("cannot look into " + dir.string() + ": " + errno_text());
   }
   if (!S_ISDIR(info.st_mode)) return failure(dir.string() + " is no directory");
-  if (has_marker(dir) || has_journal(dir)) return {};
+  if (has_marker(dir) || has_journal(dir)) return check_ours(dir);
   const auto names = names_in(dir);
   return failure(
       dir.string() + " is no run directory of Understudy's: " +
@@ -166,8 +177,11 @@ Result<bool> claim(const fs::path& dir) {
     const auto marked = write_marker(dir, 0);
     return marked ? Result<bool>(false) : marked;
   }
+  if (has_marker(dir) || has_journal(dir)) {  // claimed since, or not ours
+    if (auto ours = check_ours(dir); !ours) return failure(ours.error().message + "; nothing was touched");
+    return false;
+  }
   const auto names = names_in(dir);
-  if (!names.empty() && has_marker(dir)) return false;  // claimed since
   if (!S_ISDIR(info.st_mode) || !names.empty()) {
     return failure(claimed.error().message +
                    "; nothing was touched: choose a new or an empty directory with --run-dir, such as " +
@@ -181,6 +195,7 @@ Result<bool> claim(const fs::path& dir) {
                    "); nothing was touched: choose a directory of its own with --run-dir, such as " +
                    (dir / "understudy").string());
   }
+  if (auto ours = check_ours(dir); !ours) return failure(ours.error().message + "; nothing was touched");
   return write_marker(dir, 0);
 }
 

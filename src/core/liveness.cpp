@@ -242,8 +242,7 @@ void handle(Step& step, const event::AgentMisbehaved& event) {
   Guest* guest = step.state.living(event.run);
   if (guest == nullptr || !(guest->believed_up() || guest->coming_up())) return;
   step.note(Severity::error, "agent-misbehaved",
-            step.state.name(guest->id) + "'s agent sent what no agent of ours sends: " + event.what,
-            guest->id);
+            step.state.name(guest->id) + "'s agent violated the protocol: " + event.what, guest->id);
   std::erase_if(guest->misdeeds, [&](Time at) { return step.now - at > kMisdeedWindow; });
   guest->misdeeds.push_back(step.now);
   if (guest->misdeeds.size() < kMostMisdeeds) return;

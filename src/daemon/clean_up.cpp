@@ -14,19 +14,9 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <vector>
 
 namespace understudy::daemon {
-
-namespace {
-
-// Two lines: the kind of backing, and the directory that the configuration named (or nothing).
-constexpr const char* kPoolFile = "pool";
-constexpr const char* kTmpfs = "tmpfs";
-constexpr const char* kHugetlbfs = "hugetlbfs";
-
-}  // namespace
 
 Result<UniqueFd> lock_run_dir(const std::filesystem::path& run_dir) {
   const auto file = control::RunFiles{run_dir}.lock();
@@ -37,27 +27,6 @@ Result<UniqueFd> lock_run_dir(const std::filesystem::path& run_dir) {
                    "; end it with `understudy down`, or choose another --run-dir");
   }
   return fd;
-}
-
-std::optional<config::Pool> remembered_pool(const std::filesystem::path& run_dir) {
-  config::Pool pool;
-  std::ifstream file(run_dir / kPoolFile);
-  std::string backing;
-  std::string directory;
-  if (!std::getline(file, backing)) return std::nullopt;
-  std::getline(file, directory);
-  if (backing == kHugetlbfs) pool.backing = config::Backing::hugetlbfs;
-  pool.directory = directory;
-  return pool;
-}
-
-Result<void> remember_pool(const std::filesystem::path& run_dir, const config::Pool& pool) {
-  std::ofstream file(run_dir / kPoolFile);
-  file << (pool.backing == config::Backing::hugetlbfs ? kHugetlbfs : kTmpfs) << '\n'
-       << pool.directory.string() << '\n';
-  file.flush();
-  if (!file) return failure("cannot write " + (run_dir / kPoolFile).string());
-  return {};
 }
 
 namespace {
@@ -82,7 +51,7 @@ std::vector<std::filesystem::path> files_of_ours(const control::RunFiles& files)
     all.push_back(BoundedFile::old_of(file));
   }
   for (const auto& file : {files.control_socket(), files.gateway_socket(), files.dir / "understudyd.pid",
-                           files.dir / kPoolFile, files.dir / qemu::kUsersFile, files.lock()})
+                           files.dir / pool::kPoolFile, files.dir / qemu::kUsersFile, files.lock()})
     all.push_back(file);
   return all;
 }
@@ -99,10 +68,7 @@ Result<void> remove_all(const std::filesystem::path& run_dir) {
   if (std::filesystem::exists(files.gateway_socket(), error)) {
     if (Result<void> gone = gateway::end_gateway(files.gateway_socket()); !gone) return gone;
   }
-  if (Result<void> removed =
-          pool::AreaPool::remove(remembered_pool(run_dir).value_or(config::Pool{}), run_dir);
-      !removed)
-    return removed;
+  if (Result<void> removed = pool::AreaPool::remove(run_dir); !removed) return removed;
   for (const auto& file : files_of_ours(files)) {
     if (Result<void> removed = remove_file(file); !removed) return removed;
   }

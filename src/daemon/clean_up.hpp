@@ -2,7 +2,6 @@
 
 #include "base/error.hpp"
 #include "base/unique_fd.hpp"
-#include "config/config.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -12,10 +11,6 @@ namespace understudy::daemon {
 // Takes the run directory's lock, held while the descriptor is open; the error says that another understudyd
 // has it.
 [[nodiscard]] Result<UniqueFd> lock_run_dir(const std::filesystem::path& run_dir);
-
-// What `down` must find again without the configuration or the journal: where the pool's areas are.
-[[nodiscard]] std::optional<config::Pool> remembered_pool(const std::filesystem::path& run_dir);
-[[nodiscard]] Result<void> remember_pool(const std::filesystem::path& run_dir, const config::Pool& pool);
 
 // Ends and removes everything of ours in a run directory that is claimed (control/claim.hpp): guests,
 // gateway, areas, files by their names, the directories that we made. The caller holds the lock. Blocks until

@@ -133,7 +133,8 @@ void Daemon::tell_unreserved() {
 // A former daemon's guests, areas and applications, under a configuration that may have been changed since.
 Result<void> Daemon::go_on_with_what_is_left() {
   if (journal_->rows().empty() && journal_->gone().empty()) return {};
-  config::Left left{journal_->former(), journal_->gone(), {}, remembered_pool(options_.run_dir)};
+  config::Left left{journal_->former(), journal_->gone(), {}, {}};
+  if (const auto pool = pool::remembered(options_.run_dir)) left.pool = pool->pool;
   for (const qemu::FoundProcess& found : qemu::find_processes(options_.run_dir)) {
     const auto definition = qemu::definition_of_process(found);
     left.base_bytes[found.marker.guest] = definition.plan.base_bytes;
@@ -146,19 +147,26 @@ Result<void> Daemon::go_on_with_what_is_left() {
 }
 
 Result<void> Daemon::open_pool() {
-  const auto exists = pool::AreaPool::exists(config_.pool, options_.run_dir);
+  const auto exists = pool::AreaPool::exists(options_.run_dir);
   if (!exists) return tl::unexpected(exists.error());
   // An area file that a former daemon did not finish making has never been in a guest.
   const bool reopen = *exists && !journal_->rows().empty();
   if (*exists && !reopen) {
-    if (auto removed = pool::AreaPool::remove(config_.pool, options_.run_dir); !removed) return removed;
+    if (auto removed = pool::AreaPool::remove(options_.run_dir); !removed) return removed;
   }
-  if (auto remembered = remember_pool(options_.run_dir, config_.pool); !remembered) return remembered;
   auto pool =
       reopen ? pool::AreaPool::reopen(config_.pool, options_.run_dir, setup_.pool.area_count, loop_, sink())
              : pool::AreaPool::create(config_.pool, options_.run_dir, setup_.pool.area_count, loop_, sink());
   if (!pool) return tl::unexpected(pool.error());
   pool_ = std::move(*pool);
+  pool_->on_repair([this](core::AreaId area, const std::string& what) {
+    log_->notice(clock_->now(), {core::Severity::warning,
+                                 "area-repaired",
+                                 "area " + std::to_string(area.value) +
+                                     " is not as it was given to its guest's QEMU: " + what + "; put right",
+                                 {},
+                                 {}});
+  });
   return {};
 }
 

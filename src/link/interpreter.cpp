@@ -116,16 +116,16 @@ Meaning Interpreter::on(const from::Need& message, Requests& requests) {
 Meaning Interpreter::on(const from::Engaged& message, Requests& requests) {
   std::string wrong = doubt(message.mem_total_bytes, message.mem_available_bytes);
   if (wrong.empty()) wrong = doubt(message.areas);
-  if (!wrong.empty()) return Misdeed{"engaged with " + wrong};
+  if (!wrong.empty()) return Misdeed{"it confirms memory with " + wrong};
   const auto* asked = requests.find_engage(message.app, message.epoch, message.areas);
   if (asked == nullptr) {
     if (requests.find<to::Engage>(message.app, message.epoch) == nullptr) return {};
-    return Misdeed{"engaged other areas for " + name(message.app) + " than it was given"};
+    return Misdeed{"it confirms other areas for " + name(message.app) + " than it was given"};
   }
   Bytes bytes = 0;
   for (const auto& area : asked->areas) bytes += area.bytes;
   if (message.mem_total_bytes < usable_bytes(bytes)) {
-    return Misdeed{"it says that " + format_size(bytes) + " are engaged and that it has " +
+    return Misdeed{"it says that " + format_size(bytes) + " are online and that it has " +
                    format_size(message.mem_total_bytes) + " in all"};
   }
   requests.answered(*asked);

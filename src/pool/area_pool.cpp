@@ -2,12 +2,14 @@
 
 #include "base/check.hpp"
 #include "base/counted.hpp"
+#include "base/way.hpp"
 #include "pool/host_memory.hpp"
 
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,10 +27,25 @@ namespace {
 
 constexpr Bytes kHugePage = 2_MiB;
 constexpr Bytes kStatBlock = 512;  // what st_blocks counts, whatever the filesystem's block is
+constexpr Bytes kPart = 2_MiB;     // as hugetlbfs can take it
+constexpr mode_t kOurs = 0600;
+constexpr mode_t kWithItsGroup = 0660;
+constexpr std::size_t kMostAttributeBytes = 64_KiB;  // more than the kernel lists at once
 
 Result<void> allocate_file(int fd, Bytes bytes) {
   while (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) {
     if (errno != EINTR) return failure(std::strerror(errno));
+  }
+  return {};
+}
+
+// In parts: the kernel lets nobody at the file meanwhile, and the loop may want to give it to somebody.
+Result<void> allocate_in_parts(int fd, Bytes bytes) {
+  for (Bytes done = 0; done < bytes; done += kPart) {
+    const auto part = static_cast<off_t>(std::min(kPart, bytes - done));
+    while (::fallocate(fd, 0, static_cast<off_t>(done), part) != 0) {
+      if (errno != EINTR) return failure(std::strerror(errno));
+    }
   }
   return {};
 }
@@ -59,17 +76,26 @@ bool on_hugetlbfs(int fd) {
   return ::fstatfs(fd, &info) == 0 && static_cast<unsigned long>(info.f_type) == HUGETLBFS_MAGIC;
 }
 
-// The place where an earlier daemon's areas are, if any of the possible ones has some.
-Result<std::optional<Place>> find_place(const config::Pool& config, const fs::path& run_dir) {
-  for (const Place& place : places(config, run_dir, ::geteuid() == 0)) {
-    auto exists = place_exists(place);
-    if (!exists) return failure(exists.error().message);
-    if (!*exists) continue;
+// The place where an earlier daemon's areas are, if any of those that it may have used has some.
+Result<std::optional<Place>> find_place(const fs::path& run_dir) {
+  const auto what = remembered(run_dir);
+  if (!what) return std::optional<Place>{};
+  for (const Place& place : places(*what, run_dir, ::geteuid() == 0)) {
+    if (!place_exists(place)) continue;
     auto names = area_files(place);
     if (!names) return failure(names.error().message);
     if (!names->empty()) return place;
   }
   return std::optional<Place>{};
+}
+
+// What somebody else has put where they should be.
+std::string instead_of_them(const fs::path& run_dir) {
+  std::string text;
+  const auto what = remembered(run_dir);
+  if (!what) return text;
+  for (const Place& place : places(*what, run_dir, ::geteuid() == 0)) text += what_is_there(place);
+  return text;
 }
 
 }  // namespace
@@ -89,7 +115,21 @@ AreaPool::AreaPool(config::Pool config, Place place, boost::asio::io_context& lo
         (*deliver)(core::event::ScrubFailed{area, result.error().message});
     });
   };
-  scrubber_ = std::make_unique<Scrubber>([this](core::AreaId area) { return zero(area); }, std::move(done));
+  scrubber_ = std::make_unique<AreaWorker>([this](core::AreaId area) { return zero(area); }, std::move(done));
+  repairer_ = std::make_unique<AreaWorker>(
+      [this, weak = std::weak_ptr(sink_)](core::AreaId area) {
+        Repair repaired = repair(area);
+        if (!repaired.done) repaired.what.push_back(repaired.done.error().message);
+        if (!repaired.what.empty()) {
+          boost::asio::post(loop_, [this, weak, area, what = std::move(repaired.what)] {
+            if (const auto alive = weak.lock()) {
+              for (const std::string& each : what) say_repaired(area, each);
+            }
+          });
+        }
+        return repaired.done;
+      },
+      [](core::AreaId, const Result<void>&) {});
 }
 
 AreaPool::~AreaPool() = default;
@@ -97,13 +137,18 @@ AreaPool::~AreaPool() = default;
 Result<std::unique_ptr<AreaPool>> AreaPool::create(const config::Pool& config, const fs::path& run_dir,
                                                    std::uint32_t area_count, boost::asio::io_context& loop,
                                                    engine::EventSink sink) {
-  auto earlier = find_place(config, run_dir);
+  auto earlier = find_place(run_dir);
   if (!earlier) return failure(earlier.error().message);
   if (*earlier)
     return failure("areas of an earlier run are still in " + (*earlier)->path.string() +
                    "; end it with `understudy down` first");
+  if (auto cleared = remove(run_dir); !cleared) return failure(cleared.error().message);
+  auto name = draw_name();
+  if (!name) return failure(name.error().message);
+  const Remembered what{config, *name};
+  if (auto noted = remember(run_dir, what); !noted) return failure(noted.error().message);
   std::string why = "no place for the pool";
-  for (const Place& place : places(config, run_dir, ::geteuid() == 0)) {
+  for (const Place& place : places(what, run_dir, ::geteuid() == 0)) {
     auto made = make_place(place, config.backing, area_count * config.area_bytes, area_count);
     if (!made) {  // a container's root may not mount: the next place is good enough
       why = made.error().message;
@@ -125,29 +170,30 @@ Result<std::unique_ptr<AreaPool>> AreaPool::create(const config::Pool& config, c
 Result<std::unique_ptr<AreaPool>> AreaPool::reopen(const config::Pool& config, const fs::path& run_dir,
                                                    std::uint32_t area_count, boost::asio::io_context& loop,
                                                    engine::EventSink sink) {
-  auto place = find_place(config, run_dir);
+  auto place = find_place(run_dir);
   if (!place) return failure(place.error().message);
   if (!*place)
-    return failure(
-        "the areas of run directory " + run_dir.string() +
-        " are gone (was the host restarted?); start anew with `understudy down` and `understudy up`");
+    return failure("the areas of run directory " + run_dir.string() + " are gone (was the host restarted?)" +
+                   instead_of_them(run_dir) + "; start anew with `understudy down` and `understudy up`");
   std::unique_ptr<AreaPool> pool(new AreaPool(config, **place, loop, std::move(sink)));
   pool->description_ = "areas of an earlier daemon in " + (*place)->path.string();
-  if (auto ok = pool->open_files(area_count); !ok) return failure(ok.error().message);
+  const Bytes made_bytes = remembered(run_dir)->pool.area_bytes;
+  if (auto ok = pool->open_files(area_count, made_bytes); !ok) return failure(ok.error().message);
   return pool;
 }
 
-Result<bool> AreaPool::exists(const config::Pool& config, const fs::path& run_dir) {
-  auto place = find_place(config, run_dir);
+Result<bool> AreaPool::exists(const fs::path& run_dir) {
+  auto place = find_place(run_dir);
   if (!place) return failure(place.error().message);
   return place->has_value();
 }
 
-Result<void> AreaPool::remove(const config::Pool& config, const fs::path& run_dir) {
-  // Every place that any way of running could have used, whichever the configuration names now; the others
-  // are still removed when one cannot be.
+Result<void> AreaPool::remove(const fs::path& run_dir) {
+  const auto what = remembered(run_dir);
+  if (!what) return {};
+  // Every place that any way of running could have used; the others are still removed when one cannot be.
   std::string problems;
-  for (const Place& place : places(config, run_dir, ::geteuid() == 0)) {
+  for (const Place& place : places(*what, run_dir, ::geteuid() == 0)) {
     if (auto ok = remove_place(place); !ok) problems += (problems.empty() ? "" : "; ") + ok.error().message;
   }
   if (problems.empty()) return {};
@@ -175,7 +221,8 @@ Result<void> AreaPool::make_files(std::uint32_t area_count) {
   return config_.reserve ? allocate() : Result<void>{};
 }
 
-Result<void> AreaPool::open_files(std::uint32_t area_count) {
+// made_bytes: what each was made with; 0: nobody wrote it down.
+Result<void> AreaPool::open_files(std::uint32_t area_count, Bytes made_bytes) {
   const auto names = area_files(place_);
   const auto page = page_bytes(place_.path);
   if (!names) return failure(names.error().message);
@@ -187,19 +234,31 @@ Result<void> AreaPool::open_files(std::uint32_t area_count) {
   if (names->size() != area_count)
     return failure(place_.path.string() + " has " + counted(names->size(), "area") + ", not " +
                    std::to_string(area_count) + remedy);
+  if (made_bytes != 0 && made_bytes != config_.area_bytes)
+    return failure("the areas in " + place_.path.string() + " have " + std::to_string(made_bytes) +
+                   " bytes, not " + std::to_string(config_.area_bytes) + remedy);
+  auto directory = open_ours(place_.path);
+  if (!directory) return failure(directory.error().message);
   for (std::uint32_t i = 0; i < area_count; ++i) {
     const fs::path file = place_.path / area_file_name({i});
-    UniqueFd fd(::open(file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    UniqueFd fd(::openat(directory->get(), area_file_name({i}).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
     struct stat info {};
     if (!fd || ::fstat(fd.get(), &info) != 0)
       return failure("cannot open the area " + file.string() + ": " + std::strerror(errno) + remedy);
-    if (!S_ISREG(info.st_mode) || static_cast<Bytes>(info.st_size) != config_.area_bytes)
+    const bool known = made_bytes != 0 || static_cast<Bytes>(info.st_size) == config_.area_bytes;
+    if (!S_ISREG(info.st_mode) || !known)
       return failure("the area " + file.string() + " has " + std::to_string(info.st_size) + " bytes, not " +
                      std::to_string(config_.area_bytes) + remedy);
     files_.push_back(std::move(fd));
   }
-  // A creation may have been cut short before its last page. Pages that are there already stay as they are.
-  return config_.reserve ? allocate() : Result<void>{};
+  // A creation may have been cut short before its last page, a QEMU may have changed what it had. Pages that
+  // are there stay as they are.
+  for (std::uint32_t i = 0; i < area_count; ++i) {
+    const Repair done = repair({i});
+    for (const std::string& what : done.what) say_repaired({i}, what);
+    if (!done.done) return done.done;
+  }
+  return {};
 }
 
 Result<void> AreaPool::allocate() {
@@ -233,33 +292,114 @@ Result<void> AreaPool::zero(core::AreaId area) {
   return failure("cannot scrub " + path(area).string() + ": " + done.error().message);
 }
 
-Result<void> AreaPool::give(core::AreaId area, uid_t uid, gid_t gid) {
+Result<void> AreaPool::give(core::AreaId area, gid_t to) {
   US_CHECK(area.value < files_.size());
-  if (::fchown(files_[area.value].get(), uid, gid) == 0) return {};
-  return failure("cannot give " + path(area).string() + " to uid " + std::to_string(uid) + ": " +
+  if (auto long_enough = lengthen(area); !long_enough) return long_enough;
+  const int fd = files_[area.value].get();
+  if (::fchown(fd, ::geteuid(), to) == 0 && ::fchmod(fd, kWithItsGroup) == 0) return {};
+  return failure("cannot give " + path(area).string() + " to group " + std::to_string(to) + ": " +
                  std::strerror(errno) +
                  "; if this root may not do that, write run_as = \"daemon\" in [qemu]");
 }
 
-void AreaPool::take_back(core::AreaId area, uid_t from) {
+void AreaPool::take_back(core::AreaId area, gid_t from) {
   US_CHECK(area.value < files_.size());
-  const int fd = files_[area.value].get();
   struct stat info {};
-  if (::fstat(fd, &info) != 0 || info.st_uid != from) return;
-  // Whoever may give may take back; if not, giving it to the next one says so.
-  (void)!::fchown(fd, ::geteuid(), ::getegid());
+  if (::fstat(files_[area.value].get(), &info) != 0 || (info.st_gid != from && info.st_uid != from)) return;
+  close_to_others(area);
+  (void)lengthen(area);  // tried again before it is given to anybody, and said then
+  repairer_->add(area);
 }
 
-void AreaPool::take_back_all(uid_t from) {
+void AreaPool::take_back_all(gid_t from) {
   for (std::uint32_t i = 0; i < files_.size(); ++i) take_back({i}, from);
 }
 
-void AreaPool::take_back_except(const std::vector<uid_t>& living) {
+void AreaPool::take_back_except(const std::vector<gid_t>& living) {
+  const auto lives = [&living](gid_t one) {
+    return std::find(living.begin(), living.end(), one) != living.end();
+  };
   for (std::uint32_t i = 0; i < files_.size(); ++i) {
     struct stat info {};
-    if (::fstat(files_[i].get(), &info) != 0 || info.st_uid == ::geteuid()) continue;
-    if (std::find(living.begin(), living.end(), info.st_uid) == living.end()) take_back({i}, info.st_uid);
+    if (::fstat(files_[i].get(), &info) != 0) continue;
+    const bool ours = info.st_uid == ::geteuid() && info.st_gid == ::getegid();
+    if (!ours && !lives(info.st_gid) && !lives(info.st_uid)) close_to_others({i});
   }
+}
+
+// Whoever may give may take back; if not, giving it to the next one says so.
+void AreaPool::close_to_others(core::AreaId area) {
+  const int fd = files_[area.value].get();
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return;
+  const mode_t mode = info.st_mode & 07777U;
+  if (::fchown(fd, ::geteuid(), ::getegid()) != 0) return;
+  (void)!::fchmod(fd, kOurs);
+  // An ACL lets others in whatever the mode says.
+  std::string names(kMostAttributeBytes, '\0');
+  const ssize_t length = ::flistxattr(fd, names.data(), names.size());
+  names.resize(static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
+  bool had_some = false;
+  for (std::size_t at = 0; at < names.size(); at += std::strlen(&names[at]) + 1)
+    had_some = ::fremovexattr(fd, &names[at]) == 0 || had_some;
+  if (had_some) say_repaired(area, "it had extended attributes or an ACL");
+  if (mode != kOurs && mode != kWithItsGroup) say_repaired(area, "its mode had been changed");
+}
+
+Result<void> AreaPool::lengthen(core::AreaId area) {
+  const int fd = files_[area.value].get();
+  const auto size = static_cast<off_t>(config_.area_bytes);
+  struct stat info {};
+  if (::fstat(fd, &info) == 0 && info.st_size >= size) return {};
+  if (::ftruncate(fd, size) != 0)
+    return failure("cannot give the area " + path(area).string() + " its size: " + std::strerror(errno));
+  say_repaired(area, "its size was " + std::to_string(info.st_size) + " bytes, not " + std::to_string(size));
+  return {};
+}
+
+AreaPool::Repair AreaPool::repair(core::AreaId area) const {
+  const int fd = files_[area.value].get();
+  const auto size = static_cast<off_t>(config_.area_bytes);
+  struct stat before {};
+  struct stat after {};
+  // Also takes away what was allocated behind its end.
+  if (::fstat(fd, &before) != 0 || ::ftruncate(fd, size) != 0 || ::fstat(fd, &after) != 0)
+    return {{}, failure("the area " + path(area).string() + " cannot be put right: " + std::strerror(errno))};
+  Repair done;
+  if (before.st_size != size) {
+    done.what.push_back("its size was " + std::to_string(before.st_size) + " bytes, not " +
+                        std::to_string(size));
+  } else if (after.st_blocks < before.st_blocks) {
+    done.what.push_back("it had memory behind its end");
+  }
+  const bool whole = static_cast<Bytes>(after.st_blocks) * kStatBlock >= config_.area_bytes;
+  if (!config_.reserve || whole) return done;
+  done.what.push_back("part of its memory had been given back to the host");
+  done.done = allocate_again(area);
+  return done;
+}
+
+// The room may have been taken by another QEMU, for an area that it made larger.
+Result<void> AreaPool::allocate_again(core::AreaId area) const {
+  const int fd = files_[area.value].get();
+  Result<void> done = allocate_in_parts(fd, config_.area_bytes);
+  if (done) return done;
+  for (const UniqueFd& other : files_)
+    (void)!::ftruncate(other.get(), static_cast<off_t>(config_.area_bytes));
+  done = allocate_in_parts(fd, config_.area_bytes);
+  if (done) return done;
+  return failure("the memory of the area " + path(area).string() +
+                 " was given back by a guest's QEMU and cannot be had again: " + done.error().message);
+}
+
+void AreaPool::say_repaired(core::AreaId area, const std::string& what) {
+  if (repaired_) return repaired_(area, what);
+  said_later_.emplace_back(area, what);
+}
+
+void AreaPool::on_repair(Repaired call) {
+  repaired_ = std::move(call);
+  for (const auto& [area, what] : std::exchange(said_later_, {})) say_repaired(area, what);
 }
 
 Result<UniqueFd> AreaPool::open_to_users() {

@@ -4,15 +4,17 @@
 #include "base/unique_fd.hpp"
 #include "config/config.hpp"
 #include "engine/ports.hpp"
+#include "pool/area_worker.hpp"
 #include "pool/pool_directory.hpp"
-#include "pool/scrubber.hpp"
 
 #include <sys/types.h>
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -41,10 +43,10 @@ class AreaPool final : public engine::Pool {
                                                                 boost::asio::io_context& loop,
                                                                 engine::EventSink sink);
   // Whether an earlier daemon's areas are there. Files of a creation that was cut short count as well.
-  [[nodiscard]] static Result<bool> exists(const config::Pool& config, const std::filesystem::path& run_dir);
+  [[nodiscard]] static Result<bool> exists(const std::filesystem::path& run_dir);
   // Removes every area and the place they are in, whoever made them; also after a crash, and again without
   // harm. Call it when no guest is left: what a process still maps stays allocated until that process ends.
-  [[nodiscard]] static Result<void> remove(const config::Pool& config, const std::filesystem::path& run_dir);
+  [[nodiscard]] static Result<void> remove(const std::filesystem::path& run_dir);
 
   ~AreaPool() override;
   AreaPool(const AreaPool&) = delete;
@@ -53,15 +55,24 @@ class AreaPool final : public engine::Pool {
   // Zeroes the area; it must be plugged nowhere. With reserve its memory stays allocated throughout.
   void scrub(core::AreaId area) override;
 
-  // For guests whose QEMUs have users of their own. An area's file belongs to the daemon's user, mode 0600,
-  // and to a guest's only while that guest may have it; the file's owner is the whole of what is known, so a
-  // later daemon knows it as well. What a QEMU has opened or mapped it keeps, whoever the owner is.
-  [[nodiscard]] Result<void> give(core::AreaId area, uid_t uid, gid_t gid);
-  // Only from this user: a late call takes nothing away from the next one.
-  void take_back(core::AreaId area, uid_t from);
-  void take_back_all(uid_t from);
-  // From every user but these (whose QEMUs live).
-  void take_back_except(const std::vector<uid_t>& living);
+  // For guests whose QEMUs have users of their own. An area's file belongs to the daemon's user for ever,
+  // mode 0600; while a guest may have it, that guest's group may open it (0660). So no QEMU can change its
+  // mode, owner or ACL. Its group is the whole of what is known, so a later daemon knows it as well (files of
+  // a version that gave them away are taken back from their owners). What a QEMU has opened or mapped it
+  // keeps.
+  //
+  // Whoever can write to a file can change its size, give its memory back or take more: at each change of
+  // hands all of that is put right, and said. What takes time is done beside the loop; who has the area by
+  // then notices nothing of it.
+  [[nodiscard]] Result<void> give(core::AreaId area, gid_t to);
+  // Only from this one: a late call takes nothing away from the next one.
+  void take_back(core::AreaId area, gid_t from);
+  void take_back_all(gid_t from);
+  // From all but these (whose QEMUs live).
+  void take_back_except(const std::vector<gid_t>& living);
+  // Called for what was put right, what already was included.
+  using Repaired = std::function<void(core::AreaId, const std::string& what)>;
+  void on_repair(Repaired call);
   // Lets other users pass through the directory of the files, which still nobody else can read or change, and
   // opens it, to be handed to a QEMU: the directories above need not be open to that then.
   [[nodiscard]] Result<UniqueFd> open_to_users();
@@ -79,9 +90,20 @@ class AreaPool final : public engine::Pool {
  private:
   AreaPool(config::Pool config, Place place, boost::asio::io_context& loop, engine::EventSink sink);
   Result<void> make_files(std::uint32_t area_count);
-  Result<void> open_files(std::uint32_t area_count);
+  Result<void> open_files(std::uint32_t area_count, Bytes made_bytes);
   Result<void> allocate();
   Result<void> zero(core::AreaId area);
+  struct Repair {
+    std::vector<std::string> what;
+    Result<void> done;
+  };
+  // Of the size that it has to have, with all its memory where that is reserved. In any thread.
+  [[nodiscard]] Repair repair(core::AreaId area) const;
+  [[nodiscard]] Result<void> allocate_again(core::AreaId area) const;
+  // Large enough to be mapped, at once.
+  Result<void> lengthen(core::AreaId area);
+  void close_to_others(core::AreaId area);
+  void say_repaired(core::AreaId area, const std::string& what);
 
   config::Pool config_;
   Place place_;
@@ -91,7 +113,11 @@ class AreaPool final : public engine::Pool {
   std::string description_;
   Bytes alignment_ = 0;
   std::vector<UniqueFd> files_;
-  std::unique_ptr<Scrubber> scrubber_;  // after files_: its thread uses them
+  Repaired repaired_;
+  std::vector<std::pair<core::AreaId, std::string>> said_later_;  // until somebody listens
+  // After files_: their threads use them.
+  std::unique_ptr<AreaWorker> scrubber_;
+  std::unique_ptr<AreaWorker> repairer_;
 };
 
 }  // namespace understudy::pool

@@ -1,11 +1,14 @@
 #include "pool/pool_directory.hpp"
 
 #include "base/fnv1a.hpp"
+#include "base/unique_fd.hpp"
+#include "base/way.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -36,8 +39,11 @@ std::string errno_text(int code) {
   return std::strerror(code);
 }
 
-// "understudy-RUNDIRNAME-0123456789abcdef".
-std::string subdirectory_name(const fs::path& run_dir) {
+constexpr const char* kTmpfs = "tmpfs";
+constexpr const char* kHugetlbfs = "hugetlbfs";
+
+// "understudy-RUNDIRNAME-0123456789abcdef", as versions made it that did not draw it.
+std::string computed_name(const fs::path& run_dir) {
   const fs::path whole = fs::weakly_canonical(run_dir);
   char hash[17];
   std::snprintf(hash, sizeof hash, "%016llx", static_cast<unsigned long long>(fnv1a(whole.native())));
@@ -138,9 +144,48 @@ bool is_area_file_name(std::string_view name) {
          std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-std::vector<Place> places(const config::Pool& config, const fs::path& run_dir, bool as_root) {
-  const std::string name = subdirectory_name(run_dir);
-  if (!config.directory.empty()) return {{Place::Kind::subdirectory, config.directory / name}};
+std::optional<Remembered> remembered(const fs::path& run_dir) {
+  Remembered what;
+  std::ifstream file(run_dir / kPoolFile);
+  std::string backing;
+  std::string directory;
+  if (!std::getline(file, backing)) return std::nullopt;
+  std::getline(file, directory);
+  std::getline(file, what.name);
+  what.pool.area_bytes = 0;
+  file >> what.pool.area_bytes;
+  if (backing == kHugetlbfs) what.pool.backing = config::Backing::hugetlbfs;
+  what.pool.directory = directory;
+  return what;
+}
+
+Result<void> remember(const fs::path& run_dir, const Remembered& what) {
+  std::ofstream file(run_dir / kPoolFile);
+  file << (what.pool.backing == config::Backing::hugetlbfs ? kHugetlbfs : kTmpfs) << '\n'
+       << what.pool.directory.string() << '\n'
+       << what.name << '\n'
+       << what.pool.area_bytes << '\n';
+  file.flush();
+  if (!file) return failure("cannot write " + (run_dir / kPoolFile).string());
+  return {};
+}
+
+Result<std::string> draw_name() {
+  unsigned char bytes[16];
+  if (::getrandom(bytes, sizeof bytes, 0) != static_cast<ssize_t>(sizeof bytes))
+    return failure(std::string("no random numbers: ") + std::strerror(errno));
+  std::string name = "understudy-";
+  for (const unsigned char byte : bytes) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", byte);
+    name += digits;
+  }
+  return name;
+}
+
+std::vector<Place> places(const Remembered& what, const fs::path& run_dir, bool as_root) {
+  const std::string name = what.name.empty() ? computed_name(run_dir) : what.name;
+  if (!what.pool.directory.empty()) return {{Place::Kind::subdirectory, what.pool.directory / name}};
   std::vector<Place> all;
   if (as_root) all.push_back({Place::Kind::private_tmpfs, fs::weakly_canonical(run_dir) / "areas"});
   all.push_back({Place::Kind::subdirectory, fs::path(kSharedMemory) / name});
@@ -153,11 +198,15 @@ Result<std::string> make_place(const Place& place, config::Backing backing, Byte
     if (auto ok = check_filesystem(place.path.parent_path(), backing); !ok)
       return failure(ok.error().message);
   }
-  if (::mkdir(place.path.c_str(), 0700) != 0 && errno != EEXIST)
+  if (auto safe = check_way_to(place.path.parent_path()); !safe)
+    return failure("[pool] directory " + place.path.parent_path().string() + ": " + safe.error().message);
+  // Of our own below the run directory it may be left over; in a shared place nobody can know its name.
+  const bool made = ::mkdir(place.path.c_str(), 0700) == 0;
+  if (!made && (errno != EEXIST || place.kind == Place::Kind::subdirectory))
     return failure("cannot make the pool's directory " + place.path.string() + ": " + errno_text(errno));
-  // A directory that was there already is used only if it is ours and nobody else can look into it.
-  auto trusted = place_exists(place);
-  if (!trusted) return failure(trusted.error().message);
+  if (!place_exists(place))
+    return failure("cannot use the pool's directory" + what_is_there(place) +
+                   "; remove it, or use another --run-dir");
   if (place.kind == Place::Kind::subdirectory)
     return std::string(backing == config::Backing::hugetlbfs ? "hugetlbfs" : "shared tmpfs") +
            ", directory " + place.path.string();
@@ -167,19 +216,22 @@ Result<std::string> make_place(const Place& place, config::Backing backing, Byte
   return mounted;
 }
 
-Result<bool> place_exists(const Place& place) {
+bool place_exists(const Place& place) {
+  return what_is_there(place).empty() && fs::exists(fs::symlink_status(place.path));
+}
+
+std::string what_is_there(const Place& place) {
   struct stat info {};
-  if (::lstat(place.path.c_str(), &info) != 0) {
-    if (errno == ENOENT || errno == ENOTDIR) return false;
-    return failure("the pool's directory " + place.path.string() + ": " + errno_text(errno));
-  }
-  const bool ours = info.st_uid == ::geteuid() || ::geteuid() == 0;
+  if (::lstat(place.path.c_str(), &info) != 0) return "";
   // Guests' QEMUs with users of their own may pass through it, but not read or change it.
-  if (S_ISDIR(info.st_mode) && ours && (info.st_mode & 066) == 0) return true;
-  return failure(
-      "the pool's directory " + place.path.string() +
-      " is there already, but it is not a directory that only this user may read and write; somebody "
-      "else made it: remove it, or use another --run-dir");
+  constexpr mode_t kOthersLookOrWrite = 066;
+  if (!S_ISDIR(info.st_mode)) return "; " + place.path.string() + " is there, but it is no directory";
+  if (info.st_uid != ::geteuid())
+    return "; " + place.path.string() + " is there, but it belongs to uid " + std::to_string(info.st_uid);
+  if ((info.st_mode & kOthersLookOrWrite) != 0)
+    return "; " + place.path.string() + " is there, but others may look into it";
+  if (auto ours = open_ours(place.path); !ours) return "; " + ours.error().message;
+  return "";
 }
 
 Result<std::vector<std::string>> area_files(const Place& place) {
@@ -202,9 +254,7 @@ Result<std::vector<std::string>> area_files(const Place& place) {
 }
 
 Result<void> remove_place(const Place& place) {
-  auto exists = place_exists(place);
-  if (!exists) return failure(exists.error().message);
-  if (!*exists) return {};
+  if (!place_exists(place)) return {};  // or not ours
   auto names = area_files(place);
   if (!names) return failure(names.error().message);
   for (const std::string& name : *names) {

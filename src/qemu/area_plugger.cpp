@@ -74,7 +74,7 @@ void AreaPlugger::plug(std::span<const core::AreaId> areas) {
     // Asked before the area is given anew, so that the answer is known to be about the time before.
     if (stray_backends_.count(area) != 0) remove_backend(area);
     ++given_[area];
-    if (auto given = user_ ? pool_.give(area, user_->uid, user_->gid) : Result<void>{}; !given) {
+    if (auto given = user_ ? pool_.give(area, user_->gid) : Result<void>{}; !given) {
       emit_(PlugFailed{run_, area, given.error().message});
       continue;
     }
@@ -188,7 +188,7 @@ std::uint32_t AreaPlugger::times_given(core::AreaId area) const {
 // given: how often it had been given when QEMU was asked to let go of it. Given once more since, it is not
 // taken back: what has left is what was there before.
 void AreaPlugger::is_out(core::AreaId area, std::uint32_t given) {
-  if (user_ && given == times_given(area)) pool_.take_back(area, user_->uid);
+  if (user_ && given == times_given(area)) pool_.take_back(area, user_->gid);
 }
 
 // ---- out of the guest ----

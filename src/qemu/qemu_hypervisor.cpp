@@ -46,11 +46,11 @@ Result<std::unique_ptr<QemuHypervisor>> QemuHypervisor::create(boost::asio::io_c
   return made;
 }
 
-// A QEMU that ended while no daemon watched it has left its areas in its name.
+// A QEMU that ended while no daemon watched it has left its areas open to its group.
 Result<void> QemuHypervisor::open_areas() {
-  std::vector<uid_t> living;
+  std::vector<gid_t> living;
   for (const FoundProcess& found : find_processes(settings_.run_dir)) {
-    if (const auto ids = ids_of(found.pid)) living.push_back(ids->uid);
+    if (const auto ids = ids_of(found.pid)) living.push_back(ids->gid);
   }
   pool_.take_back_except(living);
   const bool needed = std::any_of(settings_.guests.begin(), settings_.guests.end(),
@@ -239,7 +239,7 @@ void QemuHypervisor::not_found(core::GuestRun run, Asked asked, const std::vecto
   const bool other_run = std::any_of(processes.begin(), processes.end(), [&](const FoundProcess& process) {
     return process.marker.guest == marker(run).guest;
   });
-  if (user && !other_run) pool_.take_back_all(user->uid);
+  if (user && !other_run) pool_.take_back_all(user->gid);
   if (asked.fence) emit(GuestFenced{run, "it has no process"});
   if (asked.discard) emit(GuestGone{run});
 }

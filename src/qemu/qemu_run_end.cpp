@@ -156,7 +156,7 @@ void QemuRun::stopped(const std::string& how) {
   if (vcpus_) vcpus_->end();
   if (std::exchange(available_, false)) context_.gone(run_);
   // Before anybody hears of it: what hears of it gives them to the next guest.
-  if (user_) context_.pool.take_back_all(user_->uid);
+  if (user_) context_.pool.take_back_all(user_->gid);
   if (fence_asked_) {
     emit(GuestFenced{run_, how, std::exchange(console_, {})});
   } else if (was_starting && launched_here_) {

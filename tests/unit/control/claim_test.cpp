@@ -115,6 +115,30 @@ TEST_F(ClaimTest, AMarkerThatIsNotOursIsNone) {
   (void)refused();
 }
 
+// Its owner puts links in place of the files that root writes, and takes its sockets away.
+TEST_F(ClaimTest, ADirectoryOfSomebodyElseIsNeverRootsWhateverIsInIt) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a directory away";
+  make(0700);
+  ASSERT_TRUE(claim(dir_));
+  ASSERT_EQ(::chown(dir_.c_str(), 65533, 65533), 0);
+  EXPECT_THAT(refused(), HasSubstr("not this user's alone"));
+  fs::remove(dir_ / kClaimFile);
+  write(dir_ / "journal", "understudy-journal 2\n");
+  EXPECT_THAT(refused(), HasSubstr("not this user's alone"));
+  fs::remove(dir_ / "journal");
+  EXPECT_THAT(refused(), HasSubstr("belongs to uid 65533"));
+}
+
+TEST_F(ClaimTest, NothingIsMadeWhereSomebodyElseCouldExchangeIt) {
+  make(0777);
+  const auto claimed = claim(dir_ / "run");
+  ASSERT_FALSE(claimed);
+  EXPECT_THAT(claimed.error().message, HasSubstr("could exchange what is in " + dir_.string()));
+  EXPECT_FALSE(fs::exists(dir_ / "run"));
+  ASSERT_EQ(::chmod(dir_.c_str(), 01777), 0);
+  EXPECT_TRUE(claim(dir_ / "run"));
+}
+
 TEST_F(ClaimTest, OneWhoseWriterDiedInTheMiddleCounts) {
   make(0700);
   write(dir_ / kClaimFile, "understudy ru");

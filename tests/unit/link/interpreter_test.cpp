@@ -90,7 +90,7 @@ TEST_F(InterpreterTest, EngagedMeansAllOfExactlyTheAreasAsked) {
   EXPECT_NE(misdeed_of(from::Engaged{0, 7, {3, 3}, 380_MiB, kAvailable}), "");
   EXPECT_NE(misdeed_of(from::Engaged{0, 7, {3, 28}, 380_MiB, kAvailable}), "");
   EXPECT_EQ(misdeed_of(from::Engaged{0, 7, {4, 3}, 128_MiB, 64_MiB}),
-            "it says that 256 MiB are engaged and that it has 128 MiB in all");
+            "it says that 256 MiB are online and that it has 128 MiB in all");
   EXPECT_EQ(event_of<event::AreasEngaged>(from::Engaged{0, 7, {4, 3}, 380_MiB, kAvailable}).epoch, 7u);
   EXPECT_TRUE(nothing(from::Engaged{0, 7, {4, 3}, 380_MiB, kAvailable}));
 }

@@ -5,17 +5,20 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <fstream>
 #include <functional>
 #include <optional>
+#include <set>
 
 #include <boost/asio/executor_work_guard.hpp>
 
@@ -35,7 +38,7 @@ struct RunDir {
     path = name;
   }
   ~RunDir() {
-    (void)AreaPool::remove(config(), path);
+    (void)AreaPool::remove(path);
     fs::remove_all(path);
   }
   static config::Pool config(bool reserve = true, Bytes area_bytes = 4_MiB) {
@@ -93,7 +96,7 @@ void as_root_and_as_user(const std::function<void(const fs::path& run_dir)>& bod
     if (::setgid(kNobody) != 0 || ::setuid(kNobody) != 0) ::_exit(3);
     SCOPED_TRACE("as uid 65534");
     body(dir.path);
-    const auto removed = AreaPool::remove(RunDir::config(), dir.path);
+    const auto removed = AreaPool::remove(dir.path);
     if (!removed) ADD_FAILURE() << removed.error().message;
     std::fflush(nullptr);
     ::_exit(testing::Test::HasFailure() ? 1 : 0);
@@ -133,7 +136,7 @@ TEST(AreaPool, ReserveAllocatesEveryPageAtOnceAndWithoutItNone) {
       ASSERT_TRUE(pool) << pool.error().message;
       EXPECT_EQ((*pool)->allocated_bytes(), 12_MiB);
     }
-    ASSERT_TRUE(AreaPool::remove(RunDir::config(), run_dir));
+    ASSERT_TRUE(AreaPool::remove(run_dir));
     auto pool = AreaPool::create(RunDir::config(false), run_dir, 3, loop.context, loop.sink());
     ASSERT_TRUE(pool) << pool.error().message;
     EXPECT_EQ((*pool)->allocated_bytes(), 0u);
@@ -167,7 +170,7 @@ TEST(AreaPool, ContentsOutliveTheDaemon) {
       ASSERT_TRUE(pool) << pool.error().message;
       write_at((*pool)->path({1}), 1'000'000, "still here");
     }
-    EXPECT_TRUE(AreaPool::exists(RunDir::config(), run_dir).value());
+    EXPECT_TRUE(AreaPool::exists(run_dir).value());
     auto pool = AreaPool::reopen(RunDir::config(), run_dir, 2, loop.context, loop.sink());
     ASSERT_TRUE(pool) << pool.error().message;
     EXPECT_EQ(read_at((*pool)->path({1}), 1'000'000, 10), "still here");
@@ -192,7 +195,7 @@ TEST(AreaPool, ReopenRefusesWhatTheConfigurationDoesNotSay) {
     EXPECT_THAT(more.error().message, HasSubstr("has 2 areas, not 3"));
     auto larger = AreaPool::reopen(RunDir::config(true, 8_MiB), run_dir, 2, loop.context, loop.sink());
     ASSERT_FALSE(larger);
-    EXPECT_THAT(larger.error().message, HasSubstr("has 4194304 bytes, not 8388608"));
+    EXPECT_THAT(larger.error().message, HasSubstr("have 4194304 bytes, not 8388608"));
     ASSERT_EQ(::unlink(first.c_str()), 0);
     ASSERT_EQ(::symlink("/dev/zero", first.c_str()), 0);
     EXPECT_FALSE(AreaPool::reopen(RunDir::config(), run_dir, 2, loop.context, loop.sink()));
@@ -229,14 +232,14 @@ TEST(AreaPool, RefusesMoreThanTheHostHasAndLeavesNothingBehind) {
     ASSERT_FALSE(pool);
     EXPECT_THAT(pool.error().message, HasSubstr("available"));
     EXPECT_THAT(pool.error().message, HasSubstr("make [pool] memory smaller"));
-    EXPECT_FALSE(AreaPool::exists(RunDir::config(), run_dir).value());
+    EXPECT_FALSE(AreaPool::exists(run_dir).value());
     EXPECT_FALSE(fs::exists(run_dir / "areas"));
   });
 }
 
 TEST(AreaPool, RemoveIsIdempotentAndFindsWhatACrashedDaemonLeft) {
   as_root_and_as_user([](const fs::path& run_dir) {
-    EXPECT_TRUE(AreaPool::remove(RunDir::config(), run_dir));
+    EXPECT_TRUE(AreaPool::remove(run_dir));
     Loop loop;
     fs::path file;
     {
@@ -244,10 +247,10 @@ TEST(AreaPool, RemoveIsIdempotentAndFindsWhatACrashedDaemonLeft) {
       ASSERT_TRUE(pool) << pool.error().message;
       file = (*pool)->path({0});
     }
-    EXPECT_TRUE(AreaPool::remove(RunDir::config(), run_dir));
+    EXPECT_TRUE(AreaPool::remove(run_dir));
     EXPECT_FALSE(fs::exists(file.parent_path()));
-    EXPECT_TRUE(AreaPool::remove(RunDir::config(), run_dir));
-    EXPECT_FALSE(AreaPool::exists(RunDir::config(), run_dir).value());
+    EXPECT_TRUE(AreaPool::remove(run_dir));
+    EXPECT_FALSE(AreaPool::exists(run_dir).value());
   });
 }
 
@@ -257,7 +260,7 @@ TEST(AreaPool, RemoveWorksWhileSomebodyStillHoldsAnArea) {
     auto pool = AreaPool::create(RunDir::config(), run_dir, 2, loop.context, loop.sink());
     ASSERT_TRUE(pool) << pool.error().message;
     const fs::path directory = (*pool)->path({0}).parent_path();
-    auto removed = AreaPool::remove(RunDir::config(), run_dir);  // the pool's own descriptors are open
+    auto removed = AreaPool::remove(run_dir);  // the pool's own descriptors are open
     EXPECT_TRUE(removed) << removed.error().message;
     EXPECT_FALSE(fs::exists(directory));
   });
@@ -273,29 +276,98 @@ TEST(AreaPool, RemoveKeepsItsHandsOffWhatIsNoArea) {
       stranger = (*pool)->path({0}).parent_path() / "notes.txt";
       std::ofstream(stranger) << "";
     }
-    auto removed = AreaPool::remove(RunDir::config(), run_dir);
+    auto removed = AreaPool::remove(run_dir);
     ASSERT_FALSE(removed);
     EXPECT_THAT(removed.error().message, HasSubstr("notes.txt"));
     EXPECT_TRUE(fs::exists(stranger));
     fs::remove(stranger);
-    EXPECT_TRUE(AreaPool::remove(RunDir::config(), run_dir));
+    EXPECT_TRUE(AreaPool::remove(run_dir));
   });
 }
 
-TEST(AreaPool, DoesNotUseADirectoryThatOthersCanEnter) {
+// In a place that everybody can write to; as root, too.
+config::Pool in_shared_memory() {
+  config::Pool pool = RunDir::config();
+  pool.directory = "/dev/shm";
+  return pool;
+}
+
+TEST(AreaPool, ItsNameInASharedPlaceIsDrawn) {
+  as_root_and_as_user([](const fs::path& run_dir) {
+    Loop loop;
+    std::set<fs::path> names;
+    for (int i = 0; i < 2; ++i) {
+      auto pool = AreaPool::create(in_shared_memory(), run_dir, 1, loop.context, loop.sink());
+      ASSERT_TRUE(pool) << pool.error().message;
+      names.insert((*pool)->path({0}).parent_path());
+      ASSERT_TRUE(AreaPool::remove(run_dir));
+      EXPECT_FALSE(fs::exists(*names.rbegin()));
+    }
+    EXPECT_EQ(names.size(), 2U);
+  });
+}
+
+// A later daemon was told the name; somebody else has made the directory since, after a restart of the host.
+TEST(AreaPool, WhatSomebodyElseHasMadeUnderItsNameIsNotOurs) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: acts for two users";
   const RunDir dir;
   Loop loop;
-  const auto all = places(RunDir::config(), dir.path, false);
-  ASSERT_EQ(all.size(), 1u);
-  ASSERT_EQ(::mkdir(all[0].path.c_str(), 0755), 0);
-  ASSERT_EQ(::chmod(all[0].path.c_str(), 0755), 0);
-  auto pool = AreaPool::create(RunDir::config(), dir.path, 1, loop.context, loop.sink());
-  ASSERT_FALSE(pool);
-  EXPECT_THAT(pool.error().message, HasSubstr("somebody else made it"));
-  fs::remove(all[0].path);
-  fs::create_directory_symlink("/tmp", all[0].path);
-  EXPECT_FALSE(AreaPool::create(RunDir::config(), dir.path, 1, loop.context, loop.sink()));
-  fs::remove(all[0].path);
+  fs::path place;
+  {
+    auto pool = AreaPool::create(in_shared_memory(), dir.path, 1, loop.context, loop.sink());
+    ASSERT_TRUE(pool) << pool.error().message;
+    place = (*pool)->path({0}).parent_path();
+  }
+  ASSERT_EQ(::chown(place.c_str(), kNobody, kNobody), 0);
+  const auto reopened = AreaPool::reopen(in_shared_memory(), dir.path, 1, loop.context, loop.sink());
+  ASSERT_FALSE(reopened);
+  EXPECT_THAT(reopened.error().message, HasSubstr("are gone"));
+  EXPECT_THAT(reopened.error().message, HasSubstr(place.string() + " is there, but it belongs to uid 65534"));
+  EXPECT_FALSE(AreaPool::exists(dir.path).value());
+  EXPECT_TRUE(AreaPool::remove(dir.path)) << "it stops nothing";
+  EXPECT_TRUE(fs::exists(place / "area-0000"));
+  auto pool = AreaPool::create(in_shared_memory(), dir.path, 1, loop.context, loop.sink());
+  EXPECT_TRUE(pool) << pool.error().message;
+  fs::remove_all(place);
+  fs::create_directory_symlink("/tmp", place);
+  EXPECT_FALSE(place_exists({Place::Kind::subdirectory, place}));
+  fs::remove(place);
+}
+
+TEST(AreaPool, IsNotMadeWhereSomebodyElseCouldExchangeIt) {
+  const fs::path open = "/dev/shm/us-open-to-all";
+  fs::create_directory(open);
+  fs::permissions(open, fs::perms::all);
+  const RunDir dir;
+  Loop loop;
+  config::Pool config = RunDir::config();
+  config.directory = open;
+  const auto pool = AreaPool::create(config, dir.path, 1, loop.context, loop.sink());
+  EXPECT_FALSE(pool);
+  EXPECT_THAT(pool ? "" : pool.error().message, HasSubstr("could exchange what is in " + open.string()));
+  fs::remove(open);
+}
+
+// A version that computed the name wrote two lines.
+TEST(AreaPool, ThatOfAVersionWhichComputedItsNameIsFound) {
+  as_root_and_as_user([](const fs::path& run_dir) {
+    Loop loop;
+    fs::path drawn;
+    {
+      auto pool = AreaPool::create(in_shared_memory(), run_dir, 2, loop.context, loop.sink());
+      ASSERT_TRUE(pool) << pool.error().message;
+      drawn = (*pool)->path({0}).parent_path();
+    }
+    std::ofstream(run_dir / kPoolFile) << "tmpfs\n/dev/shm\n";
+    const auto former = remembered(run_dir);
+    ASSERT_TRUE(former);
+    const fs::path computed = places(*former, run_dir, false)[0].path;
+    EXPECT_THAT(computed.string(), HasSubstr("/dev/shm/understudy-" + run_dir.filename().string() + "-"));
+    fs::rename(drawn, computed);
+    EXPECT_TRUE(AreaPool::reopen(in_shared_memory(), run_dir, 2, loop.context, loop.sink()));
+    EXPECT_TRUE(AreaPool::remove(run_dir));
+    EXPECT_FALSE(fs::exists(computed));
+  });
 }
 
 TEST(AreaPool, AConfiguredDirectoryMustBeMemory) {
@@ -310,7 +382,7 @@ TEST(AreaPool, AConfiguredDirectoryMustBeMemory) {
   pool = AreaPool::create(config, dir.path, 1, loop.context, loop.sink());
   ASSERT_TRUE(pool) << pool.error().message;
   EXPECT_EQ((*pool)->path({0}).parent_path().parent_path(), "/dev/shm");
-  EXPECT_TRUE(AreaPool::remove(config, dir.path));
+  EXPECT_TRUE(AreaPool::remove(dir.path));
 }
 
 TEST(AreaPool, ScrubZeroesEveryByteOfThatAreaAndNoOther) {
@@ -332,7 +404,7 @@ TEST(AreaPool, ScrubZeroesEveryByteOfThatAreaAndNoOther) {
       // A reserved area never gives its memory back.
       EXPECT_EQ((*pool)->allocated_bytes(), reserve ? 12_MiB : 8_MiB);
       pool->reset();
-      ASSERT_TRUE(AreaPool::remove(RunDir::config(), run_dir));
+      ASSERT_TRUE(AreaPool::remove(run_dir));
     }
   });
 }
@@ -428,9 +500,175 @@ TEST(AreaPool, UsesHugePagesOfAConfiguredMount) {
   auto refused = AreaPool::create(odd, second.path, 1, loop.context, loop.sink());
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message, HasSubstr("is not a multiple of the 2 MiB pages"));
-  EXPECT_TRUE(AreaPool::remove(config, dir.path));
-  EXPECT_TRUE(AreaPool::remove(config, second.path));
+  EXPECT_TRUE(AreaPool::remove(dir.path));
+  EXPECT_TRUE(AreaPool::remove(second.path));
   EXPECT_TRUE(fs::is_empty(huge.path));
+}
+
+// ---- what a QEMU can do to what it has ----
+
+constexpr gid_t kGuest = 65531;
+constexpr gid_t kOtherGuest = 65532;
+
+// Two areas on a tmpfs without room for more.
+class GivenAreas : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives areas to other users";
+    open(AreaPool::create(RunDir::config(), dir.path, 2, loop.context, loop.sink()));
+  }
+  void open(Result<std::unique_ptr<AreaPool>> made) {
+    ASSERT_TRUE(made) << made.error().message;
+    pool = std::move(*made);
+    ASSERT_TRUE(pool->open_to_users());
+    pool->on_repair([this](core::AreaId area, const std::string& what) {
+      repaired.push_back(std::to_string(area.value) + ": " + what);
+    });
+  }
+  // As a QEMU of that guest, with the area open, if it may. The status that it ends with.
+  int as_guest(gid_t guest, core::AreaId area, const std::function<int(int fd)>& act) const {
+    const fs::path file = pool->path(area);
+    // The run directory is closed to it; it gets the areas' directory by descriptor.
+    const UniqueFd directory(::open(file.parent_path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const pid_t child = ::fork();
+    if (child == 0) {
+      if (::setgroups(0, nullptr) != 0 || ::setgid(guest) != 0 || ::setuid(guest) != 0) ::_exit(100);
+      const int fd = ::openat(directory.get(), file.filename().c_str(), O_RDWR);
+      ::_exit(fd < 0 ? 101 : act(fd));
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 102;
+  }
+  [[nodiscard]] struct stat of(core::AreaId area) const {
+    struct stat info {};
+    EXPECT_EQ(::stat(pool->path(area).c_str(), &info), 0);
+    return info;
+  }
+  // What is put right beside the loop is said on it.
+  void await_repairs(std::size_t count) {
+    while (repaired.size() < count && loop.context.run_one_for(std::chrono::seconds(20)) != 0) {
+    }
+    ASSERT_EQ(repaired.size(), count);
+  }
+  void expect_whole(core::AreaId area) const {
+    EXPECT_EQ(of(area).st_size, 4 << 20);
+    EXPECT_EQ(of(area).st_blocks * 512, 4 << 20);
+    EXPECT_EQ(of(area).st_uid, 0U);
+  }
+
+  const core::AreaId a{0};
+  const core::AreaId b{1};
+  const RunDir dir;
+  Loop loop;
+  std::unique_ptr<AreaPool> pool;
+  std::vector<std::string> repaired;
+};
+
+TEST_F(GivenAreas, AGuestOpensItsOwnAndNoOther) {
+  ASSERT_TRUE(pool->give(a, kGuest));
+  ASSERT_TRUE(pool->give(b, kOtherGuest));
+  const auto nothing = [](int) { return 0; };
+  EXPECT_EQ(as_guest(kGuest, a, nothing), 0);
+  EXPECT_EQ(as_guest(kGuest, b, nothing), 101);
+  pool->take_back(a, kOtherGuest);
+  EXPECT_EQ(as_guest(kGuest, a, nothing), 0) << "not from that one";
+  pool->take_back(a, kGuest);
+  EXPECT_EQ(as_guest(kGuest, a, nothing), 101);
+  EXPECT_TRUE(repaired.empty());
+}
+
+TEST_F(GivenAreas, ItCanNeitherOpenThemToOthersNorGiveThemAway) {
+  ASSERT_TRUE(pool->give(a, kGuest));
+  EXPECT_EQ(as_guest(kGuest, a,
+                     [](int fd) {
+                       // "everybody may read and write", as the kernel keeps an ACL
+                       const unsigned char all[] = {2,   0,   0, 0, 1,   0,   6,   0,   255, 255,
+                                                    255, 255, 4, 0, 6,   0,   255, 255, 255, 255,
+                                                    32,  0,   6, 0, 255, 255, 255, 255};
+                       if (::fchmod(fd, 0666) == 0) return 1;
+                       if (::fchown(fd, kOtherGuest, kOtherGuest) == 0) return 2;
+                       return ::fsetxattr(fd, "system.posix_acl_access", all, sizeof all, 0) == 0 ? 3 : 0;
+                     }),
+            0);
+  EXPECT_EQ(as_guest(kOtherGuest, a, [](int) { return 0; }), 101);
+}
+
+TEST_F(GivenAreas, AnotherSizeIsPutRight) {
+  for (const off_t size : {off_t{0}, off_t{1} << 20, off_t{64} << 20}) {
+    ASSERT_TRUE(pool->give(a, kGuest));
+    ASSERT_EQ(as_guest(kGuest, a, [size](int fd) { return ::ftruncate(fd, size); }), 0);
+    pool->take_back(a, kGuest);
+    await_repairs(size < 4 << 20 ? 2 : 1);  // what was cut off is memory given back
+    expect_whole(a);
+    EXPECT_EQ(repaired[0], "0: its size was " + std::to_string(size) + " bytes, not 4194304");
+    repaired.clear();
+  }
+}
+
+// One gives memory back, another takes it for what is its own; a third would end for lack of it.
+TEST_F(GivenAreas, MemoryThatWasGivenBackAndTakenByAnotherIsHadAgain) {
+  for (const int mode : {0, FALLOC_FL_KEEP_SIZE}) {
+    ASSERT_TRUE(pool->give(a, kGuest));
+    ASSERT_TRUE(pool->give(b, kOtherGuest));
+    const auto punches = [](int fd) {
+      return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20, 2 << 20);
+    };
+    const auto takes = [mode](int fd) { return ::fallocate(fd, mode, 4 << 20, 2 << 20); };
+    ASSERT_EQ(as_guest(kGuest, a, punches), 0);
+    ASSERT_EQ(as_guest(kOtherGuest, b, takes), 0);
+    pool->take_back(a, kGuest);
+    await_repairs(1);
+    expect_whole(a);
+    expect_whole(b);
+    EXPECT_EQ(repaired[0], "0: part of its memory had been given back to the host");
+    pool->take_back(b, kOtherGuest);
+    repaired.clear();
+  }
+}
+
+// The memory in it is as much as before, and not where it belongs.
+TEST_F(GivenAreas, AHoleIsSeenBesideMemoryBehindTheEnd) {
+  ASSERT_TRUE(pool->give(a, kGuest));
+  ASSERT_EQ(as_guest(kGuest, a,
+                     [](int fd) {
+                       return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2 << 20) +
+                              ::fallocate(fd, FALLOC_FL_KEEP_SIZE, 4 << 20, 2 << 20);
+                     }),
+            0);
+  pool->take_back(a, kGuest);
+  await_repairs(2);
+  expect_whole(a);
+}
+
+TEST_F(GivenAreas, WhatAVersionGaveAwayIsTakenBackWithItsModeAndItsAcl) {
+  ASSERT_EQ(::chown(pool->path(a).c_str(), kGuest, kGuest), 0);
+  ASSERT_EQ(::chmod(pool->path(a).c_str(), 0666), 0);
+  const unsigned char named[] = {2, 0,    0,    0,   1,   0,   6,  0, 255, 255, 255, 255, 2,   0,  6,
+                                 0, 0xFC, 0xFF, 0,   0,   4,   0,  6, 0,   255, 255, 255, 255, 16, 0,
+                                 6, 0,    255,  255, 255, 255, 32, 0, 6,   0,   255, 255, 255, 255};
+  if (::setxattr(pool->path(a).c_str(), "system.posix_acl_access", named, sizeof named, 0) != 0)
+    GTEST_SKIP() << "this kernel's tmpfs has no ACLs";
+  pool->take_back(a, kGuest);
+  EXPECT_EQ(of(a).st_mode & 07777, 0600U);
+  EXPECT_EQ(of(a).st_uid, 0U);
+  EXPECT_EQ(::getxattr(pool->path(a).c_str(), "system.posix_acl_access", nullptr, 0), -1);
+  EXPECT_EQ(as_guest(kOtherGuest, a, [](int) { return 0; }), 101);
+  EXPECT_FALSE(repaired.empty());
+}
+
+TEST_F(GivenAreas, TheNextDaemonPutsThemRightToo) {
+  ASSERT_TRUE(pool->give(a, kGuest));
+  ASSERT_TRUE(pool->give(b, kOtherGuest));
+  ASSERT_EQ(as_guest(kGuest, a, [](int fd) { return ::ftruncate(fd, 12345); }), 0);
+  pool.reset();
+  open(AreaPool::reopen(RunDir::config(), dir.path, 2, loop.context, loop.sink()));
+  expect_whole(a);
+  ASSERT_FALSE(repaired.empty());
+  EXPECT_EQ(repaired[0], "0: its size was 12345 bytes, not 4194304");
+  pool->take_back_except({kOtherGuest});
+  EXPECT_EQ(of(a).st_gid, 0U);
+  EXPECT_EQ(of(b).st_gid, kOtherGuest);
 }
 
 TEST(HostMemory, ReadsMemAvailable) {
@@ -449,16 +687,13 @@ TEST(PoolDirectory, TellsAreasFromOtherFiles) {
     EXPECT_FALSE(is_area_file_name(name)) << name;
 }
 
-TEST(PoolDirectory, FollowsFromTheRunDirectoryAlone) {
-  const config::Pool config = RunDir::config();
-  EXPECT_EQ(places(config, "/run/understudy", false)[0].path,
-            places(config, "/run/./understudy", false)[0].path);
-  EXPECT_NE(places(config, "/run/understudy", false)[0].path,
-            places(config, "/run/other/understudy", false)[0].path);
-  const auto root = places(config, "/run/understudy", true);
+TEST(PoolDirectory, RootMountsItsOwnWhereItCan) {
+  const Remembered what{RunDir::config(), "understudy-0"};
+  const auto root = places(what, "/run/understudy", true);
   ASSERT_EQ(root.size(), 2u);
   EXPECT_EQ(root[0].kind, Place::Kind::private_tmpfs);
   EXPECT_EQ(root[0].path, "/run/understudy/areas");
+  EXPECT_EQ(root[1].path, "/dev/shm/understudy-0");
 }
 
 }  // namespace

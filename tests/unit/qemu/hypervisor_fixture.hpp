@@ -69,7 +69,7 @@ struct HypervisorTest : testing::Test {
     if (pool == nullptr) return;  // skipped
     pool.reset();
     EXPECT_TRUE(end_all(directory.path));
-    EXPECT_TRUE(pool::AreaPool::remove(pool_config(), directory.path));
+    EXPECT_TRUE(pool::AreaPool::remove(directory.path));
     ::unsetenv(kFakeQemuVariable);
   }
   // Called with every event before it is kept.

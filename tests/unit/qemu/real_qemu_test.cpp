@@ -59,7 +59,7 @@ struct RealQemuTest : testing::Test {
     hypervisor.reset();
     pool.reset();
     EXPECT_TRUE(end_all(directory.path));
-    EXPECT_TRUE(pool::AreaPool::remove({}, directory.path));
+    EXPECT_TRUE(pool::AreaPool::remove(directory.path));
   }
   void make_hypervisor() {
     hypervisor.reset();

@@ -45,7 +45,7 @@ std::string status_line(pid_t pid, const std::string& key) {
 }
 
 struct UsersTest : HypervisorTest {
-  std::vector<uid_t> owners_when_it_ended;  // of the areas, as the first end of a guest was told
+  std::vector<uid_t> holders_when_it_ended;  // of the areas, as the first end of a guest was told
   const uid_t uid_a = first_uid();
   const uid_t uid_b = first_uid() + 1;
 
@@ -74,7 +74,7 @@ struct UsersTest : HypervisorTest {
   }
   void heard(const core::Event& event) override {
     const bool end = std::holds_alternative<GuestFenced>(event) || std::holds_alternative<GuestExited>(event);
-    if (end && owners_when_it_ended.empty()) owners_when_it_ended = owners();
+    if (end && holders_when_it_ended.empty()) holders_when_it_ended = holders();
   }
   // The daemon dies, and the next one opens what it left.
   void next_daemon(bool guests_die_meanwhile = false) {
@@ -93,13 +93,15 @@ struct UsersTest : HypervisorTest {
     make_hypervisor();
   }
 
-  [[nodiscard]] std::vector<uid_t> owners() const {
-    std::vector<uid_t> all;
+  // The groups that may open them; whose they are never changes.
+  [[nodiscard]] std::vector<gid_t> holders() const {
+    std::vector<gid_t> all;
     for (const AreaId area : kAreas) {
       struct stat info {};
       if (::stat(pool->path(area).c_str(), &info) != 0) continue;
-      EXPECT_EQ(info.st_mode & 07777, 0600u);
-      all.push_back(info.st_uid);
+      EXPECT_EQ(info.st_uid, 0u);
+      EXPECT_EQ(info.st_mode & 07777, info.st_gid == 0 ? 0600u : 0660u);
+      all.push_back(info.st_gid);
     }
     return all;
   }
@@ -145,15 +147,15 @@ TEST_F(UsersTest, AQemuIsItsUserAndHasNothingElse) {
 TEST_F(UsersTest, AnAreaBelongsToTheGuestThatHasIt) {
   launch();
   launch(kB);
-  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  EXPECT_THAT(holders(), ElementsAre(0, 0, 0));
   plug();
-  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a));
+  EXPECT_THAT(holders(), ElementsAre(uid_a, uid_a, uid_a));
   hypervisor->unplug(kA, std::span(kAreas).first(1));
   (void)await<AreaUnplugged>(kA);
-  EXPECT_THAT(owners(), ElementsAre(0, uid_a, uid_a));
+  EXPECT_THAT(holders(), ElementsAre(0, uid_a, uid_a));
   hypervisor->plug(kB, std::span(kAreas).first(1));
   (void)await<AreaPlugged>(kB);
-  EXPECT_THAT(owners(), ElementsAre(uid_b, uid_a, uid_a));
+  EXPECT_THAT(holders(), ElementsAre(uid_b, uid_a, uid_a));
 }
 
 TEST_F(UsersTest, AFenceTakesThemBackBeforeItIsToldAndTheOldQemuTakesNothingFromTheNext) {
@@ -164,12 +166,12 @@ TEST_F(UsersTest, AFenceTakesThemBackBeforeItIsToldAndTheOldQemuTakesNothingFrom
   (void)await<GuestPanicked>(kA);
   hypervisor->fence(kA);
   (void)await<GuestFenced>(kA);
-  EXPECT_THAT(owners_when_it_ended, ElementsAre(0, 0, 0));
+  EXPECT_THAT(holders_when_it_ended, ElementsAre(0, 0, 0));
   plug(kB);
-  EXPECT_THAT(owners(), ElementsAre(uid_b, uid_b, uid_b));
+  EXPECT_THAT(holders(), ElementsAre(uid_b, uid_b, uid_b));
   hypervisor->discard(kA);
   (void)await<GuestGone>(kA);
-  EXPECT_THAT(owners(), ElementsAre(uid_b, uid_b, uid_b));
+  EXPECT_THAT(holders(), ElementsAre(uid_b, uid_b, uid_b));
 }
 
 TEST_F(UsersTest, AQemuThatEndsByItselfLeavesThem) {
@@ -177,7 +179,7 @@ TEST_F(UsersTest, AQemuThatEndsByItselfLeavesThem) {
   plug();
   ASSERT_TRUE(hypervisor->sigkill(kA));
   (void)await<GuestExited>(kA);
-  EXPECT_THAT(owners_when_it_ended, ElementsAre(0, 0, 0));
+  EXPECT_THAT(holders_when_it_ended, ElementsAre(0, 0, 0));
 }
 
 TEST_F(UsersTest, WhatCouldNotBePluggedIsTakenBack) {
@@ -185,12 +187,12 @@ TEST_F(UsersTest, WhatCouldNotBePluggedIsTakenBack) {
   launch();
   hypervisor->plug(kA, kAreas);
   (void)await<PlugFailed>(kA, 3);
-  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  EXPECT_THAT(holders(), ElementsAre(0, 0, 0));
   faults("refuse=object-add");
   launch(kB);
   hypervisor->plug(kB, kAreas);
   (void)await<PlugFailed>(kB, 3);
-  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  EXPECT_THAT(holders(), ElementsAre(0, 0, 0));
 }
 
 TEST_F(UsersTest, AnAreaThatAGuestDoesNotLetGoOfStaysItsOwn) {
@@ -199,11 +201,11 @@ TEST_F(UsersTest, AnAreaThatAGuestDoesNotLetGoOfStaysItsOwn) {
   plug();
   hypervisor->unplug(kA, kAreas);
   (void)await<UnplugFailed>(kA, 3);
-  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a));
+  EXPECT_THAT(holders(), ElementsAre(uid_a, uid_a, uid_a));
   order(kA, "deleted dimm-0001");  // late, and nobody asked any more
   EXPECT_TRUE(loop.until([&] {
     loop.run_for(milliseconds(5));
-    return owners()[1] == 0;
+    return holders()[1] == 0;
   }));
 }
 
@@ -215,13 +217,13 @@ TEST_F(UsersTest, AnAnswerAboutTheTimeBeforeAnAreaWasGivenTakesNothingBack) {
   hypervisor->adopt(kA);
   (void)await<GuestAdopted>(kA);  // QEMU was asked to remove it, and answers later
   hypervisor->plug(kA, kAreas);
-  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a));
+  EXPECT_THAT(holders(), ElementsAre(uid_a, uid_a, uid_a));
   hypervisor->plug(kA, kAreas);  // asked twice: one answer
   loop.run_for(kQuiet);
   order(kA, "answer");
   (void)await<AreaPlugged>(kA, 3);
   loop.run_for(kQuiet);
-  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a)) << "it is in the guest";
+  EXPECT_THAT(holders(), ElementsAre(uid_a, uid_a, uid_a)) << "it is in the guest";
   EXPECT_EQ(all<AreaPlugged>(kA).size(), 3u);
 }
 
@@ -229,17 +231,17 @@ TEST_F(UsersTest, TheNextDaemonGoesOnWithThem) {
   launch();
   plug();
   next_daemon();
-  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a)) << "its QEMU lives";
+  EXPECT_THAT(holders(), ElementsAre(uid_a, uid_a, uid_a)) << "its QEMU lives";
   hypervisor->adopt(kA);
   EXPECT_EQ(await<GuestAdopted>(kA).areas.size(), 3u);
   hypervisor->unplug(kA, std::span(kAreas).first(1));
   (void)await<AreaUnplugged>(kA);
-  EXPECT_THAT(owners(), ElementsAre(0, uid_a, uid_a));
+  EXPECT_THAT(holders(), ElementsAre(0, uid_a, uid_a));
   hypervisor->plug(kA, std::span(kAreas).first(1));
   (void)await<AreaPlugged>(kA);
   ASSERT_TRUE(hypervisor->sigkill(kA));
   (void)await<GuestExited>(kA);
-  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  EXPECT_THAT(holders(), ElementsAre(0, 0, 0));
 }
 
 TEST_F(UsersTest, TheNextDaemonMayBeConfiguredOtherwise) {
@@ -251,10 +253,10 @@ TEST_F(UsersTest, TheNextDaemonMayBeConfiguredOtherwise) {
   (void)await<GuestAdopted>(kA);
   hypervisor->unplug(kA, kAreas);
   (void)await<AreaUnplugged>(kA, 3);
-  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  EXPECT_THAT(holders(), ElementsAre(0, 0, 0));
   hypervisor->plug(kA, kAreas);
   (void)await<AreaPlugged>(kA, 3);
-  EXPECT_THAT(owners(), ElementsAre(uid_a, uid_a, uid_a)) << "it is still that user's";
+  EXPECT_THAT(holders(), ElementsAre(uid_a, uid_a, uid_a)) << "it is still that guest's";
   launch(kB);
   EXPECT_EQ(status_line(hypervisor->pid(kB), "Uid"), "0 0 0 0");
 }
@@ -263,7 +265,7 @@ TEST_F(UsersTest, WhatAQemuLeftThatDiedWithItsDaemonIsTakenBack) {
   launch();
   plug();
   next_daemon(true);
-  EXPECT_THAT(owners(), ElementsAre(0, 0, 0));
+  EXPECT_THAT(holders(), ElementsAre(0, 0, 0));
   hypervisor->adopt(kA);
   (void)await<GuestExited>(kA);
 }

@@ -12,19 +12,19 @@
 
 namespace understudy::pool {
 
-// Zeroes areas one after the other in a thread of its own, because a large one takes tenths of a second and
-// the daemon's loop must not wait for it.
-class Scrubber final {
+// Does something to areas, one after the other, in a thread of its own: zeroing or allocating a large one
+// takes tenths of a second, and the daemon's loop must not wait for it.
+class AreaWorker final {
  public:
   using Work = std::function<Result<void>(core::AreaId)>;
   using Done = std::function<void(core::AreaId, Result<void>)>;
 
-  // Both are called in the scrubber's thread.
-  Scrubber(Work work, Done done);
+  // Both are called in that thread.
+  AreaWorker(Work work, Done done);
   // Finishes the area it is at; what still waits is dropped without an answer.
-  ~Scrubber() = default;
-  Scrubber(const Scrubber&) = delete;
-  Scrubber& operator=(const Scrubber&) = delete;
+  ~AreaWorker() = default;
+  AreaWorker(const AreaWorker&) = delete;
+  AreaWorker& operator=(const AreaWorker&) = delete;
 
   void add(core::AreaId area);
 

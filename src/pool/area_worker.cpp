@@ -1,11 +1,11 @@
-#include "pool/scrubber.hpp"
+#include "pool/area_worker.hpp"
 
 #include <csignal>
 #include <utility>
 
 namespace understudy::pool {
 
-Scrubber::Scrubber(Work work, Done done) : work_(std::move(work)), done_(std::move(done)) {
+AreaWorker::AreaWorker(Work work, Done done) : work_(std::move(work)), done_(std::move(done)) {
   // Signals belong to the daemon's loop: a thread inherits the mask, so it is set around the start.
   sigset_t all{};
   sigset_t before{};
@@ -15,7 +15,7 @@ Scrubber::Scrubber(Work work, Done done) : work_(std::move(work)), done_(std::mo
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-void Scrubber::add(core::AreaId area) {
+void AreaWorker::add(core::AreaId area) {
   {
     const std::lock_guard lock(mutex_);
     waiting_.push_back(area);
@@ -23,7 +23,7 @@ void Scrubber::add(core::AreaId area) {
   changed_.notify_one();
 }
 
-void Scrubber::run(const std::stop_token& stop) {
+void AreaWorker::run(const std::stop_token& stop) {
   while (true) {
     core::AreaId area;
     {

@@ -1,0 +1,168 @@
+"""What somebody else on the host, or a QEMU that was taken over by its guest, tries: docs/threat-model.md."""
+import contextlib
+import ctypes
+import os
+import pathlib
+import subprocess
+
+from harness import BUILD, MIB, Client, Failed, Skipped, Understudy, free_port, pair, redis_config
+
+STRANGER = 65533
+PUNCH_HOLE, KEEP_SIZE = 2, 1
+
+
+def need_root():
+    if os.geteuid() != 0:
+        raise Skipped("needs root: acts for several users")
+
+
+def as_user(uid, act):
+    """What `act` returns (a text), done by a process of that user."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+            said = act()
+        except Exception as error:  # noqa: BLE001
+            said = f"{type(error).__name__}: {error}"
+        os.write(writer, said.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as text:
+        said = text.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+def fallocate(descriptor, mode, offset, size):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.fallocate(descriptor, mode, ctypes.c_long(offset), ctypes.c_long(size)) != 0:
+        raise OSError(ctypes.get_errno(), "fallocate")
+
+
+def uid_of(pid):
+    return pathlib.Path(f"/proc/{pid}").stat().st_uid
+
+
+def tries(*attempts):
+    """The names of those that are not refused."""
+    done = []
+    for name, attempt in attempts:
+        with contextlib.suppress(OSError):
+            attempt()
+            done.append(name)
+    return " ".join(done)
+
+
+def case_tampered_areas():
+    """From the uid of a guest's QEMU: no area of the other guest opens, no mode, owner or ACL of its own ones changes;
+    what it does to their sizes and their memory is put right, and who comes next notices nothing."""
+    need_root()
+    with pair() as (understudy, client):
+        areas = os.open(understudy.run_dir / "areas", os.O_PATH | os.O_DIRECTORY)
+        mine = uid_of(understudy.qemu_pid("alpha"))
+        names = sorted(os.listdir(understudy.run_dir / "areas"))
+
+        def by_alpha():
+            opened = []
+            for name in names:
+                with contextlib.suppress(OSError):
+                    opened.append(os.open(name, os.O_RDWR, dir_fd=areas))
+            could = tries(("mode", lambda: os.fchmod(opened[0], 0o666)), ("owner", lambda: os.fchown(opened[0], mine, mine)),
+                          ("list", lambda: os.listdir(areas)))
+            os.ftruncate(opened[-1], 4 * MIB)
+            fallocate(opened[-2], PUNCH_HOLE | KEEP_SIZE, 0, 8 * MIB)
+            fallocate(opened[-3], KEEP_SIZE, os.fstat(opened[-3]).st_size, 4 * MIB)
+            return f"{len(opened)} {could}".strip()
+
+        # A QEMU that loses pages which it uses ends (SIGBUS): the same as a guest that fails.
+        client.reset()
+        said = as_user(mine, by_alpha)
+        if said != str(len(understudy.table_of_areas())):
+            raise Failed(f"a QEMU's user could do more than open its areas: {said}")
+        with contextlib.suppress(Failed):
+            understudy.run("fault", "alpha", "--kind", "qemu-kill", check=False)
+        understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
+                            "Redis serving on beta")
+        client.wait_reply()
+        said = [event["text"] for event in understudy.events() if event["kind"] == "area-repaired"]
+        if not any("its size was" in text for text in said) or not any("given back to the host" in text for text in said):
+            raise Failed(f"what was put right is not said: {said}")
+        theirs = uid_of(understudy.qemu_pid("beta"))
+        stats = [(understudy.run_dir / "areas" / name).stat() for name in names]
+        wrong = [s for s in stats if s.st_uid != 0 or s.st_gid not in (0, theirs) or s.st_blocks * 512 != s.st_size]
+        if wrong or len({s.st_size for s in stats}) != 1:
+            raise Failed(f"areas are not as they should be: {wrong or stats}")
+        said = as_user(mine, lambda: tries(*[(name, lambda name=name: os.open(name, os.O_RDONLY, dir_fd=areas)) for name in names]))
+        if said:
+            raise Failed(f"the former guest's user still opens {said}")
+        os.close(areas)
+        understudy.wait_protected()
+
+
+def fnv1a(text):
+    value = 0xCBF29CE484222325
+    for byte in text.encode():
+        value = (value ^ byte) * 0x100000001B3 % (1 << 64)
+    return value
+
+
+def case_strangers_on_the_host():
+    """What another user has put where root's Understudy works: directories of its names, links, a run directory of his
+    own. None of it is used, written to, deleted, or in the way."""
+    need_root()
+    port = free_port()
+    with Understudy(redis_config(port)) as understudy:
+        understudy.base.chmod(0o755)
+        # The names that earlier versions computed, in the place that everybody can write to.
+        name = f"understudy-run-{fnv1a(str(understudy.run_dir)):016x}"
+        bait = pathlib.Path("/dev/shm") / name
+
+        def lay_bait():
+            bait.mkdir(mode=0o700)
+            (bait / "area-0000").write_bytes(b"")
+            return "laid"
+
+        if as_user(STRANGER, lay_bait) != "laid":
+            raise Failed("the stranger could lay no bait")
+        try:
+            understudy.up()
+            understudy.wait_protected()
+            understudy.kill_daemon()
+            understudy.up()
+            understudy.wait_protected()
+            client = Client(port)
+            client.start()
+            client.wait_reply()
+            understudy.end(client)
+            if sorted(path.name for path in bait.iterdir()) != ["area-0000"]:
+                raise Failed("what a stranger had put there was touched")
+        finally:
+            subprocess.run(["rm", "-rf", str(bait)], check=True)
+
+        # A run directory of his own, empty or made to look like ours, and one that he could exchange.
+        his = understudy.base / "his"
+        his.mkdir()
+        os.chown(his, STRANGER, STRANGER)
+        victim = understudy.base / "victim"
+        victim.write_text("root's\n")
+
+        def disguise():
+            (his / "understudy-run-dir").write_text("understudy run directory 1\nmade 1\n")
+            (his / "understudyd.log").symlink_to(victim)
+            (his / "journal").symlink_to(victim)
+            return "disguised"
+
+        for prepare in (lambda: "", disguise):
+            as_user(STRANGER, prepare)
+            for where in (his, his / "below"):
+                for command in (["up", "-f", str(understudy.config), "--detach"], ["down"]):
+                    done = subprocess.run([str(BUILD / "bin" / "understudy"), "--run-dir", str(where), *command],
+                                          capture_output=True, text=True, timeout=60, check=False)
+                    if done.returncode == 0:
+                        raise Failed(f"a stranger's directory was used: {command} in {where}: {done.stdout}")
+        if victim.read_text() != "root's\n" or (his / "below").exists():
+            raise Failed("root wrote where a stranger had led it")
