@@ -10,6 +10,7 @@ using std::chrono::milliseconds;
 
 inline constexpr std::size_t kMostServices = 256;      // applications with an address
 inline constexpr std::size_t kMostWaiting = 1024;      // connections held per application while it is down
+inline constexpr std::size_t kMostConnected = 8192;    // connections of one application, those included
 inline constexpr std::size_t kChunkBytes = 128 << 10;  // most that is passed on at once
 inline constexpr int kBacklog = 1024;       // connections that the kernel holds before they are accepted
 inline constexpr int kAcceptsPerWake = 16;  // then others have their turn

@@ -52,6 +52,7 @@ Listener::Listener(asio::io_context& loop, std::string app, ConnectionBudget& bu
     : loop_(loop),
       app_(std::move(app)),
       budget_(budget),
+      party_(budget.join()),
       accepted_(std::move(accepted)),
       acceptor_(loop),
       pause_timer_(loop),
@@ -131,13 +132,13 @@ void Listener::accept_some() {
 }
 
 bool Listener::accept_one() {
-  if (!budget_.take()) {
-    pause(
-        fmt::format("all of the {} connections that the descriptor limit allows are in use", budget_.most()),
-        true);
+  if (!budget_.take(*party_)) {
+    pause(fmt::format("all of the {} connections that it may have are in use; {} are left free for others",
+                      party_->used, budget_.most() - party_->used),
+          true);
     return false;
   }
-  ConnectionShare share(budget_);
+  ConnectionShare share(budget_, party_);
   const int fd = ::accept4(acceptor_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd >= 0) {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);

@@ -45,6 +45,7 @@ class Listener {
   boost::asio::io_context& loop_;
   std::string app_;
   ConnectionBudget& budget_;
+  std::shared_ptr<ConnectionBudget::Party> party_;
   Accepted accepted_;
   Endpoint endpoint_;
   boost::asio::ip::tcp::acceptor acceptor_;

@@ -6,7 +6,10 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/mount.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -29,7 +32,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int kLowestSpareFd = 64;  // above every descriptor that a QEMU is given
+constexpr rlim_t kMostThreads = 1024;  // its vCPUs, 64 for its disks, and room
+constexpr int kLowestSpareFd = 64;     // above every descriptor that a QEMU is given
 
 enum class Step : int { descriptors, privileges, user, program };
 
@@ -81,10 +85,31 @@ bool arrange_descriptors(const Child& child) {
          ::close_range(report + 1, ~0U, 0) == 0;
 }
 
+// A connection of a client is a descriptor of QEMU's: it has as many as it may.
+void take_all_descriptors() {
+  rlimit descriptors{};
+  if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return;
+  descriptors.rlim_cur = descriptors.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &descriptors);
+}
+
+// Every file system that it could reach by a path is read-only to it; what it was given by descriptor is as
+// it was. Unmounting goes on reaching it. Where the kernel (before 5.12) or this root (a container's) cannot
+// do that, its user's rights are what holds it.
+void make_paths_read_only() {
+  if (::unshare(CLONE_NEWNS) != 0) return;
+  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return;
+  mount_attr read_only{};
+  read_only.attr_set = MOUNT_ATTR_RDONLY;
+  (void)::syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &read_only, sizeof read_only);
+}
+
 bool drop_privileges() {
   // A core file would hold the memory of the guest, areas included.
   const rlimit none{0, 0};
-  return ::setrlimit(RLIMIT_CORE, &none) == 0 && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+  const rlimit threads{kMostThreads, kMostThreads};  // of all that its user has
+  return ::setrlimit(RLIMIT_CORE, &none) == 0 && ::setrlimit(RLIMIT_NPROC, &threads) == 0 &&
+         ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
 // By the system calls themselves: the library's functions would look for other threads, which a child of a
@@ -105,7 +130,9 @@ bool become(const HostUser& user) {
   become_ordinary_child();
   ::umask(077);
   if (!arrange_descriptors(child)) give_up(child, Step::descriptors);
+  take_all_descriptors();
   if (child.user != nullptr) {
+    make_paths_read_only();
     if (!drop_privileges()) give_up(child, Step::privileges);
     if (!become(*child.user)) give_up(child, Step::user);
   }

@@ -29,8 +29,9 @@ struct SpawnSpec {
 inline constexpr int kFirstPassedFd = 3;
 
 // Starts the program in a session of its own, so that it outlives this process; in "/", with ordinary signals
-// and limits (base/inherited_state.hpp), without core file, and with of our environment only what a QEMU may
-// need. The caller reaps it. An error says which step did not succeed; nothing is left then.
+// and limits (base/inherited_state.hpp) but all the descriptors that it may have, without core file, and with
+// of our environment only what a QEMU may need. One with a user of its own can write to nothing by its path.
+// The caller reaps it. An error says which step did not succeed; nothing is left then.
 [[nodiscard]] Result<pid_t> spawn_process(const SpawnSpec& spec);
 
 // The file that a program's name stands for; nothing when there is none.

@@ -265,12 +265,13 @@ def case_unprivileged_qemu():
             raise Failed(f"QEMUs run as root, or as the same user: {users}")
 
         def check_owners():
-            """Each area's file belongs to the user of the guest that has it, or to root."""
+            """Each area's file is root's, and opens to the group of the guest that has it alone."""
             rows = [row for row in understudy.check_table()["rows"] if row["id"].startswith("area-")]
             for row in rows:
                 info = (understudy.run_dir / "areas" / row["id"]).stat()
-                if (info.st_uid, info.st_mode & 0o777) != (users.get(row["attached_to"], 0), 0o600):
-                    raise Failed(f"{row} is a file of uid {info.st_uid}, mode {info.st_mode:o}")
+                group = users.get(row["attached_to"], 0)
+                if (info.st_uid, info.st_gid, info.st_mode & 0o777) != (0, group, 0o660 if group else 0o600):
+                    raise Failed(f"{row} is a file of uid {info.st_uid}, gid {info.st_gid}, mode {info.st_mode:o}")
             return {row["attached_to"] for row in rows}
 
         def check_reach(guest):

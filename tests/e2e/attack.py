@@ -3,9 +3,12 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import resource
+import socket
 import subprocess
+import tempfile
 
-from harness import BUILD, MIB, Client, Failed, Skipped, Understudy, free_port, pair, redis_config
+from harness import BUILD, MIB, Client, Failed, Redis, Skipped, Understudy, free_port, pair, redis_config
 
 STRANGER = 65533
 PUNCH_HOLE, KEEP_SIZE = 2, 1
@@ -16,12 +19,17 @@ def need_root():
         raise Skipped("needs root: acts for several users")
 
 
-def as_user(uid, act):
-    """What `act` returns (a text), done by a process of that user."""
+def as_user(uid, act, where=None):
+    """What `act` returns (a text), done by a process of that user, which sees the file systems that process `where`
+    sees."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            if where is not None:
+                with open(f"/proc/{where}/ns/mnt", encoding="ascii") as place:
+                    if ctypes.CDLL(None, use_errno=True).setns(place.fileno(), 0) != 0:
+                        raise OSError(ctypes.get_errno(), "setns")
             os.setgroups([])
             os.setgid(uid)
             os.setuid(uid)
@@ -78,6 +86,13 @@ def case_tampered_areas():
             fallocate(opened[-3], KEEP_SIZE, os.fstat(opened[-3]).st_size, 4 * MIB)
             return f"{len(opened)} {could}".strip()
 
+        # Where everybody else can write, a QEMU cannot.
+        places = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock")
+        said = as_user(mine, lambda: tries(*[(place, lambda place=place: tempfile.TemporaryFile(dir=place)) for place in places]),
+                       understudy.qemu_pid("alpha"))
+        if said:
+            raise Failed(f"a QEMU's user could write to {said}")
+
         # A QEMU that loses pages which it uses ends (SIGBUS): the same as a guest that fails.
         client.reset()
         said = as_user(mine, by_alpha)
@@ -101,6 +116,34 @@ def case_tampered_areas():
             raise Failed(f"the former guest's user still opens {said}")
         os.close(areas)
         understudy.wait_protected()
+
+
+def case_idle_clients():
+    """Clients that connect and say nothing, more than a process has descriptors by custom: others are served beside
+    them, and the next daemon finds a healthy guest."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 8192), most))
+    with pair() as (understudy, client):
+        idle = []
+        for number in range(1500):
+            one = socket.create_connection(("127.0.0.1", understudy.port), timeout=30)
+            idle.append(one)
+            if number % 50 == 0:  # no faster than they are led to Redis
+                one.sendall(b"PING\r\n")
+                if one.recv(7) != b"+PONG\r\n":
+                    raise Failed(f"client {number} is not served")
+        newcomer = Redis(understudy.port, limit_s=10)
+        newcomer.do("PING")
+        understudy.kill_daemon()
+        understudy.up()
+        understudy.wait_protected()
+        client.wait_reply()
+        if understudy.guest("alpha")["run"] != 1 or understudy.app()["epoch"] != 1:
+            raise Failed(f"a healthy guest did not survive its clients: {understudy.guest('alpha')}")
+        newcomer.do("PING")
+        for one in idle:
+            one.close()
+        newcomer.close()
 
 
 def fnv1a(text):

@@ -165,7 +165,9 @@ class Understudy:
         pid = self.daemon_pid()
         descriptor = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
-        select.select([descriptor], [], [])
+        ended = select.poll()
+        ended.register(descriptor, select.POLLIN)
+        ended.poll()
         os.close(descriptor)
 
     def qemu_pid(self, guest):
