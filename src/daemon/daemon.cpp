@@ -7,6 +7,7 @@
 #include "daemon/clean_up.hpp"
 #include "link/definitions.hpp"
 #include "qemu/accelerator.hpp"
+#include "qemu/proc.hpp"
 #include "qemu/run_definition.hpp"
 
 #include <fmt/format.h>
@@ -20,6 +21,8 @@
 namespace understudy::daemon {
 
 namespace {
+
+constexpr std::uint32_t kNobody = 0xFFFFFFFF;  // no process is this user's
 
 constexpr Duration kLogLimit = std::chrono::seconds(2);
 constexpr Duration kUpkeepEach = std::chrono::seconds(5);
@@ -278,9 +281,15 @@ Result<void> Daemon::open_gateway() {
     return hypervisor_->forwarded_port(run, setup_.app(app).name);
   };
   auto gateway = gateway::GatewayClient::start(
-      loop_, config_, options_.run_dir, port_of, sink(), {.problem = [this](const std::string& text) {
-        log_->notice(clock_->now(), {core::Severity::warning, "gateway", text, {}, {}});
-      }});
+      loop_, config_, options_.run_dir, port_of, sink(),
+      {.problem =
+           [this](const std::string& text) {
+             log_->notice(clock_->now(), {core::Severity::warning, "gateway", text, {}, {}});
+           },
+       .upstream_owner = [this](core::GuestRun run) -> std::optional<std::uint32_t> {
+         const auto ids = qemu::ids_of(hypervisor_->pid(run));
+         return ids ? ids->uid : kNobody;
+       }});
   if (!gateway) return tl::unexpected(gateway.error());
   gateway_ = std::move(*gateway);
   return {};

@@ -204,6 +204,10 @@ std::optional<std::uint16_t> GatewayClient::port_of(const Application& applicati
   return port;
 }
 
+std::optional<std::uint32_t> GatewayClient::owner_of(const Application& application) const {
+  return options_.upstream_owner ? options_.upstream_owner(*application.run) : std::nullopt;
+}
+
 void GatewayClient::look(Application& application) {
   const auto port = port_of(application);
   if (!port) return;
@@ -211,7 +215,8 @@ void GatewayClient::look(Application& application) {
     if (const auto self = weak.lock()) then(**self, app);
   };
   application.check = PathCheck::start(
-      loop_, *port, application.guest_port, application.reached ? kPathSettled : kPathWatch,
+      loop_, {*port, application.guest_port, owner_of(application)},
+      application.reached ? kPathSettled : kPathWatch,
       {.open = [of_it] { of_it([](GatewayClient& client, core::AppId app) { client.found_open(app); }); },
        .refused =
            [of_it](const std::string& why) {
@@ -242,7 +247,8 @@ void GatewayClient::found_closed(core::AppId app, const std::string& why) {
 void GatewayClient::send_route(Application& application) {
   const auto port = port_of(application);
   if (!port) return;
-  const auto id = connection_->post(request::Route{application.listen.app, kUpstreamHost, *port});
+  const auto id =
+      connection_->post(request::Route{application.listen.app, kUpstreamHost, *port, owner_of(application)});
   if (id) routes_under_way_[*id] = application.id;  // else told when there is a gateway again
 }
 

@@ -32,7 +32,9 @@ class GatewayClient final : public engine::AddressGate {
   struct Options {
     std::filesystem::path program = "/proc/self/exe";  // understands --gateway SOCKET
     // Told, as a sentence for a person, what went wrong later; standard error when it is not set.
-    std::function<void(const std::string&)> problem;
+    std::function<void(const std::string&)> problem{};
+    // The user of the run's QEMU, who alone may answer at its ports; none, or not set: anybody may.
+    std::function<std::optional<std::uint32_t>(core::GuestRun)> upstream_owner{};
   };
 
   // Blocks until the gateway answers and listens for every application of `config` that has an address, or
@@ -95,6 +97,7 @@ class GatewayClient final : public engine::AddressGate {
   [[nodiscard]] bool leads_there_already(const Application& application) const;
   void forget_way(Application& application);
   std::optional<std::uint16_t> port_of(const Application& application);
+  [[nodiscard]] std::optional<std::uint32_t> owner_of(const Application& application) const;
   void send_route(Application& application);
   void send_withdrawal(Application& application);
   void say_late_withdrawals();

@@ -25,6 +25,7 @@ inline constexpr milliseconds kSayAgain{10'000};  // the same complaint in the l
 inline constexpr milliseconds kFirstAttempt{5};
 inline constexpr milliseconds kLongestAttempt{1000};
 inline constexpr milliseconds kRetryPause{3};
+inline constexpr milliseconds kStrangerPause{100};  // while somebody else listens at the guest's port
 
 inline constexpr std::size_t kMostSessions = 16;    // on the control socket
 inline constexpr std::size_t kLongestAppName = 64;  // bytes

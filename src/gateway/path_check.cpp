@@ -2,6 +2,7 @@
 
 #include "base/shown.hpp"
 #include "gateway/limits.hpp"
+#include "gateway/listening.hpp"
 
 #include <fmt/format.h>
 
@@ -13,20 +14,15 @@ namespace understudy::gateway {
 namespace asio = boost::asio;
 using boost::system::error_code;
 
-std::shared_ptr<PathCheck> PathCheck::start(asio::io_context& loop, std::uint16_t host_port,
-                                            std::uint16_t guest_port, milliseconds settled,
+std::shared_ptr<PathCheck> PathCheck::start(asio::io_context& loop, Way way, milliseconds settled,
                                             Handlers handlers) {
-  std::shared_ptr<PathCheck> check(new PathCheck(loop, guest_port, std::move(handlers)));
-  check->connect(host_port, settled);
+  std::shared_ptr<PathCheck> check(new PathCheck(loop, way, std::move(handlers)));
+  check->connect(settled);
   return check;
 }
 
-PathCheck::PathCheck(asio::io_context& loop, std::uint16_t guest_port, Handlers handlers)
-    : socket_(loop),
-      settled_(loop),
-      watched_(loop),
-      guest_port_(guest_port),
-      handlers_(std::move(handlers)) {}
+PathCheck::PathCheck(asio::io_context& loop, Way way, Handlers handlers)
+    : socket_(loop), settled_(loop), watched_(loop), way_(way), handlers_(std::move(handlers)) {}
 
 void PathCheck::stop() {
   handlers_ = {};
@@ -36,17 +32,21 @@ void PathCheck::stop() {
   socket_.close(ignored);  // orderly: a server that logs resets has none to log
 }
 
-void PathCheck::connect(std::uint16_t host_port, milliseconds settled) {
+void PathCheck::connect(milliseconds settled) {
   watched_.expires_after(kLongestAttempt);
   watched_.async_wait([self = shared_from_this()](error_code error) {
     if (!error) self->refuse("QEMU's forward to it takes no connection");
   });
-  socket_.async_connect(
-      {asio::ip::address_v4::loopback(), host_port}, [self = shared_from_this(), settled](error_code error) {
-        if (error == asio::error::operation_aborted) return;
-        if (error) return self->refuse("QEMU's forward to it takes no connection: " + error.message());
-        self->wait(settled);
-      });
+  socket_.async_connect({asio::ip::address_v4::loopback(), way_.host_port}, [self = shared_from_this(),
+                                                                             settled](error_code error) {
+    if (error == asio::error::operation_aborted) return;
+    if (error) return self->refuse("QEMU's forward to it takes no connection: " + error.message());
+    const Way& way = self->way_;
+    if (way.owner && who_listens(way.host_port) != way.owner)
+      return self->refuse(
+          fmt::format("not its QEMU, but somebody else listens at 127.0.0.1:{}", way.host_port));
+    self->wait(settled);
+  });
 }
 
 void PathCheck::wait(milliseconds settled) {
@@ -83,7 +83,7 @@ void PathCheck::ended() {
   refuse(
       fmt::format("a connection to its port {} from outside of its guest is closed at once; it may listen on "
                   "127.0.0.1 only (let it listen on 0.0.0.0), on another port, or turn strangers away",
-                  guest_port_));
+                  way_.guest_port));
 }
 
 void PathCheck::refuse(const std::string& why) {

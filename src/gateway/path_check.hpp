@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <boost/asio/io_context.hpp>
@@ -30,15 +31,19 @@ class PathCheck : public std::enable_shared_from_this<PathCheck> {
     // A sentence on what came of it; called once at most, and then nothing more is.
     std::function<void(const std::string&)> refused;
   };
-  // `guest_port` is for the sentence. Handlers are called from the loop, until stop().
-  [[nodiscard]] static std::shared_ptr<PathCheck> start(boost::asio::io_context& loop,
-                                                        std::uint16_t host_port, std::uint16_t guest_port,
+  struct Way {
+    std::uint16_t host_port = 0;
+    std::uint16_t guest_port = 0;             // for the sentence
+    std::optional<std::uint32_t> owner{};  // who has to listen there; none: anybody
+  };
+  // Handlers are called from the loop, until stop().
+  [[nodiscard]] static std::shared_ptr<PathCheck> start(boost::asio::io_context& loop, Way way,
                                                         milliseconds settled, Handlers handlers);
   void stop();
 
  private:
-  PathCheck(boost::asio::io_context& loop, std::uint16_t guest_port, Handlers handlers);
-  void connect(std::uint16_t host_port, milliseconds settled);
+  PathCheck(boost::asio::io_context& loop, Way way, Handlers handlers);
+  void connect(milliseconds settled);
   void wait(milliseconds settled);
   void read();
   void ended();
@@ -47,7 +52,7 @@ class PathCheck : public std::enable_shared_from_this<PathCheck> {
   boost::asio::ip::tcp::socket socket_;
   boost::asio::steady_timer settled_;
   boost::asio::steady_timer watched_;
-  std::uint16_t guest_port_;
+  Way way_;
   Handlers handlers_;
   std::array<char, 512> chunk_{};
   std::string heard_;

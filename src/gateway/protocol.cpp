@@ -32,6 +32,7 @@ struct ToJson {
     out["app"] = route.app;
     out["host"] = route.host;
     out["port"] = route.port;
+    if (route.uid) out["uid"] = *route.uid;
   }
   void operator()(const request::Withdraw& withdraw) const {
     out["op"] = "withdraw";
@@ -64,6 +65,7 @@ class Members {
     const json::value* value = object_.if_contains(key);
     return value == nullptr || value->is_null() ? std::string() : text(key);
   }
+  [[nodiscard]] bool has(std::string_view key) const { return object_.if_contains(key) != nullptr; }
   std::uint64_t number(std::string_view key, std::uint64_t most, std::uint64_t least = 0) {
     const json::value* value = object_.if_contains(key);
     if (value != nullptr && value->is_int64() && value->get_int64() >= 0) {
@@ -122,6 +124,7 @@ request::Route parse_route(Members& members) {
   route.app = members.app();
   route.host = members.text("host");
   route.port = static_cast<std::uint16_t>(members.number("port", 65535));
+  if (members.has("uid")) route.uid = static_cast<std::uint32_t>(members.number("uid", 0xFFFFFFFF));
   if (members.why().empty() && !config::parse_listen_address(endpoint_text(route.host, route.port))) {
     members.wrong<int>("host", "a numeric address, with a port that is not 0");
   }

@@ -28,6 +28,7 @@ struct Route {
   std::string app;
   std::string host;  // numeric
   std::uint16_t port = 0;
+  std::optional<std::uint32_t> uid{};  // of whoever listens there; nobody else's answer is passed on
 };
 struct Withdraw {
   std::string app;

@@ -1,6 +1,7 @@
 #include "gateway/service.hpp"
 
 #include "gateway/limits.hpp"
+#include "gateway/listening.hpp"
 #include "gateway/log.hpp"
 
 #include <fmt/format.h>
@@ -87,7 +88,8 @@ Result<void> Service::set_while_down(config::WhileDown while_down, std::chrono::
   return {};
 }
 
-Result<void> Service::route(const Endpoint& upstream) {
+Result<void> Service::route(const Endpoint& upstream, std::optional<std::uint32_t> owner) {
+  owner_ = owner;
   if (upstream_ == upstream) return {};
   withdraw();
   if (auto opened = listener_.open(); !opened) return opened;
@@ -208,16 +210,32 @@ void Service::attempt_done(const std::shared_ptr<Attempt>& done, const error_cod
         error == asio::error::timed_out ? std::min(done->limit * 2, kLongestAttempt) : done->limit;
     return try_again(next);
   }
+  if (!is_its_owners()) return try_again(kFirstAttempt, kStrangerPause);
   Socket upstream = std::move(done->socket);
   drop_attempt();
   relay(std::move(upstream));
   connect_next();
 }
 
+// Whoever took the connection.
+bool Service::is_its_owners() {
+  if (!owner_) return true;
+  const auto listens = who_listens(upstream_->port());
+  if (listens == *owner_) return true;
+  const auto now = Clock::now();
+  if (stranger_said_ == Clock::time_point{} || now - stranger_said_ > kSayAgain) {
+    stranger_said_ = now;
+    say(fmt::format("{}: nobody is led to {}: {} listens there, not the guest's QEMU", app_,
+                    text_of(*upstream_),
+                    listens ? fmt::format("uid {}", *listens) : std::string("somebody else")));
+  }
+  return false;
+}
+
 // The client at the front stays there until its limit; the limit's timer ends it.
-void Service::try_again(std::chrono::milliseconds limit) {
+void Service::try_again(std::chrono::milliseconds limit, std::chrono::milliseconds pause) {
   drop_attempt();
-  retry_timer_.expires_after(kRetryPause);
+  retry_timer_.expires_after(pause);
   retry_timer_.async_wait(
       [weak = std::weak_ptr<Service*>(self_), generation = generation_, limit](error_code error) {
         const auto self = weak.lock();

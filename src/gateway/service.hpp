@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "config/config.hpp"
 #include "gateway/connection_budget.hpp"
+#include "gateway/limits.hpp"
 #include "gateway/listener.hpp"
 #include "gateway/protocol.hpp"
 #include "gateway/relay.hpp"
@@ -54,7 +55,8 @@ class Service {
   // While down, `wait` holds clients up to the limit; `refuse` closes the address, so that they are refused.
   [[nodiscard]] Result<void> set_while_down(config::WhileDown while_down,
                                             std::chrono::milliseconds wait_limit);
-  [[nodiscard]] Result<void> route(const Endpoint& upstream);
+  // With an owner, clients are led there only while that user listens: see listening.hpp.
+  [[nodiscard]] Result<void> route(const Endpoint& upstream, std::optional<std::uint32_t> owner = {});
   // When it returns, every connection to the former upstream is reset and no byte goes there any more.
   void withdraw();
 
@@ -85,7 +87,8 @@ class Service {
   void connect_next();
   void attempt(std::chrono::milliseconds limit);
   void attempt_done(const std::shared_ptr<Attempt>& attempt, const boost::system::error_code& error);
-  void try_again(std::chrono::milliseconds limit);
+  [[nodiscard]] bool is_its_owners();
+  void try_again(std::chrono::milliseconds limit, std::chrono::milliseconds pause = kRetryPause);
   void drop_attempt();
   void relay(Socket upstream);
   void expire();
@@ -97,6 +100,8 @@ class Service {
   config::WhileDown while_down_ = config::WhileDown::wait;
   std::chrono::milliseconds wait_limit_{0};
   std::optional<Endpoint> upstream_;
+  std::optional<std::uint32_t> owner_;
+  Clock::time_point stranger_said_{};
   std::uint64_t generation_ = 0;
   std::deque<Waiting> waiting_;
   std::shared_ptr<Attempt> attempt_;

@@ -52,7 +52,7 @@ Result<void> Services::route(const request::Route& route) {
   if (known == services_.end()) return unknown(route.app);
   const auto endpoint = endpoint_of(route.host, route.port);
   if (!endpoint) return tl::unexpected(endpoint.error());
-  return known->second->route(*endpoint);
+  return known->second->route(*endpoint, route.uid);
 }
 
 Result<void> Services::withdraw(const request::Withdraw& withdraw) {

@@ -3,10 +3,14 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import re
 import resource
+import select
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 
 from harness import BUILD, MIB, Client, Failed, Redis, Skipped, Understudy, free_port, pair, redis_config
 
@@ -115,6 +119,58 @@ def case_tampered_areas():
         if said:
             raise Failed(f"the former guest's user still opens {said}")
         os.close(areas)
+        understudy.wait_protected()
+
+
+def case_stolen_port():
+    """The daemon is down and a guest's QEMU ends: the port through which clients reached it is anybody's. Who takes it gets
+    no client and no byte of one; the clients wait, and the next daemon takes the application over for them."""
+    need_root()
+    with pair() as (understudy, client):
+        qemu = understudy.qemu_pid("alpha")
+        log = (understudy.run_dir / "gateway.log").read_text()
+        port = int(re.search(r"redis: leads to 127\.0\.0\.1:(\d+),", log)[1])
+        understudy.kill_daemon()
+        descriptor = os.pidfd_open(qemu)
+        os.kill(qemu, signal.SIGKILL)
+        select.select([descriptor], [], [])
+        os.close(descriptor)
+        ready, tell = os.pipe()
+        stop, end = os.pipe()
+
+        def pretend():
+            os.close(end)
+            taken = socket.create_server(("127.0.0.1", port))
+            os.write(tell, b"x")
+            heard, met = b"", 0
+            while stop not in select.select([taken, stop], [], [])[0]:
+                one, _ = taken.accept()
+                met += 1
+                one.settimeout(0.5)
+                with contextlib.suppress(OSError):
+                    one.sendall(b"+OK\r\n" * 8)
+                with contextlib.suppress(OSError):
+                    heard += one.recv(4096)
+                one.close()
+            return f"{met} {heard.decode(errors='replace')}"
+
+        said = []
+        thief = threading.Thread(target=lambda: said.append(as_user(STRANGER, pretend)))
+        thief.start()
+        os.read(ready, 1)
+        with socket.create_connection(("127.0.0.1", understudy.port), timeout=3) as newcomer:
+            newcomer.sendall(b"PING\r\n")
+            with contextlib.suppress(TimeoutError):
+                raise Failed(f"somebody answered in the application's name: {newcomer.recv(64)!r}")
+        os.close(end)
+        thief.join()
+        met, _, heard = said[0].partition(" ")
+        if not met.isdigit() or met == "0" or heard:
+            raise Failed(f"the thief met {met} connections of the gateway and heard {heard!r}")
+        understudy.up()
+        understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",
+                            "Redis serving on beta")
+        client.wait_reply()
         understudy.wait_protected()
 
 

@@ -26,7 +26,7 @@ class PathCheckTest : public testing::Test {
  protected:
   void start(milliseconds settled = kPathWatch) {
     check_ = PathCheck::start(
-        loop_, server_.port(), 6379, settled,
+        loop_, {server_.port(), 6379, owner_}, settled,
         {.open = [this] { opened_ = true; }, .refused = [this](const std::string& why) { refused_ = why; }});
   }
   template <class Predicate>
@@ -48,7 +48,16 @@ class PathCheckTest : public testing::Test {
   std::shared_ptr<PathCheck> check_;
   bool opened_ = false;
   std::string refused_;
+  std::optional<std::uint32_t> owner_ = ::geteuid();
 };
+
+TEST_F(PathCheckTest, WhoListensInsteadOfQemuServesNobody) {
+  owner_ = ::geteuid() + 1;
+  start();
+  ASSERT_TRUE(until([&] { return !refused_.empty(); }));
+  EXPECT_THAT(refused_, HasSubstr("not its QEMU, but somebody else listens"));
+  EXPECT_FALSE(opened_);
+}
 
 TEST_F(PathCheckTest, AServerThatWaitsForTheFirstWordIsOpen) {
   start();

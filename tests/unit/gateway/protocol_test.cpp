@@ -32,7 +32,7 @@ TEST(Protocol, RequestsAreReadAsTheyWereWritten) {
   EXPECT_EQ(listen.port, 6379);
   EXPECT_EQ(listen.while_down, config::WhileDown::refuse);
   EXPECT_EQ(listen.wait_limit_ms, 1500u);
-  const auto route = read_back<request::Route>(request::Route{"redis", "127.0.0.1", 40001});
+  const auto route = read_back<request::Route>(request::Route{"redis", "127.0.0.1", 40001, 65536});
   EXPECT_EQ(route.app, "redis");
   EXPECT_EQ(route.host, "127.0.0.1");
   EXPECT_EQ(route.port, 40001);

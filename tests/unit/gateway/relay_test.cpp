@@ -459,6 +459,34 @@ TEST_F(ServicesTest, TheSameRouteAgainCutsNobody) {
   EXPECT_EQ(client.ending(), ECONNRESET);
 }
 
+// The port was the guest's QEMU's, which has ended, and somebody else has taken it.
+TEST_F(ServicesTest, NobodyIsLedToAPortThatSomebodyElseHasTaken) {
+  Server server;
+  listen();
+  const auto route_for = [&](std::uint32_t uid) {
+    const auto done = on_loop([&] {
+      return services_->route(request::Route{"app", "127.0.0.1", server.port(), uid});
+    });
+    ASSERT_TRUE(done) << done.error().message;
+  };
+  route_for(::geteuid() + 1);
+  const Stream client = Stream::connect(port_);
+  ASSERT_TRUE(client.send("secret"));
+  const Stream wrong = server.accept();
+  const int ending = wrong.ending();
+  EXPECT_TRUE(ending == 0 || ending == ECONNRESET) << "it is broken off without a byte";
+  EXPECT_TRUE(eventually_waiting(1));
+  // It is his again: the same route, and the same client.
+  route_for(::geteuid());
+  for (;;) {
+    const Stream app = server.accept();
+    const std::string heard = app.receive(6);
+    if (heard.empty()) continue;  // one that was broken off before
+    EXPECT_EQ(heard, "secret");
+    break;
+  }
+}
+
 TEST_F(ServicesTest, AnAddressInUseIsSaid) {
   const auto done = on_loop([&] {
     return services_->listen({"app", "127.0.0.1", port_, config::WhileDown::wait, 1000});
