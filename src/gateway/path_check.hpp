@@ -33,7 +33,7 @@ class PathCheck : public std::enable_shared_from_this<PathCheck> {
   };
   struct Way {
     std::uint16_t host_port = 0;
-    std::uint16_t guest_port = 0;             // for the sentence
+    std::uint16_t guest_port = 0;          // for the sentence
     std::optional<std::uint32_t> owner{};  // who has to listen there; none: anybody
   };
   // Handlers are called from the loop, until stop().
