@@ -1,7 +1,8 @@
 #include "base/background.hpp"
 
+#include "base/signals_blocked.hpp"
+
 #include <condition_variable>
-#include <csignal>
 #include <deque>
 #include <mutex>
 #include <thread>
@@ -44,13 +45,8 @@ void Background::Shared::work() {
 }
 
 Background::Background() : shared_(std::make_shared<Shared>()) {
-  // Signals belong to the daemon's loop: a thread inherits the mask, so it is set around the start.
-  sigset_t all{};
-  sigset_t before{};
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   std::thread([shared = shared_] { shared->work(); }).detach();
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Background::~Background() {

@@ -1,10 +1,11 @@
 #include "control/line_writer.hpp"
 
+#include "base/signals_blocked.hpp"
+
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <condition_variable>
-#include <csignal>
 #include <cstdio>
 #include <deque>
 #include <mutex>
@@ -54,13 +55,8 @@ struct LineWriter::Shared {
 
 LineWriter::LineWriter(const fs::path& events, const fs::path& log)
     : shared_(std::make_shared<Shared>(events, log)) {
-  // Signals belong to the daemon's loop: a thread inherits the mask, so it is set around the start.
-  sigset_t all{};
-  sigset_t before{};
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   std::thread([shared = shared_] { shared->run(); }).detach();
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 LineWriter::~LineWriter() {

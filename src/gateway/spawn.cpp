@@ -1,6 +1,7 @@
 #include "gateway/spawn.hpp"
 
 #include "base/inherited_state.hpp"
+#include "base/signals_blocked.hpp"
 #include "base/unique_fd.hpp"
 #include "gateway/limits.hpp"
 
@@ -13,7 +14,6 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -122,17 +122,10 @@ Result<GatewayStart> GatewayStart::begin(const std::filesystem::path& program,
   std::string value = std::filesystem::absolute(socket, error).lexically_normal().string();
   const std::array<char*, 4> arguments{name.data(), option.data(), value.data(), nullptr};
   const std::string file = program.string();
-  // No handler of ours may run in the child.
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   const pid_t pid = ::fork();
   if (pid == 0)
     become_gateway({file.c_str(), arguments.data(), to_starter.get(), log_file.get(), null.get()});
-  const int failed = errno;
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = failed;
   if (pid < 0) return cannot();
   return GatewayStart(std::move(from_child), pid, log);
 }

@@ -1,17 +1,12 @@
 #include "qemu/host_bytes.hpp"
 
-#include <csignal>
+#include "base/signals_blocked.hpp"
 
 namespace understudy::qemu {
 
 HostBytes::HostBytes() {
-  // Signals belong to the daemon's loop: a thread inherits the mask, so it is set around the start.
-  sigset_t all{};
-  sigset_t before{};
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 std::optional<HostMemory> HostBytes::of(pid_t pid, bool may_measure) {

@@ -1,8 +1,8 @@
 #include "qemu/process_scan.hpp"
 
+#include "base/signals_blocked.hpp"
 #include "base/units.hpp"
 
-#include <csignal>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -36,13 +36,8 @@ struct ProcessScan::Asked {
 namespace {
 
 void start_thread(std::function<void()> work) {
-  // Signals belong to the daemon's loop: a thread inherits the mask, so it is set around the start.
-  sigset_t all{};
-  sigset_t before{};
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   std::thread(std::move(work)).detach();
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 }  // namespace
