@@ -119,7 +119,8 @@ Result<bool> make_and_claim(const fs::path& dir) {
     if (errno != ENOENT) return failure("cannot use the run directory " + dir.string() + ": " + errno_text());
     missing.push_back(each);
   }
-  if (auto safe = check_way_to(missing.back().parent_path()); !safe)
+  // None is missing any more when somebody of ours was faster.
+  if (auto safe = check_way_to((missing.empty() ? dir : missing.back()).parent_path()); !safe)
     return failure("cannot make the run directory " + dir.string() + ": " + safe.error().message);
   int made = 0;
   for (auto each = missing.rbegin(); each != missing.rend(); ++each) {
@@ -177,11 +178,12 @@ Result<bool> claim(const fs::path& dir) {
     const auto marked = write_marker(dir, 0);
     return marked ? Result<bool>(false) : marked;
   }
+  const auto names =
+      names_in(dir);  // before the look at the marker: one that is made since is not among them
   if (has_marker(dir) || has_journal(dir)) {  // claimed since, or not ours
     if (auto ours = check_ours(dir); !ours) return failure(ours.error().message + "; nothing was touched");
     return false;
   }
-  const auto names = names_in(dir);
   if (!S_ISDIR(info.st_mode) || !names.empty()) {
     return failure(claimed.error().message +
                    "; nothing was touched: choose a new or an empty directory with --run-dir, such as " +

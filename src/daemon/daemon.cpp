@@ -162,13 +162,14 @@ Result<void> Daemon::open_pool() {
              : pool::AreaPool::create(config_.pool, options_.run_dir, setup_.pool.area_count, loop_, sink());
   if (!pool) return tl::unexpected(pool.error());
   pool_ = std::move(*pool);
-  pool_->on_repair([this](core::AreaId area, const std::string& what) {
-    log_->notice(clock_->now(), {core::Severity::warning,
-                                 "area-repaired",
-                                 "area " + std::to_string(area.value) +
-                                     " is not as it was given to its guest's QEMU: " + what + "; put right",
-                                 {},
-                                 {}});
+  pool_->on_repair([this](core::AreaId area, const pool::AreaFile::Repair& repair) {
+    log_->notice(clock_->now(),
+                 {repair.done ? core::Severity::warning : core::Severity::error,
+                  "area-repaired",
+                  "area " + std::to_string(area.value) +
+                      " is not as it was given to its guest's QEMU: " + pool::repair_text(repair),
+                  {},
+                  {}});
   });
   return {};
 }

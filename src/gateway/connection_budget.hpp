@@ -31,10 +31,6 @@ class ConnectionBudget {
   }
 
   [[nodiscard]] std::size_t most() const { return most_; }
-  // For the party that has all that it can have: how much that is.
-  [[nodiscard]] std::size_t most_of(const Party& party) const {
-    return std::min(kMostConnected, most_ - std::min(most_, kept_from(party)) - (used_ - party.used));
-  }
   [[nodiscard]] bool take(Party& party) {
     if (party.used >= kMostConnected || used_ + kept_from(party) >= most_) return false;
     ++used_;
@@ -51,7 +47,7 @@ class ConnectionBudget {
 
  private:
   // Of what is kept free for the others, as much as they have not taken.
-  [[nodiscard]] std::size_t kept_from(const Party& party) const {
+  [[nodiscard]] std::size_t kept_from(const Party& party) {
     std::erase_if(parties_, [](const auto& one) { return one.expired(); });
     const std::size_t each = most_ / 2 / std::max<std::size_t>(1, parties_.size());
     std::size_t kept = 0;
@@ -64,7 +60,7 @@ class ConnectionBudget {
 
   std::size_t most_;
   std::size_t used_ = 0;
-  mutable std::vector<std::weak_ptr<Party>> parties_;
+  std::vector<std::weak_ptr<Party>> parties_;
   std::vector<std::function<void()>> waiting_;
 };
 

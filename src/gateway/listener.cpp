@@ -133,9 +133,11 @@ void Listener::accept_some() {
 
 bool Listener::accept_one() {
   if (!budget_.take(*party_)) {
-    pause(fmt::format("all of the {} connections that it may have are in use; {} are left free for others",
-                      party_->used, budget_.most() - party_->used),
-          true);
+    pause(
+        fmt::format("all of the {} connections that it may have are in use (of {} in all, some are kept for "
+                    "other applications)",
+                    party_->used, budget_.most()),
+        true);
     return false;
   }
   ConnectionShare share(budget_, party_);

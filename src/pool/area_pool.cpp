@@ -6,10 +6,7 @@
 #include "pool/host_memory.hpp"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,61 +23,16 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr Bytes kHugePage = 2_MiB;
-constexpr Bytes kStatBlock = 512;  // what st_blocks counts, whatever the filesystem's block is
-constexpr Bytes kPart = 2_MiB;     // as hugetlbfs can take it
-constexpr mode_t kOurs = 0600;
-constexpr mode_t kWithItsGroup = 0660;
-constexpr std::size_t kMostAttributeBytes = 64_KiB;  // more than the kernel lists at once
 
-Result<void> allocate_file(int fd, Bytes bytes) {
-  while (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) {
-    if (errno != EINTR) return failure(std::strerror(errno));
-  }
-  return {};
-}
-
-// In parts: the kernel lets nobody at the file meanwhile, and the loop may want to give it to somebody.
-Result<void> allocate_in_parts(int fd, Bytes bytes) {
-  for (Bytes done = 0; done < bytes; done += kPart) {
-    const auto part = static_cast<off_t>(std::min(kPart, bytes - done));
-    while (::fallocate(fd, 0, static_cast<off_t>(done), part) != 0) {
-      if (errno != EINTR) return failure(std::strerror(errno));
-    }
-  }
-  return {};
-}
-
-Result<void> punch(int fd, Bytes bytes) {
-  while (::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) != 0) {
-    if (errno != EINTR) return failure(std::strerror(errno));
-  }
-  return {};
-}
-
-// Overwrites with zeroes where the pages are, so that a reserved area never gives its memory back, not even
-// for the moment in which somebody else could take it.
-Result<void> overwrite(int fd, Bytes bytes) {
-  const std::vector<char> zeroes(1_MiB);
-  for (Bytes done = 0; done < bytes;) {
-    const auto part = std::min<Bytes>(zeroes.size(), bytes - done);
-    const ssize_t written = ::pwrite(fd, zeroes.data(), part, static_cast<off_t>(done));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return failure(std::strerror(errno));
-    done += static_cast<Bytes>(written);
-  }
-  return {};
-}
-
-bool on_hugetlbfs(int fd) {
-  struct statfs info {};
-  return ::fstatfs(fd, &info) == 0 && static_cast<unsigned long>(info.f_type) == HUGETLBFS_MAGIC;
+// Every place in which areas of this run directory may be; none: no pool was made here.
+std::vector<Place> remembered_places(const fs::path& run_dir) {
+  const auto what = remembered(run_dir);
+  return what ? places(*what, run_dir, ::geteuid() == 0) : std::vector<Place>{};
 }
 
 // The place where an earlier daemon's areas are, if any of those that it may have used has some.
 Result<std::optional<Place>> find_place(const fs::path& run_dir) {
-  const auto what = remembered(run_dir);
-  if (!what) return std::optional<Place>{};
-  for (const Place& place : places(*what, run_dir, ::geteuid() == 0)) {
+  for (const Place& place : remembered_places(run_dir)) {
     if (!place_exists(place)) continue;
     auto names = area_files(place);
     if (!names) return failure(names.error().message);
@@ -92,9 +44,7 @@ Result<std::optional<Place>> find_place(const fs::path& run_dir) {
 // What somebody else has put where they should be.
 std::string instead_of_them(const fs::path& run_dir) {
   std::string text;
-  const auto what = remembered(run_dir);
-  if (!what) return text;
-  for (const Place& place : places(*what, run_dir, ::geteuid() == 0)) text += what_is_there(place);
+  for (const Place& place : remembered_places(run_dir)) text += what_is_there(place);
   return text;
 }
 
@@ -116,18 +66,16 @@ AreaPool::AreaPool(config::Pool config, Place place, boost::asio::io_context& lo
     });
   };
   scrubber_ = std::make_unique<AreaWorker>([this](core::AreaId area) { return zero(area); }, std::move(done));
+  auto found = [this, weak = std::weak_ptr(sink_)](core::AreaId area, const AreaFile::Repair& repair) {
+    boost::asio::post(loop_, [this, weak, area, repair] {
+      if (const auto alive = weak.lock()) say(area, repair);
+    });
+  };
   repairer_ = std::make_unique<AreaWorker>(
-      [this, weak = std::weak_ptr(sink_)](core::AreaId area) {
-        Repair repaired = repair(area);
-        if (!repaired.done) repaired.what.push_back(repaired.done.error().message);
-        if (!repaired.what.empty()) {
-          boost::asio::post(loop_, [this, weak, area, what = std::move(repaired.what)] {
-            if (const auto alive = weak.lock()) {
-              for (const std::string& each : what) say_repaired(area, each);
-            }
-          });
-        }
-        return repaired.done;
+      [this, found = std::move(found)](core::AreaId area) {
+        AreaFile::Repair repair = put_right(area);
+        found(area, repair);
+        return repair.done;
       },
       [](core::AreaId, const Result<void>&) {});
 }
@@ -189,11 +137,9 @@ Result<bool> AreaPool::exists(const fs::path& run_dir) {
 }
 
 Result<void> AreaPool::remove(const fs::path& run_dir) {
-  const auto what = remembered(run_dir);
-  if (!what) return {};
-  // Every place that any way of running could have used; the others are still removed when one cannot be.
+  // The others are still removed when one cannot be.
   std::string problems;
-  for (const Place& place : places(*what, run_dir, ::geteuid() == 0)) {
+  for (const Place& place : remembered_places(run_dir)) {
     if (auto ok = remove_place(place); !ok) problems += (problems.empty() ? "" : "; ") + ok.error().message;
   }
   if (problems.empty()) return {};
@@ -216,7 +162,7 @@ Result<void> AreaPool::make_files(std::uint32_t area_count) {
     if (!fd) return failure("cannot make the area " + file.string() + ": " + std::strerror(errno));
     if (::fchmod(fd.get(), 0600) != 0 || ::ftruncate(fd.get(), static_cast<off_t>(config_.area_bytes)) != 0)
       return failure("cannot size the area " + file.string() + ": " + std::strerror(errno));
-    files_.push_back(std::move(fd));
+    files_.emplace_back(std::move(fd), config_.area_bytes, config_.reserve);
   }
   return config_.reserve ? allocate() : Result<void>{};
 }
@@ -249,21 +195,17 @@ Result<void> AreaPool::open_files(std::uint32_t area_count, Bytes made_bytes) {
     if (!S_ISREG(info.st_mode) || !known)
       return failure("the area " + file.string() + " has " + std::to_string(info.st_size) + " bytes, not " +
                      std::to_string(config_.area_bytes) + remedy);
-    files_.push_back(std::move(fd));
+    files_.emplace_back(std::move(fd), config_.area_bytes, config_.reserve);
   }
   // A creation may have been cut short before its last page, a QEMU may have changed what it had. Pages that
-  // are there stay as they are.
-  for (std::uint32_t i = 0; i < area_count; ++i) {
-    const Repair done = repair({i});
-    for (const std::string& what : done.what) say_repaired({i}, what);
-    if (!done.done) return done.done;
-  }
+  // are there stay as they are. What cannot be put right is said, and holds up nobody: guests live.
+  for (std::uint32_t i = 0; i < area_count; ++i) say({i}, put_right({i}));
   return {};
 }
 
 Result<void> AreaPool::allocate() {
   for (std::uint32_t i = 0; i < files_.size(); ++i) {
-    if (auto ok = allocate_file(files_[i].get(), config_.area_bytes); !ok)
+    if (auto ok = files_[i].allocate(); !ok)
       return failure("cannot allocate the area " + path({i}).string() + " (" + std::to_string(i + 1) +
                      " of " + std::to_string(files_.size()) + ", " + format_size(config_.area_bytes) +
                      " each): " + ok.error().message +
@@ -278,36 +220,29 @@ void AreaPool::scrub(core::AreaId area) {
 }
 
 Result<void> AreaPool::zero(core::AreaId area) {
-  const int fd = files_[area.value].get();
-  Result<void> done;
-  if (!config_.reserve) {
-    done = punch(fd, config_.area_bytes);
-  } else if (on_hugetlbfs(fd)) {  // has no write(); its pages come from a stock of their own
-    done = punch(fd, config_.area_bytes);
-    if (done) done = allocate_file(fd, config_.area_bytes);
-  } else {
-    done = overwrite(fd, config_.area_bytes);
-  }
-  if (done) return {};
+  auto done = files_[area.value].zero();
+  if (done) return done;
   return failure("cannot scrub " + path(area).string() + ": " + done.error().message);
 }
 
 Result<void> AreaPool::give(core::AreaId area, gid_t to) {
   US_CHECK(area.value < files_.size());
-  if (auto long_enough = lengthen(area); !long_enough) return long_enough;
-  const int fd = files_[area.value].get();
-  if (::fchown(fd, ::geteuid(), to) == 0 && ::fchmod(fd, kWithItsGroup) == 0) return {};
+  const AreaFile& file = files_[area.value];
+  const AreaFile::Repair length = file.lengthen();
+  say(area, length);
+  const Result<void> given = length.done ? file.open_to(to) : length.done;
+  if (given) return given;
   return failure("cannot give " + path(area).string() + " to group " + std::to_string(to) + ": " +
-                 std::strerror(errno) +
+                 given.error().message +
                  "; if this root may not do that, write run_as = \"daemon\" in [qemu]");
 }
 
 void AreaPool::take_back(core::AreaId area, gid_t from) {
   US_CHECK(area.value < files_.size());
-  struct stat info {};
-  if (::fstat(files_[area.value].get(), &info) != 0 || (info.st_gid != from && info.st_uid != from)) return;
-  close_to_others(area);
-  (void)lengthen(area);  // tried again before it is given to anybody, and said then
+  const AreaFile& file = files_[area.value];
+  if (file.holder() != from) return;
+  say(area, file.close_to_others());
+  say(area, file.lengthen());
   repairer_->add(area);
 }
 
@@ -316,90 +251,31 @@ void AreaPool::take_back_all(gid_t from) {
 }
 
 void AreaPool::take_back_except(const std::vector<gid_t>& living) {
-  const auto lives = [&living](gid_t one) {
-    return std::find(living.begin(), living.end(), one) != living.end();
-  };
   for (std::uint32_t i = 0; i < files_.size(); ++i) {
-    struct stat info {};
-    if (::fstat(files_[i].get(), &info) != 0) continue;
-    const bool ours = info.st_uid == ::geteuid() && info.st_gid == ::getegid();
-    if (!ours && !lives(info.st_gid) && !lives(info.st_uid)) close_to_others({i});
+    const auto holder = files_[i].holder();
+    if (holder && std::find(living.begin(), living.end(), *holder) == living.end()) take_back({i}, *holder);
   }
-}
-
-// Whoever may give may take back; if not, giving it to the next one says so.
-void AreaPool::close_to_others(core::AreaId area) {
-  const int fd = files_[area.value].get();
-  struct stat info {};
-  if (::fstat(fd, &info) != 0) return;
-  const mode_t mode = info.st_mode & 07777U;
-  if (::fchown(fd, ::geteuid(), ::getegid()) != 0) return;
-  (void)!::fchmod(fd, kOurs);
-  // An ACL lets others in whatever the mode says.
-  std::string names(kMostAttributeBytes, '\0');
-  const ssize_t length = ::flistxattr(fd, names.data(), names.size());
-  names.resize(static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
-  bool had_some = false;
-  for (std::size_t at = 0; at < names.size(); at += std::strlen(&names[at]) + 1)
-    had_some = ::fremovexattr(fd, &names[at]) == 0 || had_some;
-  if (had_some) say_repaired(area, "it had extended attributes or an ACL");
-  if (mode != kOurs && mode != kWithItsGroup) say_repaired(area, "its mode had been changed");
-}
-
-Result<void> AreaPool::lengthen(core::AreaId area) {
-  const int fd = files_[area.value].get();
-  const auto size = static_cast<off_t>(config_.area_bytes);
-  struct stat info {};
-  if (::fstat(fd, &info) == 0 && info.st_size >= size) return {};
-  if (::ftruncate(fd, size) != 0)
-    return failure("cannot give the area " + path(area).string() + " its size: " + std::strerror(errno));
-  say_repaired(area, "its size was " + std::to_string(info.st_size) + " bytes, not " + std::to_string(size));
-  return {};
-}
-
-AreaPool::Repair AreaPool::repair(core::AreaId area) const {
-  const int fd = files_[area.value].get();
-  const auto size = static_cast<off_t>(config_.area_bytes);
-  struct stat before {};
-  struct stat after {};
-  // Also takes away what was allocated behind its end.
-  if (::fstat(fd, &before) != 0 || ::ftruncate(fd, size) != 0 || ::fstat(fd, &after) != 0)
-    return {{}, failure("the area " + path(area).string() + " cannot be put right: " + std::strerror(errno))};
-  Repair done;
-  if (before.st_size != size) {
-    done.what.push_back("its size was " + std::to_string(before.st_size) + " bytes, not " +
-                        std::to_string(size));
-  } else if (after.st_blocks < before.st_blocks) {
-    done.what.push_back("it had memory behind its end");
-  }
-  const bool whole = static_cast<Bytes>(after.st_blocks) * kStatBlock >= config_.area_bytes;
-  if (!config_.reserve || whole) return done;
-  done.what.push_back("part of its memory had been given back to the host");
-  done.done = allocate_again(area);
-  return done;
 }
 
 // The room may have been taken by another QEMU, for an area that it made larger.
-Result<void> AreaPool::allocate_again(core::AreaId area) const {
-  const int fd = files_[area.value].get();
-  Result<void> done = allocate_in_parts(fd, config_.area_bytes);
-  if (done) return done;
-  for (const UniqueFd& other : files_)
-    (void)!::ftruncate(other.get(), static_cast<off_t>(config_.area_bytes));
-  done = allocate_in_parts(fd, config_.area_bytes);
-  if (done) return done;
-  return failure("the memory of the area " + path(area).string() +
-                 " was given back by a guest's QEMU and cannot be had again: " + done.error().message);
+AreaFile::Repair AreaPool::put_right(core::AreaId area) const {
+  const AreaFile& file = files_[area.value];
+  AreaFile::Repair repair = file.put_right();
+  if (repair.done) return repair;
+  for (const AreaFile& other : files_) other.cut();
+  repair.done = file.put_right().done;
+  return repair;
 }
 
-void AreaPool::say_repaired(core::AreaId area, const std::string& what) {
-  if (repaired_) return repaired_(area, what);
-  said_later_.emplace_back(area, what);
+void AreaPool::say(core::AreaId area, const AreaFile::Repair& repair) {
+  if (repair.found.empty() && repair.done) return;
+  if (repaired_) return repaired_(area, repair);
+  said_later_.emplace_back(area, repair);
 }
 
 void AreaPool::on_repair(Repaired call) {
   repaired_ = std::move(call);
-  for (const auto& [area, what] : std::exchange(said_later_, {})) say_repaired(area, what);
+  for (const auto& [area, repair] : std::exchange(said_later_, {})) say(area, repair);
 }
 
 Result<UniqueFd> AreaPool::open_to_users() {
@@ -419,10 +295,7 @@ fs::path AreaPool::path(core::AreaId area) const {
 
 Bytes AreaPool::allocated_bytes() const {
   Bytes total = 0;
-  for (const UniqueFd& file : files_) {
-    struct stat info {};
-    if (::fstat(file.get(), &info) == 0) total += static_cast<Bytes>(info.st_blocks) * kStatBlock;
-  }
+  for (const AreaFile& file : files_) total += file.allocated_bytes();
   return total;
 }
 

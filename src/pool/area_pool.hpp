@@ -4,6 +4,7 @@
 #include "base/unique_fd.hpp"
 #include "config/config.hpp"
 #include "engine/ports.hpp"
+#include "pool/area_file.hpp"
 #include "pool/area_worker.hpp"
 #include "pool/pool_directory.hpp"
 
@@ -70,8 +71,8 @@ class AreaPool final : public engine::Pool {
   void take_back_all(gid_t from);
   // From all but these (whose QEMUs live).
   void take_back_except(const std::vector<gid_t>& living);
-  // Called for what was put right, what already was included.
-  using Repaired = std::function<void(core::AreaId, const std::string& what)>;
+  // Called for what was found changed, what already was included.
+  using Repaired = std::function<void(core::AreaId, const AreaFile::Repair&)>;
   void on_repair(Repaired call);
   // Lets other users pass through the directory of the files, which still nobody else can read or change, and
   // opens it, to be handed to a QEMU: the directories above need not be open to that then.
@@ -93,17 +94,9 @@ class AreaPool final : public engine::Pool {
   Result<void> open_files(std::uint32_t area_count, Bytes made_bytes);
   Result<void> allocate();
   Result<void> zero(core::AreaId area);
-  struct Repair {
-    std::vector<std::string> what;
-    Result<void> done;
-  };
-  // Of the size that it has to have, with all its memory where that is reserved. In any thread.
-  [[nodiscard]] Repair repair(core::AreaId area) const;
-  [[nodiscard]] Result<void> allocate_again(core::AreaId area) const;
-  // Large enough to be mapped, at once.
-  Result<void> lengthen(core::AreaId area);
-  void close_to_others(core::AreaId area);
-  void say_repaired(core::AreaId area, const std::string& what);
+  // In any thread.
+  [[nodiscard]] AreaFile::Repair put_right(core::AreaId area) const;
+  void say(core::AreaId area, const AreaFile::Repair& repair);
 
   config::Pool config_;
   Place place_;
@@ -112,9 +105,9 @@ class AreaPool final : public engine::Pool {
       sink_;  // shared with posted answers, which a destroyed pool must not deliver
   std::string description_;
   Bytes alignment_ = 0;
-  std::vector<UniqueFd> files_;
+  std::vector<AreaFile> files_;
   Repaired repaired_;
-  std::vector<std::pair<core::AreaId, std::string>> said_later_;  // until somebody listens
+  std::vector<std::pair<core::AreaId, AreaFile::Repair>> said_later_;  // until somebody listens
   // After files_: their threads use them.
   std::unique_ptr<AreaWorker> scrubber_;
   std::unique_ptr<AreaWorker> repairer_;

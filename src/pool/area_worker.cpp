@@ -1,18 +1,14 @@
 #include "pool/area_worker.hpp"
 
-#include <csignal>
+#include "base/signals_blocked.hpp"
+
 #include <utility>
 
 namespace understudy::pool {
 
 AreaWorker::AreaWorker(Work work, Done done) : work_(std::move(work)), done_(std::move(done)) {
-  // Signals belong to the daemon's loop: a thread inherits the mask, so it is set around the start.
-  sigset_t all{};
-  sigset_t before{};
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void AreaWorker::add(core::AreaId area) {

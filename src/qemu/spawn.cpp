@@ -2,6 +2,7 @@
 
 #include "base/doing.hpp"
 #include "base/inherited_state.hpp"
+#include "base/signals_blocked.hpp"
 #include "base/unique_fd.hpp"
 
 #include <fcntl.h>
@@ -32,6 +33,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr std::string_view kWritable =
+    "the file systems stay writable to this QEMU where its user may write: this root or this kernel cannot "
+    "make "
+    "them read-only for it\n";
 constexpr rlim_t kMostThreads = 1024;  // its vCPUs, 64 for its disks, and room
 constexpr int kLowestSpareFd = 64;     // above every descriptor that a QEMU is given
 
@@ -95,13 +100,13 @@ void take_all_descriptors() {
 
 // Every file system that it could reach by a path is read-only to it; what it was given by descriptor is as
 // it was. Unmounting goes on reaching it. Where the kernel (before 5.12) or this root (a container's) cannot
-// do that, its user's rights are what holds it.
-void make_paths_read_only() {
-  if (::unshare(CLONE_NEWNS) != 0) return;
-  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return;
+// do that, its user's rights are what holds it, and its log says so.
+bool make_paths_read_only() {
+  if (::unshare(CLONE_NEWNS) != 0) return false;
+  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return false;
   mount_attr read_only{};
   read_only.attr_set = MOUNT_ATTR_RDONLY;
-  (void)::syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &read_only, sizeof read_only);
+  return ::syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &read_only, sizeof read_only) == 0;
 }
 
 bool drop_privileges() {
@@ -132,7 +137,7 @@ bool become(const HostUser& user) {
   if (!arrange_descriptors(child)) give_up(child, Step::descriptors);
   take_all_descriptors();
   if (child.user != nullptr) {
-    make_paths_read_only();
+    if (!make_paths_read_only()) (void)!::write(STDERR_FILENO, kWritable.data(), kWritable.size());
     if (!drop_privileges()) give_up(child, Step::privileges);
     if (!become(*child.user)) give_up(child, Step::user);
   }
@@ -161,17 +166,10 @@ std::vector<char*> passed_environment() {
   return variables;
 }
 
-// Forks with all signals blocked: no handler of ours may run in the child.
 pid_t fork_and_run(const Child& child) {
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   const pid_t pid = ::fork();
   if (pid == 0) run(child);
-  const int error = errno;
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = error;
   return pid;
 }
 

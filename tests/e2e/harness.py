@@ -218,6 +218,9 @@ class Understudy:
             self.run("down", check=False)
         for pid in processes_with(str(self.run_dir)):
             end_process(pid, str(self.run_dir))
+        if self.run_dir.exists():  # whoever was in its way has ended now; the pool is a mount
+            with contextlib.suppress(Exception):
+                self.run("down", check=False)
         if self.own_base:
             shutil.rmtree(self.base, ignore_errors=True)
 

@@ -23,7 +23,6 @@ TEST(ConnectionBudgetTest, WhoHasManyClientsLeavesRoomForEachOfTheOthers) {
   const auto second = budget.join();
   const auto third = budget.join();
   EXPECT_EQ(take_all(budget, *greedy), 60U);
-  EXPECT_EQ(budget.most_of(*greedy), 60U);
   EXPECT_EQ(take_all(budget, *second), 15U);
   EXPECT_EQ(take_all(budget, *third), 15U);
   EXPECT_FALSE(budget.take(*greedy));
@@ -44,7 +43,6 @@ TEST(ConnectionBudgetTest, NoneHasMoreThanAQemuHasDescriptorsFor) {
   ConnectionBudget budget(1 << 20);
   const auto greedy = budget.join();
   EXPECT_EQ(take_all(budget, *greedy), kMostConnected);
-  EXPECT_EQ(budget.most_of(*greedy), kMostConnected);
 }
 
 TEST(ConnectionBudgetTest, AShareIsGivenBackAtItsEndAndSaysSo) {
