@@ -147,6 +147,7 @@ int check(const std::string& file, const Options& options) {
   // Who the guests run as follows from the run directory; one that cannot be named is `up`'s to complain of.
   const auto dir = control::run_dir(options.run_dir).value_or(std::filesystem::path{});
   const bool runs = !dir.empty() && control::Client::listens(control::RunFiles{dir}.control_socket());
+  const std::vector<std::string> none;
   std::vector<std::string> not_seen;
   config::Errors errors =
       config ? errors_of(*config, {.run_dir = dir, .runs = runs}, &not_seen) : config.error();
@@ -156,9 +157,11 @@ int check(const std::string& file, const Options& options) {
       for (const std::string& text : texts) list.push_back(json::value(text));
       return list;
     };
-    fmt::print("{}\n", json::serialize(json::object{{"ok", errors.empty()},
-                                                    {"errors", list_of(errors)},
-                                                    {"not_looked_at", list_of(not_seen)}}));
+    fmt::print("{}\n",
+               json::serialize(json::object{{"ok", errors.empty()},
+                                            {"errors", list_of(errors)},
+                                            {"remarks", list_of(config ? config::remarks(*config) : none)},
+                                            {"not_looked_at", list_of(not_seen)}}));
     return errors.empty() ? kDone : kCouldNot;
   }
   if (!errors.empty()) return print_errors(errors);
@@ -166,6 +169,7 @@ int check(const std::string& file, const Options& options) {
              counted(config->applications.size(), "application"));
   fmt::print("{}\n", who_qemu_runs_as(*config, dir));
   fmt::print("{}\n", kStateIsLost);
+  for (const std::string& each : config::remarks(*config)) fmt::print("{}\n", each);
   for (const std::string& each : not_seen) fmt::print("not looked at: {}\n", each);
   return kDone;
 }
@@ -228,6 +232,7 @@ int up(const std::string& file, bool detach, const std::string& accelerator, con
 
   fmt::print("  bringing up {} in {}{}\n", file, dir->string(),
              resumes ? ", resuming what a former daemon left" : "");
+  for (const std::string& each : config::remarks(*config)) fmt::print("  {}\n", each);
   std::fflush(stdout);
   const std::string since = control::wall_clock();
   const Result<void> started = start_daemon(*source, *dir, accelerator);

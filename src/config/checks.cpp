@@ -172,7 +172,7 @@ void check_dumps(const Draft& draft, Report& report) {
 
 void check_images(const Draft& draft, Report& report) {
   std::vector<std::filesystem::path> checked;
-  const auto check = [&](const ImagePart& part, std::string_view key, ImageKind kind) {
+  const auto check = [&](const NamedFile& part, std::string_view key, ImageKind kind) {
     if (part.path.empty() || std::find(checked.begin(), checked.end(), part.path) != checked.end()) return;
     checked.push_back(part.path);
     std::error_code error;

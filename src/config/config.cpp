@@ -6,6 +6,7 @@
 #include "config/limits.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -57,7 +58,10 @@ tl::expected<Config, Errors> parse_text(std::string_view text, const std::filesy
   check_memory(draft, report);
   check_dumps(draft, report);
   check_first_uid(draft, report);
-  if (images == Images::looked_for) check_images(draft, report);
+  if (images == Images::looked_for) {
+    check_images(draft, report);
+    read_environment_files(draft, report);
+  }
   if (!report.empty()) return tl::unexpected(report.take(name.string()));
   return finished(std::move(draft), name);
 }
@@ -110,6 +114,21 @@ tl::expected<Config, Errors> parse(std::string_view text, const std::filesystem:
   std::error_code error;
   const std::filesystem::path directory = std::filesystem::absolute(name, error).parent_path();
   return parse_text(text, name, directory, Images::taken_as_given);
+}
+
+std::vector<std::string> remarks(const Config& config) {
+  std::vector<std::string> all;
+  struct stat info {};
+  const bool open_to_others = ::stat(config.file.c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
+                              (info.st_mode & (S_IRGRP | S_IROTH)) != 0;
+  for (const Application& each : config.applications) {
+    if (!open_to_others || !each.environment_in_file) continue;
+    all.push_back(
+        fmt::format("others can read {} (mode {:04o}), and it sets environment of {}: keep secrets in an "
+                    "environment_file, or close it with `chmod 0600 {}`",
+                    config.file.string(), info.st_mode & 07777U, each.name, config.file.string()));
+  }
+  return all;
 }
 
 std::uint32_t Config::area_count() const {

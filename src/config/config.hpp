@@ -156,7 +156,8 @@ struct Application {
   Where start_at;
   std::vector<std::string>
       prepare;  // argv run on a standby when it becomes ready (reads files in); may be empty
-  std::map<std::string, std::string> environment;
+  std::map<std::string, std::string> environment;  // what stands in its environment_file included
+  bool environment_in_file = false;                // some of it stands in the configuration itself
   std::string user = "app";
   bool ready_notify = false;  // ready = "notify": the application says READY=1 itself (sd_notify);
                               // ready = "health": its first passed health check
@@ -209,8 +210,12 @@ struct Source {
 [[nodiscard]] tl::expected<Source, Errors> read_source(const std::filesystem::path& file,
                                                        const std::filesystem::path& directory = {});
 
+// What may be as it was meant, and is said to whoever checks or starts it; a sentence each.
+[[nodiscard]] std::vector<std::string> remarks(const Config& config);
+
 // Reads and checks form, names, sizes and whether it can work at all: the budget holds, every standby's base
-// memory can carry what would be attached. Looks at nothing outside the file but the existence of the images.
+// memory can carry what would be attached. Looks at nothing outside the file but the existence of the images,
+// and the environment files.
 [[nodiscard]] tl::expected<Config, Errors> load(const Source& source);
 [[nodiscard]] tl::expected<Config, Errors> load(const std::filesystem::path& file);
 // The same for a text, `name` standing for the file's name in messages (tests, fuzzing). Images are not

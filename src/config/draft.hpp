@@ -12,14 +12,15 @@
 // already.
 namespace understudy::config {
 
-struct ImagePart {
+// A file that the configuration names.
+struct NamedFile {
   std::filesystem::path path;  // empty: not given, or not usable
   Where at;                    // {0, 0}: not given
 };
 struct ImageDraft {
-  ImagePart kernel;
-  ImagePart initramfs;
-  ImagePart disk;
+  NamedFile kernel;
+  NamedFile initramfs;
+  NamedFile disk;
   Where at;  // {0, 0}: no such table
 };
 
@@ -37,6 +38,7 @@ struct GuestDraft {
 
 struct ApplicationDraft {
   Application application;
+  NamedFile environment_file;
   std::vector<std::pair<std::string, Where>> guests;
   Where at;
   Where name_at;
@@ -85,6 +87,10 @@ void check_memory(Draft& draft, Report& report);
 // guest_users.cpp: the uids of [qemu] belong to nobody.
 void check_first_uid(const Draft& draft, Report& report);
 // checks.cpp: a guest's dump fits into what is kept of dumps.
+// Letters, digits and _, not beginning with a digit.
+[[nodiscard]] bool usable_variable(std::string_view name);
+// Adds what stands in the applications' environment files.
+void read_environment_files(Draft& draft, Report& report);
 void check_dumps(const Draft& draft, Report& report);
 // checks.cpp: the images exist, can be read, and are of their kind.
 void check_images(const Draft& draft, Report& report);

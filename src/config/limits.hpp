@@ -21,6 +21,7 @@ inline constexpr std::uint32_t kMostDumps = 1000;
 inline constexpr std::size_t kMostArguments = 256;
 inline constexpr std::size_t kLongestArgument = 4096;
 inline constexpr std::size_t kMostVariables = 256;
+inline constexpr std::size_t kLargestEnvironmentFileBytes = 256 << 10;
 inline constexpr std::size_t kLongestVariable = 128;  // its name
 inline constexpr std::size_t kLongestUser = 32;       // as useradd has it
 inline constexpr int kMostPriority = 1000;            // and the least is as far below 0

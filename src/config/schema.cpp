@@ -74,7 +74,7 @@ void read_pool(TableReader& table, const std::filesystem::path& directory, Draft
 }
 
 void read_image(TableReader& table, const std::filesystem::path& directory, ImageDraft& image) {
-  const auto part = [&](std::string_view key, ImagePart& into) {
+  const auto part = [&](std::string_view key, NamedFile& into) {
     std::string path;
     if (table.text(key, path)) into.path = (directory / path).lexically_normal();
     if (table.has(key)) into.at = table.at(key);
@@ -161,7 +161,7 @@ const Value* read_tables(TableReader& root, std::string_view key, std::size_t mo
 
 // Every guest needs all three; what is missing is said once, where it would best be written.
 void require_images(const Draft& draft, Report& report) {
-  const auto require = [&](ImagePart ImageDraft::*part, std::string_view key, std::string_view example) {
+  const auto require = [&](NamedFile ImageDraft::*part, std::string_view key, std::string_view example) {
     for (const GuestDraft& guest : draft.guests) {
       if ((guest.image.*part).at.line != 0 || draft.damaged) continue;
       if (draft.image.at.line != 0) {
@@ -214,7 +214,11 @@ Draft read_draft(const Document& document, const std::filesystem::path& director
   if (const Value* applications = read_tables(root, "application", kMostApplications,
                                               "[[application]] and under it name = \"redis\"")) {
     for (const Value& value : applications->items) {
-      draft.applications.push_back(read_application(value, report, draft.damaged));
+      {
+        draft.applications.push_back(read_application(value, report, draft.damaged));
+        auto& file = draft.applications.back().environment_file.path;
+        if (!file.empty()) file = (directory / file).lexically_normal();
+      }
     }
   }
   draft.dumps.directory = (directory / "dumps").lexically_normal();

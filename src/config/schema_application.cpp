@@ -16,14 +16,6 @@ using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-bool usable_variable(std::string_view name) {
-  if (name.empty() || name.size() > kLongestVariable ||
-      std::isdigit(static_cast<unsigned char>(name.front())) != 0)
-    return false;
-  return std::all_of(name.begin(), name.end(),
-                     [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; });
-}
-
 bool usable_user(std::string_view name) {
   if (name.empty() || name.size() > kLongestUser) return false;
   if (std::islower(static_cast<unsigned char>(name.front())) == 0 && name.front() != '_') return false;
@@ -223,6 +215,14 @@ void read_inner_tables(TableReader& table, ApplicationDraft& draft) {
 
 }  // namespace
 
+bool usable_variable(std::string_view name) {
+  if (name.empty() || name.size() > kLongestVariable ||
+      std::isdigit(static_cast<unsigned char>(name.front())) != 0)
+    return false;
+  return std::all_of(name.begin(), name.end(),
+                     [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; });
+}
+
 ApplicationDraft read_application(const Value& value, Report& report, bool damaged) {
   TableReader table(value, value.at, "[[application]]", report, damaged);
   ApplicationDraft draft;
@@ -244,6 +244,9 @@ ApplicationDraft read_application(const Value& value, Report& report, bool damag
   application.start_at = table.at("start");
   table.command("prepare", application.prepare);
   read_environment(table, application);
+  application.environment_in_file = !application.environment.empty();
+  if (std::string file; table.text("environment_file", file)) draft.environment_file.path = file;
+  draft.environment_file.at = table.at("environment_file");
   if (table.text("user", application.user) && !usable_user(application.user)) {
     report.add(table.at("user"),
                fmt::format("user {} cannot be used; write a user name of the guest, such as \"app\"",
