@@ -287,12 +287,25 @@ Result<void> Daemon::open_gateway() {
            [this](const std::string& text) {
              log_->notice(clock_->now(), {core::Severity::warning, "gateway", text, {}, {}});
            },
-       .upstream_owner = [this](core::GuestRun run) -> std::optional<std::uint32_t> {
-         const auto ids = qemu::ids_of(hypervisor_->pid(run));
-         return ids ? ids->uid : kNobody;
+       .upstream_process = [this](core::GuestRun run) -> gateway::GatewayClient::Process {
+         const pid_t pid = hypervisor_->pid(run);
+         const auto ids = qemu::ids_of(pid);
+         if (!ids) return {std::nullopt, kNobody};
+         return {pid, ids->uid};
        }});
   if (!gateway) return tl::unexpected(gateway.error());
   gateway_ = std::move(*gateway);
+  // Only root can give a QEMU a network of its own and enter it.
+  hypervisor_->set_own_network(::geteuid() == 0 && gateway_->enters_networks());
+  if (::geteuid() == 0 && !gateway_->enters_networks()) {
+    log_->notice(clock_->now(),
+                 {core::Severity::warning,
+                  "gateway",
+                  "the gateway is of an earlier release, which went on while this one was installed: guests "
+                  "that are launched now share the host's network; `understudy down` and `up` end that",
+                  {},
+                  {}});
+  }
   return {};
 }
 

@@ -86,6 +86,7 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
   Result<void> perform(const request::Status&, Answer& answer) {
     answer.pid = ::getpid();
     answer.services = server_->services_.status();
+    answer.enters_networks = true;
     return {};
   }
   Result<void> perform(const request::Quit&, Answer&) {

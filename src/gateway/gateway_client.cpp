@@ -186,9 +186,11 @@ bool GatewayClient::leads_there_already(const Application& application) const {
   if (!application.untouched) return false;
   const auto& found = connection_->found();
   const auto port = upstream_port_(application.id, *application.run);
+  const auto process = process_of(application);
   return port && std::any_of(found.begin(), found.end(), [&](const ServiceStatus& service) {
            return service.app == application.listen.app &&
-                  service.upstream == fmt::format("{}:{}", kUpstreamHost, *port);
+                  service.upstream == fmt::format("{}:{}", kUpstreamHost, *port) &&
+                  (!service.pid || !process || service.pid == process->pid);
          });
 }
 
@@ -204,8 +206,9 @@ std::optional<std::uint16_t> GatewayClient::port_of(const Application& applicati
   return port;
 }
 
-std::optional<std::uint32_t> GatewayClient::owner_of(const Application& application) const {
-  return options_.upstream_owner ? options_.upstream_owner(*application.run) : std::nullopt;
+std::optional<GatewayClient::Process> GatewayClient::process_of(const Application& application) const {
+  if (!options_.upstream_process) return std::nullopt;
+  return options_.upstream_process(*application.run);
 }
 
 void GatewayClient::look(Application& application) {
@@ -214,9 +217,18 @@ void GatewayClient::look(Application& application) {
   const auto of_it = [weak = std::weak_ptr<GatewayClient*>(self_), app = application.id](auto then) {
     if (const auto self = weak.lock()) then(**self, app);
   };
+  PathCheck::Way way{*port, application.guest_port, {}, {}};
+  if (const auto process = process_of(application)) {
+    way.owner = process->uid;
+    auto network = process->pid ? ProcessNetwork::of(*process->pid) : Result<ProcessNetwork>();
+    if (!network) {
+      problem(network.error().message);
+      return retry_later(kRestartPause);
+    }
+    way.network = std::move(*network);
+  }
   application.check = PathCheck::start(
-      loop_, {*port, application.guest_port, owner_of(application)},
-      application.reached ? kPathSettled : kPathWatch,
+      loop_, std::move(way), application.reached ? kPathSettled : kPathWatch,
       {.open = [of_it] { of_it([](GatewayClient& client, core::AppId app) { client.found_open(app); }); },
        .refused =
            [of_it](const std::string& why) {
@@ -247,8 +259,12 @@ void GatewayClient::found_closed(core::AppId app, const std::string& why) {
 void GatewayClient::send_route(Application& application) {
   const auto port = port_of(application);
   if (!port) return;
-  const auto id =
-      connection_->post(request::Route{application.listen.app, kUpstreamHost, *port, owner_of(application)});
+  request::Route route{application.listen.app, kUpstreamHost, *port, {}, {}};
+  if (const auto process = process_of(application)) {
+    route.uid = process->uid;
+    route.pid = process->pid;
+  }
+  const auto id = connection_->post(route);
   if (id) routes_under_way_[*id] = application.id;  // else told when there is a gateway again
 }
 

@@ -29,12 +29,16 @@ class GatewayClient final : public engine::AddressGate {
  public:
   // The port on 127.0.0.1 where this run answers for the application; none: it cannot be reached (any more).
   using UpstreamPort = std::function<std::optional<std::uint16_t>(core::AppId, core::GuestRun)>;
+  struct Process {
+    std::optional<std::int32_t> pid;  // the port is in its network; none: in the host's
+    std::uint32_t uid = 0;            // nobody else may answer there
+  };
   struct Options {
     std::filesystem::path program = "/proc/self/exe";  // understands --gateway SOCKET
     // Told, as a sentence for a person, what went wrong later; standard error when it is not set.
     std::function<void(const std::string&)> problem{};
-    // The user of the run's QEMU, who alone may answer at its ports; none, or not set: anybody may.
-    std::function<std::optional<std::uint32_t>(core::GuestRun)> upstream_owner{};
+    // The run's QEMU; not set: the ports are in the host's network, and anybody may answer there.
+    std::function<Process(core::GuestRun)> upstream_process{};
   };
 
   // Blocks until the gateway answers and listens for every application of `config` that has an address, or
@@ -64,6 +68,8 @@ class GatewayClient final : public engine::AddressGate {
 
   [[nodiscard]] Result<std::vector<ServiceStatus>> status();
   [[nodiscard]] pid_t pid() const { return connection_->pid(); }  // of the gateway
+  // Whether it can lead into a network of QEMU's own. One of an earlier release cannot.
+  [[nodiscard]] bool enters_networks() const { return connection_->enters_networks(); }
   // Ends the gateway and every connection through it.
   void quit();
 
@@ -97,7 +103,7 @@ class GatewayClient final : public engine::AddressGate {
   [[nodiscard]] bool leads_there_already(const Application& application) const;
   void forget_way(Application& application);
   std::optional<std::uint16_t> port_of(const Application& application);
-  [[nodiscard]] std::optional<std::uint32_t> owner_of(const Application& application) const;
+  [[nodiscard]] std::optional<Process> process_of(const Application& application) const;
   void send_route(Application& application);
   void send_withdrawal(Application& application);
   void say_late_withdrawals();

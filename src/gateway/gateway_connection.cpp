@@ -116,6 +116,7 @@ Result<void> GatewayConnection::start() {
 // What a gateway has to know before any route: which addresses there are, and no others.
 std::vector<Request> GatewayConnection::introduction(const Answer& status) {
   pid_ = static_cast<pid_t>(status.pid);
+  enters_networks_ = status.enters_networks;
   found_ = status.services;
   std::vector<Request> requests;
   for (const ServiceStatus& service : found_) {

@@ -57,7 +57,8 @@ class GatewayConnection {
   // Takes answers until the one to `id` came, and returns whether it did.
   [[nodiscard]] bool take_until(std::uint64_t id, std::chrono::milliseconds limit);
   [[nodiscard]] Result<std::vector<ServiceStatus>> status(std::chrono::milliseconds limit);
-  [[nodiscard]] pid_t pid() const { return pid_; }  // 0: none
+  [[nodiscard]] pid_t pid() const { return pid_; }                         // 0: none
+  [[nodiscard]] bool enters_networks() const { return enters_networks_; }  // see Answer
   // What it had when it was found, this time.
   [[nodiscard]] const std::vector<ServiceStatus>& found() const { return found_; }
   void close();  // leaves it alone, for good
@@ -95,6 +96,7 @@ class GatewayConnection {
   std::map<std::uint64_t, std::string> introducing_;  // what it is being told, by the request's number
   std::vector<ServiceStatus> found_;
   pid_t pid_ = 0;
+  bool enters_networks_ = false;
   std::optional<GatewayStart> starting_;
   // Each watches a duplicate of a descriptor: the link's, the starting one's pipe, the ending one's process.
   std::unique_ptr<boost::asio::posix::stream_descriptor> readable_;

@@ -46,9 +46,14 @@ std::optional<uid_t> look(std::uint16_t port, std::istream& table) {
 
 }  // namespace
 
-std::optional<uid_t> who_listens(std::uint16_t port) {
-  std::ifstream table("/proc/net/tcp");
-  return look(port, table);
+std::optional<uid_t> who_listens(const ProcessNetwork& network, std::uint16_t port) {
+  std::optional<uid_t> uid;
+  // Of this thread: the process as a whole is in its own.
+  const auto entered = network.within([&] {
+    std::ifstream table("/proc/thread-self/net/tcp");
+    uid = look(port, table);
+  });
+  return entered ? uid : std::nullopt;
 }
 
 std::optional<uid_t> who_listens(std::uint16_t port, std::string_view table) {

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <boost/asio/post.hpp>
+
 namespace understudy::gateway {
 
 namespace asio = boost::asio;
@@ -16,13 +18,13 @@ using boost::system::error_code;
 
 std::shared_ptr<PathCheck> PathCheck::start(asio::io_context& loop, Way way, milliseconds settled,
                                             Handlers handlers) {
-  std::shared_ptr<PathCheck> check(new PathCheck(loop, way, std::move(handlers)));
+  std::shared_ptr<PathCheck> check(new PathCheck(loop, std::move(way), std::move(handlers)));
   check->connect(settled);
   return check;
 }
 
 PathCheck::PathCheck(asio::io_context& loop, Way way, Handlers handlers)
-    : socket_(loop), settled_(loop), watched_(loop), way_(way), handlers_(std::move(handlers)) {}
+    : socket_(loop), settled_(loop), watched_(loop), way_(std::move(way)), handlers_(std::move(handlers)) {}
 
 void PathCheck::stop() {
   handlers_ = {};
@@ -37,12 +39,20 @@ void PathCheck::connect(milliseconds settled) {
   watched_.async_wait([self = shared_from_this()](error_code error) {
     if (!error) self->refuse("QEMU's forward to it takes no connection");
   });
+  error_code opened;
+  const auto entered = way_.network.within([&] { socket_.open(asio::ip::tcp::v4(), opened); });
+  if (!entered || opened) {
+    const std::string why = entered ? opened.message() : entered.error().message;
+    return asio::post(socket_.get_executor(), [self = shared_from_this(), why] {
+      self->refuse("QEMU's forward to it cannot be reached: " + why);
+    });
+  }
   socket_.async_connect({asio::ip::address_v4::loopback(), way_.host_port}, [self = shared_from_this(),
                                                                              settled](error_code error) {
     if (error == asio::error::operation_aborted) return;
     if (error) return self->refuse("QEMU's forward to it takes no connection: " + error.message());
     const Way& way = self->way_;
-    if (way.owner && who_listens(way.host_port) != way.owner)
+    if (way.owner && who_listens(way.network, way.host_port) != way.owner)
       return self->refuse(
           fmt::format("not its QEMU, but somebody else listens at 127.0.0.1:{}", way.host_port));
     self->wait(settled);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "base/process_network.hpp"
+
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -35,6 +37,7 @@ class PathCheck : public std::enable_shared_from_this<PathCheck> {
     std::uint16_t host_port = 0;
     std::uint16_t guest_port = 0;          // for the sentence
     std::optional<std::uint32_t> owner{};  // who has to listen there; none: anybody
+    ProcessNetwork network{};              // in which the port is
   };
   // Handlers are called from the loop, until stop().
   [[nodiscard]] static std::shared_ptr<PathCheck> start(boost::asio::io_context& loop, Way way,

@@ -33,6 +33,7 @@ struct ToJson {
     out["host"] = route.host;
     out["port"] = route.port;
     if (route.uid) out["uid"] = *route.uid;
+    if (route.pid) out["pid"] = *route.pid;
   }
   void operator()(const request::Withdraw& withdraw) const {
     out["op"] = "withdraw";
@@ -125,6 +126,7 @@ request::Route parse_route(Members& members) {
   route.host = members.text("host");
   route.port = static_cast<std::uint16_t>(members.number("port", 65535));
   if (members.has("uid")) route.uid = static_cast<std::uint32_t>(members.number("uid", 0xFFFFFFFF));
+  if (members.has("pid")) route.pid = static_cast<std::int32_t>(members.number("pid", INT32_MAX, 1));
   if (members.why().empty() && !config::parse_listen_address(endpoint_text(route.host, route.port))) {
     members.wrong<int>("host", "a numeric address, with a port that is not 0");
   }
@@ -149,6 +151,7 @@ json::object to_json(const ServiceStatus& service) {
   out["address"] = service.address;
   out["listening"] = service.listening;
   out["upstream"] = service.upstream ? json::value(*service.upstream) : json::value(nullptr);
+  if (service.pid) out["pid"] = *service.pid;
   out["connections"] = service.connections;
   out["waiting"] = service.waiting;
   out["served"] = service.served;
@@ -165,6 +168,7 @@ ServiceStatus service_status(Members& members) {
   service.listening = members.flag("listening");
   std::string upstream = members.optional_text("upstream");
   if (!upstream.empty()) service.upstream = std::move(upstream);
+  if (members.has("pid")) service.pid = static_cast<std::int32_t>(members.number("pid", INT32_MAX, 1));
   service.connections = members.number("connections", kMost);
   service.waiting = members.number("waiting", kMost);
   service.served = members.number("served", kMost);
@@ -214,6 +218,7 @@ std::string answer_line(const Answer& answer) {
     json::array services;
     for (const ServiceStatus& service : answer.services) services.push_back(to_json(service));
     out["services"] = std::move(services);
+    out["enters_networks"] = answer.enters_networks;
   }
   return json::serialize(out);
 }
@@ -228,6 +233,7 @@ Result<Answer> parse_answer(std::string_view line) {
   answer.id = members.number("id", static_cast<std::uint64_t>(INT64_MAX));
   answer.ok = members.flag("ok");
   answer.error = members.optional_text("error");
+  answer.enters_networks = members.has("enters_networks") && members.flag("enters_networks");
   if (const json::value* services = object.if_contains("services");
       services != nullptr && services->is_array()) {
     answer.pid = static_cast<std::int64_t>(members.number("pid", static_cast<std::uint64_t>(INT32_MAX), 1));

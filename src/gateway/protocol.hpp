@@ -29,6 +29,7 @@ struct Route {
   std::string host;  // numeric
   std::uint16_t port = 0;
   std::optional<std::uint32_t> uid{};  // of whoever listens there; nobody else's answer is passed on
+  std::optional<std::int32_t> pid{};   // of the process in whose network that is; none: in the gateway's
 };
 struct Withdraw {
   std::string app;
@@ -57,6 +58,7 @@ struct ServiceStatus {
   std::uint64_t served = 0;             // relayed since the start
   std::uint64_t cut = 0;                // reset since the start
   std::string paused;                   // why nothing is accepted now; empty: it is
+  std::optional<std::int32_t> pid{};    // of its route
 };
 
 struct Answer {
@@ -65,6 +67,8 @@ struct Answer {
   std::string error;                    // when not ok
   std::vector<ServiceStatus> services;  // of status
   std::int64_t pid = 0;                 // of status
+  // Of status: it leads into other processes' networks (a route's `pid`). Those of earlier releases do not.
+  bool enters_networks = false;
 };
 
 struct NumberedRequest {

@@ -35,6 +35,12 @@ bool was_reset(asio::ip::tcp::socket& client) {
   return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLERR | POLLHUP)) != 0;
 }
 
+std::string place_of(const Upstream& upstream) {
+  const std::string text = text_of(upstream.endpoint);
+  if (upstream.network.is_ours()) return text;
+  return fmt::format("{} in the network of process {}", text, upstream.pid.value_or(0));
+}
+
 }  // namespace
 
 Service::Service(const Shared& shared, std::string app)
@@ -88,14 +94,16 @@ Result<void> Service::set_while_down(config::WhileDown while_down, std::chrono::
   return {};
 }
 
-Result<void> Service::route(const Endpoint& upstream, std::optional<std::uint32_t> owner) {
-  owner_ = owner;
-  if (upstream_ == upstream) return {};
+Result<void> Service::route(Upstream upstream) {
+  if (upstream_ && upstream_->endpoint == upstream.endpoint && upstream_->pid == upstream.pid) {
+    upstream_->owner = upstream.owner;
+    return {};
+  }
   withdraw();
   if (auto opened = listener_.open(); !opened) return opened;
-  upstream_ = upstream;
+  upstream_ = std::move(upstream);
   ++generation_;
-  say(fmt::format("{}: leads to {}, {} connections waited", app_, text_of(upstream), waiting_.size()));
+  say(fmt::format("{}: leads to {}, {} connections waited", app_, place_of(*upstream_), waiting_.size()));
   connect_next();
   return {};
 }
@@ -188,7 +196,12 @@ void Service::attempt(std::chrono::milliseconds limit) {
   attempt_ =
       std::make_shared<Attempt>(Attempt{Socket(shared_.loop), asio::steady_timer(shared_.loop), limit});
   error_code error;
-  attempt_->socket.open(upstream_->protocol(), error);
+  const auto entered =
+      upstream_->network.within([&] { attempt_->socket.open(upstream_->endpoint.protocol(), error); });
+  if (!entered) {
+    complain(entered.error().message);
+    return try_again(limit, kStrangerPause);
+  }
   if (error) return try_again(limit);  // out of descriptors
   attempt_->socket.set_option(asio::ip::tcp::no_delay(true), error);
   const auto done = [weak = std::weak_ptr<Service*>(self_), generation = generation_,
@@ -197,7 +210,7 @@ void Service::attempt(std::chrono::milliseconds limit) {
     if (self && (*self)->generation_ == generation && (*self)->attempt_ == mine)
       (*self)->attempt_done(mine, code);
   };
-  attempt_->socket.async_connect(*upstream_, done);
+  attempt_->socket.async_connect(upstream_->endpoint, done);
   attempt_->timer.expires_after(limit);
   attempt_->timer.async_wait([done](error_code code) {
     if (!code) done(asio::error::timed_out);
@@ -219,17 +232,19 @@ void Service::attempt_done(const std::shared_ptr<Attempt>& done, const error_cod
 
 // Whoever took the connection.
 bool Service::is_its_owners() {
-  if (!owner_) return true;
-  const auto listens = who_listens(upstream_->port());
-  if (listens == *owner_) return true;
-  const auto now = Clock::now();
-  if (stranger_said_ == Clock::time_point{} || now - stranger_said_ > kSayAgain) {
-    stranger_said_ = now;
-    say(fmt::format("{}: nobody is led to {}: {} listens there, not the guest's QEMU", app_,
-                    text_of(*upstream_),
-                    listens ? fmt::format("uid {}", *listens) : std::string("somebody else")));
-  }
+  if (!upstream_->owner) return true;
+  const auto listens = who_listens(upstream_->network, upstream_->endpoint.port());
+  if (listens == *upstream_->owner) return true;
+  complain(fmt::format("{} listens there, not the guest's QEMU",
+                       listens ? fmt::format("uid {}", *listens) : std::string("somebody else")));
   return false;
+}
+
+void Service::complain(const std::string& text) {
+  const auto now = Clock::now();
+  if (complained_ != Clock::time_point{} && now - complained_ <= kSayAgain) return;
+  complained_ = now;
+  say(fmt::format("{}: nobody is led to {}: {}", app_, place_of(*upstream_), text));
 }
 
 // The client at the front stays there until its limit; the limit's timer ends it.
@@ -272,7 +287,10 @@ ServiceStatus Service::status() const {
   status.app = app_;
   status.address = text_of(listener_.endpoint());
   status.listening = listener_.is_open();
-  if (upstream_) status.upstream = text_of(*upstream_);
+  if (upstream_) {
+    status.upstream = text_of(upstream_->endpoint);
+    status.pid = upstream_->pid;
+  }
   status.connections = connected_.size();
   status.waiting = waiting_.size();
   status.served = served_;

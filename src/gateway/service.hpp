@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/process_network.hpp"
 #include "config/config.hpp"
 #include "gateway/connection_budget.hpp"
 #include "gateway/limits.hpp"
@@ -21,6 +22,14 @@
 #include <boost/asio/steady_timer.hpp>
 
 namespace understudy::gateway {
+
+// Where an address leads.
+struct Upstream {
+  boost::asio::ip::tcp::endpoint endpoint;
+  std::optional<std::uint32_t> owner{};  // clients are led there only while that user listens: listening.hpp
+  std::optional<std::int32_t> pid{};     // of the process in whose network that is; none: in ours
+  ProcessNetwork network{};
+};
 
 // One application's address: accepts its clients, has them wait while it is down, connects them to where it
 // runs.
@@ -55,8 +64,8 @@ class Service {
   // While down, `wait` holds clients up to the limit; `refuse` closes the address, so that they are refused.
   [[nodiscard]] Result<void> set_while_down(config::WhileDown while_down,
                                             std::chrono::milliseconds wait_limit);
-  // With an owner, clients are led there only while that user listens: see listening.hpp.
-  [[nodiscard]] Result<void> route(const Endpoint& upstream, std::optional<std::uint32_t> owner = {});
+  // To where it leads already: changes nothing but the owner.
+  [[nodiscard]] Result<void> route(Upstream upstream);
   // When it returns, every connection to the former upstream is reset and no byte goes there any more.
   void withdraw();
 
@@ -88,6 +97,7 @@ class Service {
   void attempt(std::chrono::milliseconds limit);
   void attempt_done(const std::shared_ptr<Attempt>& attempt, const boost::system::error_code& error);
   [[nodiscard]] bool is_its_owners();
+  void complain(const std::string& text);
   void try_again(std::chrono::milliseconds limit, std::chrono::milliseconds pause = kRetryPause);
   void drop_attempt();
   void relay(Socket upstream);
@@ -99,9 +109,8 @@ class Service {
   std::string app_;
   config::WhileDown while_down_ = config::WhileDown::wait;
   std::chrono::milliseconds wait_limit_{0};
-  std::optional<Endpoint> upstream_;
-  std::optional<std::uint32_t> owner_;
-  Clock::time_point stranger_said_{};
+  std::optional<Upstream> upstream_;
+  Clock::time_point complained_{};
   std::uint64_t generation_ = 0;
   std::deque<Waiting> waiting_;
   std::shared_ptr<Attempt> attempt_;

@@ -52,7 +52,13 @@ Result<void> Services::route(const request::Route& route) {
   if (known == services_.end()) return unknown(route.app);
   const auto endpoint = endpoint_of(route.host, route.port);
   if (!endpoint) return tl::unexpected(endpoint.error());
-  return known->second->route(*endpoint, route.uid);
+  Upstream upstream{*endpoint, route.uid, route.pid, {}};
+  if (route.pid) {
+    auto network = ProcessNetwork::of(*route.pid);
+    if (!network) return tl::unexpected(network.error());
+    upstream.network = std::move(*network);
+  }
+  return known->second->route(std::move(upstream));
 }
 
 Result<void> Services::withdraw(const request::Withdraw& withdraw) {

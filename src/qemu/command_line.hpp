@@ -24,6 +24,7 @@ struct Qemu {
   Accelerator accelerator = Accelerator::tcg;
   bool sandbox = true;             // seccomp; off where this QEMU was built without it
   std::filesystem::path firmware;  // qboot, which starts a kernel faster than SeaBIOS; empty: QEMU's default
+  bool own_network = false;        // each has a network of its own, not the host's (qemu/spawn.hpp)
 };
 
 // Descriptors that QEMU is given: sockets that listen already.

@@ -7,11 +7,13 @@
 #include <array>
 #include <chrono>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 namespace understudy::qemu {
@@ -25,12 +27,20 @@ class KernelProbe final : public std::enable_shared_from_this<KernelProbe> {
   KernelProbe(asio::io_context& loop, Duration limit, std::function<void(KernelAnswer)> done)
       : socket_(loop), timer_(loop), limit_(limit), done_(std::move(done)) {}
 
-  void start(std::uint16_t host_port) {
+  void start(const ProcessNetwork& network, std::uint16_t host_port) {
     started_ = std::chrono::steady_clock::now();
     timer_.expires_after(limit_);
     timer_.async_wait([self = shared_from_this()](auto error) {
       if (!error) self->finish({false, "no answer from the kernel within " + format_duration(self->limit_)});
     });
+    boost::system::error_code opened;
+    const auto entered = network.within([&] { socket_.open(asio::ip::tcp::v4(), opened); });
+    if (!entered || opened) {
+      const std::string why = entered ? opened.message() : entered.error().message;
+      return asio::post(socket_.get_executor(), [self = shared_from_this(), why] {
+        self->finish({false, "it cannot be asked: " + why});
+      });
+    }
     socket_.async_connect({asio::ip::address_v4::loopback(), host_port},
                           [self = shared_from_this()](auto error) { self->connected(error); });
   }
@@ -66,9 +76,9 @@ class KernelProbe final : public std::enable_shared_from_this<KernelProbe> {
 
 }  // namespace
 
-void probe_kernel(asio::io_context& loop, std::uint16_t host_port, Duration limit,
-                  std::function<void(KernelAnswer)> done) {
-  std::make_shared<KernelProbe>(loop, limit, std::move(done))->start(host_port);
+void probe_kernel(asio::io_context& loop, const ProcessNetwork& network, std::uint16_t host_port,
+                  Duration limit, std::function<void(KernelAnswer)> done) {
+  std::make_shared<KernelProbe>(loop, limit, std::move(done))->start(network, host_port);
 }
 
 }  // namespace understudy::qemu

@@ -64,7 +64,11 @@ Result<Launch> make_launch(const Qemu& qemu, const GuestPlan& plan, const Marker
   auto agent = listen_on(files.agent_socket);
   if (!agent) return failure(agent.error().message);
   const ImageAccess access = plan.user ? ImageAccess::by_descriptor : ImageAccess::by_path;
-  Launch launch{{command_line(qemu, plan, marker, access), files.log, {qmp->get(), agent->get()}, plan.user},
+  Launch launch{{command_line(qemu, plan, marker, access),
+                 files.log,
+                 {qmp->get(), agent->get()},
+                 plan.user,
+                 qemu.own_network},
                 {}};
   launch.held.push_back(std::move(*qmp));
   launch.held.push_back(std::move(*agent));

@@ -46,6 +46,8 @@ class QemuHypervisor final : public engine::Hypervisor {
   QemuHypervisor& operator=(const QemuHypervisor&) = delete;
 
   void set_listener(Listener listener) { listener_ = std::move(listener); }
+  // Whether the QEMUs that are started from now on have a network of their own each.
+  void set_own_network(bool own) { settings_.qemu.own_network = own; }
 
   // engine::Hypervisor. What each answers stands in core/events.hpp; GuestExited and GuestFenced of a run end
   // whatever else was asked of it. The guest's OS powering off or restarting by itself is GuestExited: it is

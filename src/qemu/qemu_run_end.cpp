@@ -1,4 +1,5 @@
 // How a run is plugged into, probed, fenced and discarded.
+#include "base/process_network.hpp"
 #include "base/units.hpp"
 #include "qemu/kernel_probe.hpp"
 #include "qemu/qemu_run.hpp"
@@ -198,6 +199,8 @@ void QemuRun::probe() {
   }
   const auto port = ports_.find(plan_.closed_port);
   if (port == ports_.end()) return answer_probe(false, "QEMU forwards no port for a probe", "");
+  const auto network = ProcessNetwork::of(process_->pid());
+  if (!network) return answer_probe(false, network.error().message, "");
   const auto monitor = std::make_shared<std::string>("its monitor does not answer");
   if (monitor_->ready()) {
     monitor_->execute("query-status", {}, context_.limits.probe, [monitor](const QmpReply& reply) {
@@ -206,7 +209,7 @@ void QemuRun::probe() {
       if (status) *monitor = "its monitor says \"" + status->name + "\"";
     });
   }
-  probe_kernel(context_.loop, port->second, context_.limits.probe,
+  probe_kernel(context_.loop, *network, port->second, context_.limits.probe,
                [weak = std::weak_ptr(self_), monitor](const KernelAnswer& answer) {
                  if (const auto self = weak.lock())
                    (*self)->answer_probe(answer.answered, answer.text, *monitor);

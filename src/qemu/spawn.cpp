@@ -2,6 +2,7 @@
 
 #include "base/doing.hpp"
 #include "base/inherited_state.hpp"
+#include "base/process_network.hpp"
 #include "base/signals_blocked.hpp"
 #include "base/unique_fd.hpp"
 
@@ -35,16 +36,18 @@ namespace {
 
 constexpr std::string_view kWritable =
     "the file systems stay writable to this QEMU where its user may write: this root or this kernel cannot "
-    "make "
-    "them read-only for it\n";
+    "make them read-only for it\n";
+constexpr std::string_view kHostsNetwork =
+    "this QEMU is in the host's network: this root or this kernel cannot give it one of its own\n";
 constexpr rlim_t kMostThreads = 1024;  // its vCPUs, 64 for its disks, and room
 constexpr int kLowestSpareFd = 64;     // above every descriptor that a QEMU is given
 
-enum class Step : int { descriptors, privileges, user, program };
+enum class Step : int { descriptors, network, privileges, user, program };
 
 const char* step_name(Step step) {
   switch (step) {
     case Step::descriptors: return "its descriptors";
+    case Step::network: return "the loopback of its network";
     case Step::privileges: return "giving up privileges";
     case Step::user: return "becoming its user";
     case Step::program: return "the program";
@@ -68,6 +71,7 @@ struct Child {
   int fd_count;
   int report;  // closed by exec
   const HostUser* user;
+  bool own_network;
 };
 
 // ---- in the child: nothing but system calls, because the daemon has other threads ----
@@ -109,6 +113,22 @@ bool make_paths_read_only() {
   return ::syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &read_only, sizeof read_only) == 0;
 }
 
+void say(std::string_view text) {
+  (void)!::write(STDERR_FILENO, text.data(), text.size());
+}
+
+// What it kept in System V objects and message queues would outlive it, and has no other limit. These limits
+// are the namespace's own.
+void take_ipc() {
+  if (::unshare(CLONE_NEWIPC) != 0) return;
+  for (const char* limit : {"/proc/sys/kernel/shmall", "/proc/sys/kernel/msgmni",
+                            "/proc/sys/fs/mqueue/queues_max", "/proc/sys/kernel/sem"}) {
+    constexpr std::string_view kNone = "0 0 0 0";
+    const UniqueFd file(::open(limit, O_WRONLY | O_CLOEXEC));
+    if (file) (void)!::write(file.get(), kNone.data(), kNone.size());
+  }
+}
+
 bool drop_privileges() {
   // A core file would hold the memory of the guest, areas included.
   const rlimit none{0, 0};
@@ -136,8 +156,14 @@ bool become(const HostUser& user) {
   ::umask(077);
   if (!arrange_descriptors(child)) give_up(child, Step::descriptors);
   take_all_descriptors();
+  if (child.own_network && ::unshare(CLONE_NEWNET) != 0) {
+    say(kHostsNetwork);
+  } else if (child.own_network && !raise_loopback()) {
+    give_up(child, Step::network);
+  }
   if (child.user != nullptr) {
-    if (!make_paths_read_only()) (void)!::write(STDERR_FILENO, kWritable.data(), kWritable.size());
+    take_ipc();
+    if (!make_paths_read_only()) say(kWritable);
     if (!drop_privileges()) give_up(child, Step::privileges);
     if (!become(*child.user)) give_up(child, Step::user);
   }
@@ -235,9 +261,9 @@ Result<pid_t> spawn_process(const SpawnSpec& spec) {
   for (const std::string& argument : spec.argv) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   const std::vector<char*> environment = passed_environment();
-  const pid_t pid =
-      fork_and_run({program->c_str(), argv.data(), environment.data(), null.get(), log.get(), fds.data(),
-                    static_cast<int>(fds.size()), report->get(), spec.user ? &*spec.user : nullptr});
+  const pid_t pid = fork_and_run({program->c_str(), argv.data(), environment.data(), null.get(), log.get(),
+                                  fds.data(), static_cast<int>(fds.size()), report->get(),
+                                  spec.user ? &*spec.user : nullptr, spec.own_network});
   if (pid < 0) return failure("cannot start " + spec.argv[0] + ": " + std::strerror(errno));
   report->reset();
   Failed failed{};

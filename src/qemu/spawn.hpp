@@ -25,12 +25,16 @@ struct SpawnSpec {
   std::vector<int> fds;       // become descriptors 3, 4, ... of the process, which gets no others
   // Who it is to be; only root can say. It then has no capabilities and can get no new privileges.
   std::optional<HostUser> user = std::nullopt;
+  // A network with a loopback alone instead of this process's (base/process_network.hpp). Where the kernel or
+  // this root cannot give it one, it has ours, and its log says so.
+  bool own_network = false;
 };
 inline constexpr int kFirstPassedFd = 3;
 
 // Starts the program in a session of its own, so that it outlives this process; in "/", with ordinary signals
 // and limits (base/inherited_state.hpp) but all the descriptors that it may have, without core file, and with
-// of our environment only what a QEMU may need. One with a user of its own can write to nothing by its path.
+// of our environment only what a QEMU may need. One with a user of its own can write to nothing by its path,
+// and has no System V memory, message queues or semaphores.
 // The caller reaps it. An error says which step did not succeed; nothing is left then.
 [[nodiscard]] Result<pid_t> spawn_process(const SpawnSpec& spec);
 

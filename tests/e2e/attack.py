@@ -24,15 +24,16 @@ def need_root():
 
 
 def as_user(uid, act, where=None):
-    """What `act` returns (a text), done by a process of that user, which sees the file systems that process `where`
-    sees."""
+    """What `act` returns (a text), done by a process of that user, in the place of process `where`: its file systems,
+    its network, its System V objects."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             if where is not None:
-                with open(f"/proc/{where}/ns/mnt", encoding="ascii") as place:
-                    if ctypes.CDLL(None, use_errno=True).setns(place.fileno(), 0) != 0:
+                spaces = [os.open(f"/proc/{where}/ns/{kind}", os.O_RDONLY) for kind in ("net", "ipc", "mnt")]
+                for space in spaces:
+                    if ctypes.CDLL(None, use_errno=True).setns(space, 0) != 0:
                         raise OSError(ctypes.get_errno(), "setns")
             os.setgroups([])
             os.setgid(uid)
@@ -122,14 +123,56 @@ def case_tampered_areas():
         understudy.wait_protected()
 
 
+def shares_network(pid):
+    """Where the kernel or this root gives a QEMU no network of its own, its log says so."""
+    return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
+
+
+def case_network_of_its_own():
+    """Nobody on the host connects to a guest's forwarded port. A QEMU that was taken over reaches nothing of the host's
+    network, and keeps nothing in System V memory."""
+    need_root()
+    with pair() as (understudy, client), socket.create_server(("127.0.0.1", 0)) as host:
+        qemu = understudy.qemu_pid("alpha")
+        if shares_network(qemu):
+            raise Skipped("this root gives a QEMU no network of its own")
+        log = (understudy.run_dir / "gateway.log").read_text()
+        port = int(re.search(rf"redis: leads to 127\.0\.0\.1:(\d+) in the network of process {qemu},", log)[1])
+
+        def connect(to):
+            return lambda: socket.create_connection(("127.0.0.1", to), timeout=3)
+
+        for uid in (STRANGER, 0):
+            if said := as_user(uid, lambda: tries(("guest", connect(port)))):
+                raise Failed(f"uid {uid} of the host could connect to the {said}'s port")
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def shared_memory():
+            if libc.shmget(0, 1 * MIB, 0o1600) < 0:
+                raise OSError(ctypes.get_errno(), "shmget")
+
+        said = as_user(uid_of(qemu), lambda: tries(
+            ("host", connect(host.getsockname()[1])), ("clients' address", connect(understudy.port)),
+            ("agents of others", lambda: socket.socket(socket.AF_UNIX).connect("\0understudy")),
+            ("System V memory", shared_memory)), qemu)
+        if said:
+            raise Failed(f"a QEMU's user could have {said}")
+        inside = as_user(uid_of(qemu), lambda: " ".join(name for _, name in socket.if_nameindex()), qemu)
+        if inside != "lo":
+            raise Failed(f"a QEMU's network has {inside}")
+        client.wait_reply()
+
+
 def case_stolen_port():
-    """The daemon is down and a guest's QEMU ends: the port through which clients reached it is anybody's. Who takes it gets
-    no client and no byte of one; the clients wait, and the next daemon takes the application over for them."""
+    """The daemon is down and a guest's QEMU ends: the port through which clients reached it is anybody's, on the host.
+    Who takes it gets no client and no byte of one; the clients wait, and the next daemon takes the application over
+    for them."""
     need_root()
     with pair() as (understudy, client):
         qemu = understudy.qemu_pid("alpha")
+        shared = shares_network(qemu)
         log = (understudy.run_dir / "gateway.log").read_text()
-        port = int(re.search(r"redis: leads to 127\.0\.0\.1:(\d+),", log)[1])
+        port = int(re.search(r"redis: leads to 127\.0\.0\.1:(\d+)", log)[1])
         understudy.kill_daemon()
         descriptor = os.pidfd_open(qemu)
         os.kill(qemu, signal.SIGKILL)
@@ -165,7 +208,7 @@ def case_stolen_port():
         os.close(end)
         thief.join()
         met, _, heard = said[0].partition(" ")
-        if not met.isdigit() or met == "0" or heard:
+        if not met.isdigit() or (met != "0") != shared or heard:
             raise Failed(f"the thief met {met} connections of the gateway and heard {heard!r}")
         understudy.up()
         understudy.wait_for(lambda _: understudy.app()["active"] == "beta" and understudy.app()["state"] == "serving",

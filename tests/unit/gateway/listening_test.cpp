@@ -1,5 +1,6 @@
 #include "gateway/listening.hpp"
 
+#include "../process_with_network.hpp"
 #include "base/unique_fd.hpp"
 
 #include <arpa/inet.h>
@@ -42,9 +43,18 @@ TEST(Listening, OfThisHostItKnowsOurOwn) {
   socklen_t size = sizeof address;
   ASSERT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
   ASSERT_EQ(::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  EXPECT_EQ(who_listens(ntohs(address.sin_port)), std::nullopt);
+  EXPECT_EQ(who_listens({}, ntohs(address.sin_port)), std::nullopt);
   ASSERT_EQ(::listen(socket.get(), 1), 0);
-  EXPECT_EQ(who_listens(ntohs(address.sin_port)), ::geteuid());
+  EXPECT_EQ(who_listens({}, ntohs(address.sin_port)), ::geteuid());
+}
+
+TEST(Listening, OfAnotherNetworkItKnowsWhoIsThere) {
+  const understudy::test::ProcessWithNetwork process(6379, "", 4711);
+  if (!process.ready()) GTEST_SKIP() << "this user may not make networks";
+  const auto network = ProcessNetwork::of(process.pid());
+  ASSERT_TRUE(network) << network.error().message;
+  EXPECT_EQ(who_listens(*network, 6379), 4711U);
+  EXPECT_EQ(who_listens(*network, 6380), std::nullopt);
 }
 
 }  // namespace

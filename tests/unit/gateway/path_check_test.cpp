@@ -1,5 +1,6 @@
 #include "gateway/path_check.hpp"
 
+#include "../process_with_network.hpp"
 #include "gateway/limits.hpp"
 #include "sockets.hpp"
 
@@ -26,7 +27,7 @@ class PathCheckTest : public testing::Test {
  protected:
   void start(milliseconds settled = kPathWatch) {
     check_ = PathCheck::start(
-        loop_, {server_.port(), 6379, owner_}, settled,
+        loop_, {server_.port(), 6379, owner_, std::move(network_)}, settled,
         {.open = [this] { opened_ = true; }, .refused = [this](const std::string& why) { refused_ = why; }});
   }
   template <class Predicate>
@@ -49,7 +50,19 @@ class PathCheckTest : public testing::Test {
   bool opened_ = false;
   std::string refused_;
   std::optional<std::uint32_t> owner_ = ::geteuid();
+  ProcessNetwork network_;
 };
+
+TEST_F(PathCheckTest, ItLooksIntoTheNetworkOfItsQemu) {
+  const understudy::test::ProcessWithNetwork qemu(server_.port(), "");
+  if (!qemu.ready()) GTEST_SKIP() << "this user may not make networks";
+  auto network = ProcessNetwork::of(qemu.pid());
+  ASSERT_TRUE(network) << network.error().message;
+  network_ = std::move(*network);
+  start();
+  ASSERT_TRUE(until([&] { return opened_; }));
+  EXPECT_FALSE(server_.has_connection(0)) << "who listens in ours met nobody";
+}
 
 TEST_F(PathCheckTest, WhoListensInsteadOfQemuServesNobody) {
   owner_ = ::geteuid() + 1;

@@ -32,10 +32,13 @@ TEST(Protocol, RequestsAreReadAsTheyWereWritten) {
   EXPECT_EQ(listen.port, 6379);
   EXPECT_EQ(listen.while_down, config::WhileDown::refuse);
   EXPECT_EQ(listen.wait_limit_ms, 1500u);
-  const auto route = read_back<request::Route>(request::Route{"redis", "127.0.0.1", 40001, 65536});
+  const auto route = read_back<request::Route>(request::Route{"redis", "127.0.0.1", 40001, 65536, 4711});
   EXPECT_EQ(route.app, "redis");
   EXPECT_EQ(route.host, "127.0.0.1");
   EXPECT_EQ(route.port, 40001);
+  EXPECT_EQ(route.uid, 65536U);
+  EXPECT_EQ(route.pid, 4711);
+  EXPECT_EQ(read_back<request::Route>(request::Route{"redis", "127.0.0.1", 40001}).pid, std::nullopt);
   EXPECT_EQ(read_back<request::Withdraw>(request::Withdraw{"a"}).app, "a");
   EXPECT_EQ(read_back<request::Forget>(request::Forget{"b"}).app, "b");
   EXPECT_EQ(read_back<request::Release>(request::Release{"c"}).app, "c");
@@ -48,11 +51,13 @@ TEST(Protocol, AnswersAreReadAsTheyWereWritten) {
   answer.id = 3;
   answer.ok = true;
   answer.pid = 42;
-  answer.services = {{"redis", "127.0.0.1:1", true, "127.0.0.1:2", 3, 4, 5, 6, ""},
+  answer.services = {{"redis", "127.0.0.1:1", true, "127.0.0.1:2", 3, 4, 5, 6, "", 4711},
                      {"db", "[::1]:7", false, {}, 0, 0, 0, 0, "no descriptors"}};
+  answer.enters_networks = true;
   const auto read = parse_answer(answer_line(answer));
   ASSERT_TRUE(read.has_value()) << read.error().message;
   EXPECT_EQ(read->id, 3u);
+  EXPECT_TRUE(read->enters_networks);
   EXPECT_TRUE(read->ok);
   EXPECT_EQ(read->pid, 42);
   ASSERT_EQ(read->services.size(), 2u);
@@ -61,10 +66,18 @@ TEST(Protocol, AnswersAreReadAsTheyWereWritten) {
   EXPECT_EQ(read->services[0].waiting, 4u);
   EXPECT_EQ(read->services[0].served, 5u);
   EXPECT_EQ(read->services[0].cut, 6u);
+  EXPECT_EQ(read->services[0].pid, 4711);
+  EXPECT_EQ(read->services[1].pid, std::nullopt);
   EXPECT_EQ(read->services[1].address, "[::1]:7");
   EXPECT_FALSE(read->services[1].listening);
   EXPECT_EQ(read->services[1].upstream, std::nullopt);
   EXPECT_EQ(read->services[1].paused, "no descriptors");
+}
+
+TEST(Protocol, AGatewayOfAnEarlierReleaseEntersNoNetworks) {
+  const auto read = parse_answer(R"({"v":1,"id":1,"ok":true,"pid":7,"services":[]})");
+  ASSERT_TRUE(read.has_value()) << read.error().message;
+  EXPECT_FALSE(read->enters_networks);
 }
 
 std::string refusal(std::string_view line) {
@@ -147,8 +160,8 @@ TEST(Protocol, AStatusOfTheMostServicesFitsAnAnswer) {
   const auto most = static_cast<std::uint64_t>(INT64_MAX);
   const std::string name(kLongestAppName, '\x01');  // six bytes each when written
   const std::string address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535";
-  answer.services.assign(kMostServices,
-                         {name, address, true, address, most, most, most, most, std::string(200, 'x')});
+  answer.services.assign(kMostServices, {name, address, true, address, most, most, most, most,
+                                         std::string(200, 'x'), INT32_MAX});
   const std::string line = answer_line(answer);
   EXPECT_LE(line.size(), kLongestAnswer);
   EXPECT_TRUE(parse_answer(line).has_value());

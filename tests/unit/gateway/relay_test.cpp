@@ -1,3 +1,4 @@
+#include "../process_with_network.hpp"
 #include "gateway/limits.hpp"
 #include "gateway/services.hpp"
 #include "sockets.hpp"
@@ -521,6 +522,70 @@ TEST_F(ServicesTest, WhenEveryConnectionIsTakenTheNextWaitInTheKernel) {
   const Stream app = server.accept();
   ASSERT_TRUE(fourth.send("x"));
   EXPECT_EQ(app.receive(1), "x");
+}
+
+class OtherNetworkTest : public ServicesTest {
+ protected:
+  void SetUp() override {
+    if (!qemu_.ready()) GTEST_SKIP() << "this user may not make networks";
+    listen();
+  }
+  Result<void> route_into(const understudy::test::ProcessWithNetwork& process, std::uint32_t uid = kQemu) {
+    return on_loop([&] {
+      return services_->route({"app", "127.0.0.1", stranger_.port(), uid, process.pid()});
+    });
+  }
+  static constexpr uid_t kQemu = 4711;
+  // In our own network somebody else listens at the same port.
+  Server stranger_;
+  understudy::test::ProcessWithNetwork qemu_{stranger_.port(), "a", kQemu};
+};
+
+TEST_F(OtherNetworkTest, ClientsAreLedIntoItAndToNobodyHere) {
+  ASSERT_TRUE(route_into(qemu_));
+  EXPECT_EQ(Stream::connect(port_).receive(1), "a");
+  EXPECT_EQ(status().pid, qemu_.pid());
+  EXPECT_FALSE(stranger_.has_connection(0));
+}
+
+TEST_F(OtherNetworkTest, WhenItsProcessHasEndedClientsWait) {
+  ASSERT_TRUE(route_into(qemu_));
+  const Stream connected = Stream::connect(port_);
+  EXPECT_EQ(connected.receive(1), "a");
+  qemu_.end();
+  EXPECT_NE(connected.ending(), EAGAIN);
+  const Stream client = Stream::connect(port_);
+  EXPECT_TRUE(eventually_waiting(1));
+  EXPECT_EQ(client.ending(50), EAGAIN);
+  EXPECT_FALSE(stranger_.has_connection(0));
+  const understudy::test::ProcessWithNetwork next(stranger_.port(), "b", kQemu);
+  ASSERT_TRUE(route_into(next));
+  EXPECT_EQ(client.receive(1), "b");
+}
+
+TEST_F(OtherNetworkTest, TheSamePortOfAnotherProcessIsAnotherPlace) {
+  const understudy::test::ProcessWithNetwork other(stranger_.port(), "b", kQemu);
+  ASSERT_TRUE(route_into(qemu_));
+  const Stream client = Stream::connect(port_);
+  EXPECT_EQ(client.receive(1), "a");
+  ASSERT_TRUE(route_into(other));
+  EXPECT_EQ(client.ending(), ECONNRESET);
+  EXPECT_EQ(Stream::connect(port_).receive(1), "b");
+}
+
+TEST_F(OtherNetworkTest, AnotherUserInItAnswersNobody) {
+  ASSERT_TRUE(route_into(qemu_, kQemu + 1));
+  const Stream client = Stream::connect(port_);
+  EXPECT_TRUE(eventually_waiting(1));
+  EXPECT_EQ(client.ending(50), EAGAIN);
+}
+
+TEST_F(OtherNetworkTest, OfAProcessThatIsGoneTheRouteIsRefused) {
+  ASSERT_TRUE(route_into(qemu_));
+  const auto refused = on_loop([&] { return services_->route({"app", "127.0.0.1", 1, kQemu, 0x3FFFFFFF}); });
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message, "the network of process 1073741823: No such file or directory");
+  EXPECT_EQ(Stream::connect(port_).receive(1), "a") << "where it led, it leads";
 }
 
 }  // namespace

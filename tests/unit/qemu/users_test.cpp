@@ -1,5 +1,6 @@
 // Guests whose QEMUs have users of their own. Only root can give somebody another user, so these tests run
 // for root alone; what everybody else gets is what all other tests run.
+#include "base/process_network.hpp"
 #include "hypervisor_fixture.hpp"
 #include "qemu/accelerator.hpp"
 
@@ -268,6 +269,36 @@ TEST_F(UsersTest, WhatAQemuLeftThatDiedWithItsDaemonIsTakenBack) {
   EXPECT_THAT(holders(), ElementsAre(0, 0, 0));
   hypervisor->adopt(kA);
   (void)await<GuestExited>(kA);
+}
+
+// Its ports are nobody else's, before its end and after it, and the host's network is not its.
+TEST_F(UsersTest, AQemuHasANetworkOfItsOwnInWhichItIsAskedForItsKernel) {
+  hypervisor->set_own_network(true);
+  launch();
+  const auto network = ProcessNetwork::of(hypervisor->pid(kA));
+  ASSERT_TRUE(network) << network.error().message;
+  EXPECT_FALSE(network->is_ours());
+  std::ostringstream devices;
+  ASSERT_TRUE(network->within([&] { devices << std::ifstream("/proc/thread-self/net/dev").rdbuf(); }));
+  EXPECT_THAT(devices.str(), HasSubstr("lo:"));
+  const std::string lines = devices.str();
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), ':'), 1) << devices.str();
+  hypervisor->probe(kA);
+  const auto answer = await<ProbeAnswer>(kA);
+  EXPECT_TRUE(answer.kernel_answers) << answer.evidence;
+}
+
+TEST_F(UsersTest, WhereTheGatewayCannotFollowItIsInTheHostsNetwork) {
+  launch();
+  const auto network = ProcessNetwork::of(hypervisor->pid(kA));
+  ASSERT_TRUE(network) << network.error().message;
+  EXPECT_TRUE(network->is_ours());
+}
+
+TEST_F(UsersTest, AQemuHasNoSystemVMemory) {
+  launch();
+  const std::string ours = fs::read_symlink("/proc/self/ns/ipc");
+  EXPECT_NE(fs::read_symlink("/proc/" + std::to_string(hypervisor->pid(kA)) + "/ns/ipc"), ours);
 }
 
 TEST_F(UsersTest, DownFindsThemWithoutAConfiguration) {
