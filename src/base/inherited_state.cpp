@@ -263,15 +263,17 @@ Result<KnownState> enter_known_state(ProgramKind kind) {
   return state;
 }
 
-Result<void> leave_starter(int keep) {
+Result<void> leave_starter(std::vector<int> keep) {
   if (::chdir("/") != 0) return failure("it cannot leave its working directory: " + because());
-  const int first = STDERR_FILENO + 1;
-  if (keep < first) {
-    ::close_range(static_cast<unsigned>(first), ~0U, 0);
-  } else {
-    if (keep > first) ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(keep - 1), 0);
-    ::close_range(static_cast<unsigned>(keep + 1), ~0U, 0);
+  std::sort(keep.begin(), keep.end());
+  auto first = static_cast<unsigned>(STDERR_FILENO + 1);
+  for (const int fd : keep) {
+    const auto kept = static_cast<unsigned>(fd);
+    if (fd < 0 || kept < first) continue;
+    if (kept > first) ::close_range(first, kept - 1, 0);
+    first = kept + 1;
   }
+  ::close_range(first, ~0U, 0);
   return {};
 }
 

@@ -35,8 +35,8 @@ struct KnownState {
 [[nodiscard]] Result<KnownState> enter_known_state(ProgramKind kind);
 
 // A service alone: leaves the directory where it was started, and closes every descriptor but 0 to 2 and
-// `keep` (-1: none). Relative paths are made absolute before.
-[[nodiscard]] Result<void> leave_starter(int keep);
+// those of `keep` (-1 is none). Relative paths are made absolute before.
+[[nodiscard]] Result<void> leave_starter(std::vector<int> keep);
 
 // `path` as an absolute one, also where the working directory is gone or may not be read: then a sentence.
 [[nodiscard]] Result<std::string> absolute_path(const std::string& path);

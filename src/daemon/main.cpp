@@ -51,7 +51,7 @@ Result<void> become_independent(daemon::Options& options, int ready_fd) {
     if (!absolute) return tl::unexpected(absolute.error());
     *path = *absolute;
   }
-  return leave_starter(ready_fd);
+  return leave_starter({ready_fd});
 }
 
 }  // namespace

@@ -4,10 +4,14 @@
 #include "base/unique_fd.hpp"
 #include "gateway/protocol.hpp"
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace understudy::gateway {
 
@@ -28,16 +32,20 @@ class ControlLink {
   [[nodiscard]] Result<std::uint64_t> send(const Request& request, std::chrono::milliseconds limit);
   // The next answer that came; none when the limit is over first. An error ends the connection's usefulness.
   [[nodiscard]] Result<std::optional<Answer>> receive(std::chrono::milliseconds limit);
+  // What came beside answers since the last call: copies of the sockets of addresses.
+  [[nodiscard]] std::vector<UniqueFd> take_descriptors() { return std::exchange(descriptors_, {}); }
   // Sends and takes the answer, dropping answers to earlier requests. A refusal by the gateway is an error.
   [[nodiscard]] Result<Answer> exchange(const Request& request, std::chrono::milliseconds limit);
 
  private:
   explicit ControlLink(UniqueFd fd) : fd_(std::move(fd)) {}
+  [[nodiscard]] ssize_t read_some();  // as recv(): bytes into received_
 
   UniqueFd fd_;
   std::uint64_t last_id_ = 0;
   std::string unsent_;
   std::string received_;
+  std::vector<UniqueFd> descriptors_;
 };
 
 }  // namespace understudy::gateway

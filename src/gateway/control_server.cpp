@@ -1,14 +1,20 @@
 #include "gateway/control_server.hpp"
 
+#include "base/unique_fd.hpp"
 #include "gateway/limits.hpp"
 #include "gateway/log.hpp"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <cstring>
+#include <deque>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <boost/asio/write.hpp>
@@ -18,6 +24,26 @@ namespace understudy::gateway {
 
 namespace asio = boost::asio;
 using boost::system::error_code;
+
+namespace {
+
+ssize_t send_with_descriptor(int socket, std::string_view text, int descriptor) {
+  iovec bytes{const_cast<char*>(text.data()), text.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &bytes;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof descriptor);
+  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+}  // namespace
 
 // One that is connected: a daemon, or somebody who looks.
 class ControlServer::Session : public std::enable_shared_from_this<Session> {
@@ -32,6 +58,11 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
   }
 
  private:
+  struct Outgoing {
+    std::string text;
+    UniqueFd beside;  // none: the text alone
+  };
+
   void read() {
     socket_.async_read_some(asio::buffer(chunk_),
                             [self = shared_from_this()](error_code error, std::size_t count) {
@@ -71,7 +102,8 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
         std::visit([&](const auto& request) { return perform(request, answer); }, numbered->request);
     answer.ok = done.has_value();
     if (!done) answer.error = std::move(done.error().message);
-    send(answer);
+    const auto* listen = std::get_if<request::Listen>(&numbered->request);
+    send(answer, done && listen ? server_->services_.copy_of_listener(listen->app) : UniqueFd());
   }
 
   Result<void> perform(const request::Listen& listen, Answer&) { return server_->services_.listen(listen); }
@@ -101,22 +133,40 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
     send(answer);
   }
 
-  void send(const Answer& answer) {
-    outgoing_ += answer_line(answer);
-    outgoing_ += '\n';
-    if (outgoing_.size() > kMostUnsentAnswers) return end();
-    if (writing_.empty()) write();
+  void send(const Answer& answer, UniqueFd beside = {}) {
+    outgoing_.push_back({answer_line(answer) + '\n', std::move(beside)});
+    unsent_ += outgoing_.back().text.size();
+    if (unsent_ > kMostUnsentAnswers) return end();
+    if (outgoing_.size() == 1) write();
   }
 
+  // The front's descriptor goes with its first bytes.
   void write() {
-    writing_.swap(outgoing_);
-    asio::async_write(socket_, asio::buffer(writing_),
+    if (outgoing_.front().beside) {
+      return socket_.async_wait(Local::socket::wait_write, [self = shared_from_this()](error_code error) {
+        if (error || !self->send_descriptor()) return self->end();
+        self->write();
+      });
+    }
+    asio::async_write(socket_, asio::buffer(outgoing_.front().text),
                       [self = shared_from_this()](error_code error, std::size_t) {
-                        self->writing_.clear();
                         if (error) return self->end();
+                        self->unsent_ -= self->outgoing_.front().text.size();
+                        self->outgoing_.pop_front();
                         if (!self->outgoing_.empty()) return self->write();
                         if (self->closing_) self->end();
                       });
+  }
+
+  // False: the connection is broken. What was not sent now goes with what is sent next.
+  bool send_descriptor() {
+    Outgoing& front = outgoing_.front();
+    const ssize_t count = send_with_descriptor(socket_.native_handle(), front.text, front.beside.get());
+    if (count < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+    front.beside.reset();
+    front.text.erase(0, static_cast<std::size_t>(count));
+    unsent_ -= static_cast<std::size_t>(count);
+    return true;
   }
 
   void end() {
@@ -132,9 +182,9 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
   Local::socket socket_;
   std::array<char, 4096> chunk_{};
   std::string received_;
-  std::string outgoing_;
-  std::string writing_;
-  bool closing_ = false;  // after what is to be sent
+  std::deque<Outgoing> outgoing_;  // the front one is being sent
+  std::size_t unsent_ = 0;         // bytes of them
+  bool closing_ = false;           // after what is to be sent
   bool quits_ = false;
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/inherited_state.hpp"
 #include "gateway/control_server.hpp"
+#include "gateway/kept_listeners.hpp"
 #include "gateway/limits.hpp"
 #include "gateway/log.hpp"
 #include "gateway/services.hpp"
@@ -14,6 +15,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <utility>
 
 #include <boost/asio/io_context.hpp>
 
@@ -44,15 +46,16 @@ int run_gateway(const GatewayOptions& options) {
     tell_starter("error: " + why);
     return 1;
   };
+  auto listeners = KeptListeners::inherited();
   const auto state = enter_known_state(ProgramKind::service);
   if (!state) return refuse(state.error().message);
   for (const std::string& remark : state->remarks) say(remark);
   const auto absolute = absolute_path(options.control_socket.string());
   if (!absolute) return refuse(absolute.error().message);
   const std::filesystem::path socket = *absolute;
-  if (auto left = leave_starter(-1); !left) return refuse(left.error().message);
+  if (auto left = leave_starter(listeners.descriptors()); !left) return refuse(left.error().message);
   boost::asio::io_context loop(1);
-  Services services(loop, most_connections() / kDescriptorsPerConnection);
+  Services services(loop, most_connections() / kDescriptorsPerConnection, std::move(listeners));
   auto control = ControlServer::create(loop, services, socket, [&loop] { loop.stop(); });
   if (!control) return refuse(control.error().message);
   const SignalWatch signals(loop, "the gateway",

@@ -60,7 +60,7 @@ GatewayConnection::~GatewayConnection() = default;
 Result<void> GatewayConnection::connect_or_start() {
   auto link = ControlLink::connect(files_.socket);
   if (link && !*link) {
-    auto starting = GatewayStart::begin(files_.program, files_.socket, files_.log);
+    auto starting = GatewayStart::begin(files_.program, files_.socket, files_.log, listeners_.descriptors());
     if (!starting) return tl::unexpected(starting.error());
     if (auto said = starting->wait(kStartLimit); !said) return said;
     link = ControlLink::connect(files_.socket);
@@ -90,7 +90,12 @@ Result<void> GatewayConnection::introduce_and_wait(bool& hangs) {
     listen_as_before();
     return failure(fmt::format("application \"{}\": {}", listen->app, done.error().message));
   }
+  keep_listeners();
   return {};
+}
+
+void GatewayConnection::keep_listeners() {
+  for (UniqueFd& each : link_->take_descriptors()) listeners_.keep(std::move(each));
 }
 
 Result<void> GatewayConnection::start() {
@@ -138,7 +143,8 @@ std::vector<Request> GatewayConnection::introduction(const Answer& status) {
 
 // The daemon is about to refuse its configuration: clients keep the addresses that they know.
 void GatewayConnection::listen_as_before() {
-  if (found_.empty()) return;  // a gateway that was just started has no state to go back to
+  (void)link_->take_descriptors();  // as long as they are held, nobody else can have their addresses
+  if (found_.empty()) return;       // a gateway that was just started has no state to go back to
   std::vector<Request> requests;
   for (const request::Listen& each : addresses_) {
     const bool is_new = std::none_of(found_.begin(), found_.end(),
@@ -167,7 +173,7 @@ void GatewayConnection::revive() {
     handlers_.problem(link.error().message);
     return revive_later();
   }
-  auto starting = GatewayStart::begin(files_.program, files_.socket, files_.log);
+  auto starting = GatewayStart::begin(files_.program, files_.socket, files_.log, listeners_.descriptors());
   if (!starting) {
     handlers_.problem(starting.error().message);
     return revive_later();
@@ -233,6 +239,7 @@ void GatewayConnection::introduce(const Answer& answer) {
     introducing_.erase(told);
   }
   if (!introducing_.empty()) return;
+  keep_listeners();
   ready_ = true;
   handlers_.ready();
 }
@@ -399,6 +406,7 @@ void GatewayConnection::lost(const std::string& why) {
 
 void GatewayConnection::close() {
   drop();
+  listeners_.clear();
   starting_.reset();
   first_word_.reset();
   end_.reset();

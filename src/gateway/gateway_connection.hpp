@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "gateway/control_link.hpp"
 #include "gateway/gateway_process.hpp"
+#include "gateway/kept_listeners.hpp"
 #include "gateway/protocol.hpp"
 #include "gateway/spawn.hpp"
 
@@ -29,7 +30,8 @@ namespace understudy::gateway {
 // coming (its end, its first word, its answers) is an event of the loop.
 //
 // One that answers nothing for kPingLimit hangs. It is killed when it is proven to be ours, and left alone,
-// said, when it is not. Its clients' connections end with it: they hung as well.
+// said, when it is not. Its clients' connections end with it: they hung as well. Its addresses do not: they
+// are kept for the next.
 class GatewayConnection {
  public:
   struct Files {
@@ -84,6 +86,7 @@ class GatewayConnection {
   void tick();
   void hangs();
   void await_end(const GatewayProcess& process);
+  void keep_listeners();
   void drop();
   void lost(const std::string& why);
 
@@ -95,6 +98,7 @@ class GatewayConnection {
   bool ready_ = false;                                // it knows the addresses
   std::map<std::uint64_t, std::string> introducing_;  // what it is being told, by the request's number
   std::vector<ServiceStatus> found_;
+  KeptListeners listeners_;  // of the addresses, for the next gateway
   pid_t pid_ = 0;
   bool enters_networks_ = false;
   std::optional<GatewayStart> starting_;

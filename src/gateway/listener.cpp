@@ -1,10 +1,10 @@
 #include "gateway/listener.hpp"
 
-#include "base/unique_fd.hpp"
 #include "config/listen_address.hpp"
 #include "gateway/limits.hpp"
 #include "gateway/log.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -35,6 +35,12 @@ void set_option(int fd, int level, int name, int value) {
   ::setsockopt(fd, level, name, &value, sizeof(value));
 }
 
+bool is_listening(int fd) {
+  int listens = 0;
+  socklen_t size = sizeof listens;
+  return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0;
+}
+
 Error cannot_listen(const Listener::Endpoint& endpoint, const error_code& error) {
   std::string advice = "choose another address";
   if (error == asio::error::address_in_use) {
@@ -58,21 +64,34 @@ Listener::Listener(asio::io_context& loop, std::string app, ConnectionBudget& bu
       pause_timer_(loop),
       self_(std::make_shared<Listener*>(this)) {}
 
-Result<void> Listener::bind(const Endpoint& endpoint) {
+Result<void> Listener::bind(const Endpoint& endpoint, UniqueFd bound) {
   error_code error;
-  auto socket = config::bound_socket({endpoint.address().to_string(), endpoint.port()});
-  if (!socket) error.assign(socket.error(), boost::system::system_category());
-  if (!error) acceptor_.assign(endpoint.protocol(), socket->release(), error);
+  const bool listens = bound && is_listening(bound.get());
+  if (!bound) {
+    auto socket = config::bound_socket({endpoint.address().to_string(), endpoint.port()});
+    if (!socket) error.assign(socket.error(), boost::system::system_category());
+    if (socket) bound = *std::move(socket);
+  }
+  if (!error) acceptor_.assign(endpoint.protocol(), bound.release(), error);
   if (error) {
     error_code ignored;
     acceptor_.close(ignored);
     return tl::unexpected(cannot_listen(endpoint, error));
   }
   endpoint_ = acceptor_.local_endpoint(error);
+  if (listens) {  // clients may be waiting
+    open_ = true;
+    wait();
+    return {};
+  }
   // Bound with the leave to reuse what an earlier gateway left in TIME_WAIT; kept without it, so that nobody
   // who has that leave too can take the port before it is listened on.
   set_option(acceptor_.native_handle(), SOL_SOCKET, SO_REUSEADDR, 0);
   return {};
+}
+
+UniqueFd Listener::copy() {
+  return is_bound() ? UniqueFd(::fcntl(acceptor_.native_handle(), F_DUPFD_CLOEXEC, 0)) : UniqueFd();
 }
 
 Result<void> Listener::open() {

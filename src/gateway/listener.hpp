@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/unique_fd.hpp"
 #include "gateway/connection_budget.hpp"
 
 #include <chrono>
@@ -26,11 +27,14 @@ class Listener {
 
   Listener(boost::asio::io_context& loop, std::string app, ConnectionBudget& budget, Accepted accepted);
 
-  [[nodiscard]] Result<void> bind(const Endpoint& endpoint);
+  // With a socket that is bound to it already, which is taken in the state that it is in.
+  [[nodiscard]] Result<void> bind(const Endpoint& endpoint, UniqueFd bound = {});
   [[nodiscard]] Result<void> open();
   void close();
   void release();  // not even bound any more; bind() may follow
   [[nodiscard]] bool is_bound() const { return acceptor_.is_open(); }
+  // A copy of its socket, which is the same socket in all that it does; none: it is not bound.
+  [[nodiscard]] UniqueFd copy();
   [[nodiscard]] bool is_open() const { return open_; }
   [[nodiscard]] const Endpoint& endpoint() const { return endpoint_; }
   [[nodiscard]] const std::string& paused() const { return paused_; }  // why; empty: it accepts

@@ -58,8 +58,8 @@ Service::~Service() {
   reset_waiting();
 }
 
-Result<void> Service::listen(const Endpoint& endpoint) {
-  return listener_.bind(endpoint);
+Result<void> Service::listen(const Endpoint& endpoint, UniqueFd bound) {
+  return listener_.bind(endpoint, std::move(bound));
 }
 
 Result<void> Service::move_to(const Endpoint& endpoint, config::WhileDown while_down,

@@ -54,7 +54,8 @@ class Service {
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
-  [[nodiscard]] Result<void> listen(const Endpoint& endpoint);
+  // `bound`: see Listener.
+  [[nodiscard]] Result<void> listen(const Endpoint& endpoint, UniqueFd bound = {});
   // Gives the address up; clients that are connected or wait stay.
   void release() { listener_.release(); }
   // The same application at another address. An address that includes the former one (127.0.0.1 and 0.0.0.0)
@@ -71,6 +72,7 @@ class Service {
 
   [[nodiscard]] const Endpoint& address() const { return listener_.endpoint(); }
   [[nodiscard]] ServiceStatus status() const;
+  [[nodiscard]] UniqueFd copy_of_listener() { return listener_.copy(); }
 
  private:
   using Socket = boost::asio::ip::tcp::socket;

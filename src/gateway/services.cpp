@@ -25,8 +25,8 @@ tl::unexpected<Error> unknown(const std::string& app) {
 
 }  // namespace
 
-Services::Services(asio::io_context& loop, std::size_t most_connections)
-    : loop_(loop), budget_(most_connections), scratch_(kChunkBytes) {}
+Services::Services(asio::io_context& loop, std::size_t most_connections, KeptListeners listeners)
+    : loop_(loop), budget_(most_connections), scratch_(kChunkBytes), listeners_(std::move(listeners)) {}
 
 Result<void> Services::listen(const request::Listen& listen) {
   const auto endpoint = endpoint_of(listen.host, listen.port);
@@ -41,7 +41,7 @@ Result<void> Services::listen(const request::Listen& listen) {
     return failure(fmt::format("{} applications are listened for already, which is the most", kMostServices));
   }
   auto service = std::make_unique<Service>(Service::Shared{loop_, budget_, scratch_}, listen.app);
-  if (auto bound = service->listen(*endpoint); !bound) return bound;
+  if (auto bound = service->listen(*endpoint, listeners_.take(text_of(*endpoint))); !bound) return bound;
   if (auto opened = service->set_while_down(listen.while_down, wait_limit); !opened) return opened;
   services_[listen.app] = std::move(service);
   return {};
@@ -78,6 +78,11 @@ Result<void> Services::release(const request::Release& release) {
 Result<void> Services::forget(const request::Forget& forget) {
   services_.erase(forget.app);
   return {};
+}
+
+UniqueFd Services::copy_of_listener(const std::string& app) {
+  const auto known = services_.find(app);
+  return known == services_.end() ? UniqueFd() : known->second->copy_of_listener();
 }
 
 std::vector<ServiceStatus> Services::status() const {

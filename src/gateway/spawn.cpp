@@ -3,6 +3,7 @@
 #include "base/inherited_state.hpp"
 #include "base/signals_blocked.hpp"
 #include "base/unique_fd.hpp"
+#include "gateway/kept_listeners.hpp"
 #include "gateway/limits.hpp"
 
 #include <fcntl.h>
@@ -17,6 +18,9 @@
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
+
+extern char** environ;
 
 namespace understudy::gateway {
 
@@ -25,6 +29,9 @@ namespace {
 struct Child {
   const char* program;
   char* const* arguments;
+  char* const* environment;
+  const int* listeners;  // all of them above where they are to be
+  int listener_count;
   int to_starter;
   int log;
   int null;
@@ -35,14 +42,32 @@ struct Child {
   ::setsid();
   if (const pid_t pid = ::fork(); pid != 0) ::_exit(pid < 0 ? 1 : 0);  // an orphan: nobody here waits for it
   become_ordinary_child();
-  if (::dup2(child.null, STDIN_FILENO) >= 0 && ::dup2(child.to_starter, STDOUT_FILENO) >= 0 &&
-      ::dup2(child.log, STDERR_FILENO) >= 0) {
-    ::close_range(3, ~0U, 0);
-    ::execv(child.program, child.arguments);
+  bool arranged = ::dup2(child.null, STDIN_FILENO) >= 0 && ::dup2(child.to_starter, STDOUT_FILENO) >= 0 &&
+                  ::dup2(child.log, STDERR_FILENO) >= 0;
+  for (int i = 0; i < child.listener_count; ++i)
+    arranged = arranged && ::dup2(child.listeners[i], kFirstListener + i) >= 0;
+  if (arranged) {
+    ::close_range(static_cast<unsigned>(kFirstListener + child.listener_count), ~0U, 0);
+    ::execve(child.program, child.arguments, child.environment);
   }
   constexpr const char kCannot[] = "error: the program could not be started\n";
   (void)!::write(STDOUT_FILENO, kCannot, sizeof(kCannot) - 1);
   ::_exit(127);
+}
+
+// Above where the child's descriptors are to be: moving one there overwrites no other. Closes `fd`.
+constexpr int kLowestSpare = kFirstListener + static_cast<int>(kMostServices);
+int spare(int fd) {
+  const UniqueFd low(fd);
+  return low ? ::fcntl(low.get(), F_DUPFD_CLOEXEC, kLowestSpare) : -1;
+}
+
+std::vector<char*> environment_with(std::string& variable) {
+  std::vector<char*> all;
+  for (char** each = environ; *each != nullptr; ++each) all.push_back(*each);
+  all.push_back(variable.data());
+  all.push_back(nullptr);
+  return all;
 }
 
 }  // namespace
@@ -104,28 +129,40 @@ Result<void> GatewayStart::wait(milliseconds limit) {
 
 Result<GatewayStart> GatewayStart::begin(const std::filesystem::path& program,
                                          const std::filesystem::path& socket,
-                                         const std::filesystem::path& log) {
+                                         const std::filesystem::path& log,
+                                         const std::vector<int>& listeners) {
   const auto cannot = [&] {
     return failure(
         fmt::format("the gateway cannot be started: {}; its log is {}", std::strerror(errno), log.string()));
   };
-  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  const UniqueFd log_file(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  const UniqueFd null(spare(::open("/dev/null", O_RDWR | O_CLOEXEC)));
+  const UniqueFd log_file(
+      spare(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)));
   std::array<int, 2> pipe{-1, -1};
   if (!null || !log_file || ::pipe2(pipe.data(), O_CLOEXEC) != 0) return cannot();
   UniqueFd from_child(pipe[0]);
-  const UniqueFd to_starter(pipe[1]);
-  if (::fcntl(from_child.get(), F_SETFL, O_NONBLOCK) != 0) return cannot();
+  const UniqueFd to_starter(spare(pipe[1]));
+  if (!to_starter || ::fcntl(from_child.get(), F_SETFL, O_NONBLOCK) != 0) return cannot();
+  std::vector<UniqueFd> copies;
+  std::vector<int> spares;
+  for (const int listener : listeners) {
+    copies.emplace_back(::fcntl(listener, F_DUPFD_CLOEXEC, kLowestSpare));
+    if (!copies.back()) return cannot();
+    spares.push_back(copies.back().get());
+  }
   std::string name = "understudyd";
   std::string option = "--gateway";
   std::error_code error;
   std::string value = std::filesystem::absolute(socket, error).lexically_normal().string();
   const std::array<char*, 4> arguments{name.data(), option.data(), value.data(), nullptr};
+  std::string count = fmt::format("{}={}", kListenersVariable, spares.size());
+  const std::vector<char*> environment = environment_with(count);
   const std::string file = program.string();
   const SignalsBlocked blocked;
   const pid_t pid = ::fork();
   if (pid == 0)
-    become_gateway({file.c_str(), arguments.data(), to_starter.get(), log_file.get(), null.get()});
+    become_gateway({file.c_str(), arguments.data(), environment.data(), spares.data(),
+                    static_cast<int>(spares.size()), to_starter.get(), log_file.get(), null.get()});
   if (pid < 0) return cannot();
   return GatewayStart(std::move(from_child), pid, log);
 }

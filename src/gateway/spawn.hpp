@@ -9,16 +9,19 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace understudy::gateway {
 
 // A gateway on its way: `program --gateway SOCKET` as a process that outlives this one, in a session of its
-// own, with no descriptor of ours, its messages appended to `log`.
+// own, with no descriptor of ours but copies of the `listeners` (kept_listeners.hpp), its messages appended
+// to `log`.
 class GatewayStart {
  public:
   [[nodiscard]] static Result<GatewayStart> begin(const std::filesystem::path& program,
                                                   const std::filesystem::path& socket,
-                                                  const std::filesystem::path& log);
+                                                  const std::filesystem::path& log,
+                                                  const std::vector<int>& listeners = {});
   ~GatewayStart();
   GatewayStart(GatewayStart&&) noexcept;
   GatewayStart& operator=(GatewayStart&&) = delete;

@@ -253,7 +253,7 @@ TEST(InheritedState, ServicesHoldNothingOfTheirStarter) {
   EXPECT_EQ(in_a_child([] {
               const int strange = ::open("/dev/null", O_RDONLY);
               const int kept = ::open("/dev/null", O_RDONLY);
-              if (const auto left = leave_starter(kept); !left) return left.error().message;
+              if (const auto left = leave_starter({kept}); !left) return left.error().message;
               std::string wrong;
               if (::fcntl(strange, F_GETFD) >= 0) wrong += "a descriptor of its starter is open ";
               if (::fcntl(kept, F_GETFD) < 0) wrong += "what it needs is closed ";

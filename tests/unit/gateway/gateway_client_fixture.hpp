@@ -4,6 +4,10 @@
 #include "sockets.hpp"
 
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <fstream>
@@ -84,6 +88,12 @@ class GatewayClientTest : public testing::Test {
     client.route(app, run);
     EXPECT_EQ(routed_.size(), before) << "the sink was called from inside the request";
     return until([&] { return routed_.size() == before + 1 && routed_.back() == std::pair(app, run); });
+  }
+  static void kill_and_await(pid_t process) {
+    const UniqueFd gone(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+    ASSERT_EQ(::kill(process, SIGKILL), 0);
+    pollfd end{gone.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&end, 1, kPatience_ms), 1);
   }
   [[nodiscard]] std::string log() const {
     std::ifstream in(directory_.path() / "gateway.log");

@@ -134,6 +134,52 @@ TEST_F(GatewayClientTest, AGatewayThatDiesIsStartedAgainAndToldEverything) {
   EXPECT_EQ(app.receive(1), "x");
 }
 
+// Its addresses are the daemon's, too: from its end to the next one nobody else can take them, and clients
+// wait in the kernel.
+TEST_F(GatewayClientTest, AGatewayThatDiesLeavesItsAddressesToNobody) {
+  const Server server;
+  ports_[kFirst] = server.port();
+  auto client = start();
+  ASSERT_TRUE(client);
+  ASSERT_TRUE(route(*client, kRedis, kFirst));
+  for (int round = 0; round < 3; ++round) {
+    const pid_t before = client->pid();
+    kill_and_await(before);
+    EXPECT_FALSE(Server(redis_).good()) << "its address is anybody's";
+    EXPECT_FALSE(Server(web_).good()) << "nothing leads there, but it is ours all the same";
+    int error = -1;
+    const Stream early = Stream::connect(redis_, &error);
+    EXPECT_EQ(error, 0) << std::strerror(error);
+    ASSERT_TRUE(early.send("x"));
+    ASSERT_TRUE(until([&] { return client->pid() != 0 && client->pid() != before; }));
+    ASSERT_TRUE(until([&] { return server.has_connection(0); }));
+    const Stream app = server.accept();
+    EXPECT_EQ(app.receive(1), "x") << "round " << round;
+    if (round == 1) {  // the same for the next daemon, which has them of the gateway
+      client.reset();
+      client = start();
+      ASSERT_TRUE(client);
+      ASSERT_TRUE(route(*client, kRedis, kFirst));
+    }
+  }
+}
+
+TEST_F(GatewayClientTest, WhereClientsAreToBeRefusedTheyAreWithoutAGateway) {
+  config_.applications[0].address->while_down = config::WhileDown::refuse;
+  const auto client = start();
+  ASSERT_TRUE(client);
+  const pid_t before = client->pid();
+  kill_and_await(before);
+  EXPECT_FALSE(Server(redis_).good()) << "its address is anybody's";
+  int error = 0;
+  (void)Stream::connect(redis_, &error);
+  EXPECT_EQ(error, ECONNREFUSED);
+  ASSERT_TRUE(until([&] { return client->pid() != 0 && client->pid() != before; }));
+  ASSERT_TRUE(until([&] { return client->status().has_value(); }));
+  (void)Stream::connect(redis_, &error);
+  EXPECT_EQ(error, ECONNREFUSED);
+}
+
 TEST_F(GatewayClientTest, AWithdrawalThatIsNotConfirmedIsSaidAndStillComesFirst) {
   const Server first;
   const Server second;
@@ -204,9 +250,10 @@ TEST_F(GatewayClientTest, QuitEndsTheProcessAndFreesTheAddresses) {
 }
 
 TEST_F(GatewayClientTest, AGatewayThatHangsIsKilled) {
-  const auto client = start();
+  auto client = start();
   ASSERT_TRUE(client);
   ASSERT_EQ(::kill(client->pid(), SIGSTOP), 0);
+  client.reset();  // which holds its addresses, too
   const auto ended = end_gateway(directory_.path() / "gateway.sock");
   EXPECT_TRUE(ended.has_value()) << ended.error().message;
   EXPECT_TRUE(Server(redis_).good());
