@@ -68,19 +68,30 @@ Result<void> GuestFiles::prepare() const {
   return {};
 }
 
-Result<void> GuestFiles::write_pid(pid_t process) const {
-  const std::string text = std::to_string(process) + "\n";
+bool WrittenProcess::lives() const {
+  const auto stat = process_stat(pid);
+  return stat && start_ticks != 0 && stat->start_ticks == start_ticks && !all_threads_over(pid);
+}
+
+Result<void> GuestFiles::write_process(pid_t process, std::uint32_t run) const {
+  const auto stat = process_stat(process);
+  std::ostringstream text;
+  text << process << ' ' << run << ' ' << (stat ? stat->start_ticks : 0) << ' ' << boot_id() << '\n';
+  const std::string line = text.str();
   const UniqueFd fd(::open(pid.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+  if (!fd || ::write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()))
     return failure("cannot write " + pid.string() + ": " + std::strerror(errno));
   return {};
 }
 
-std::optional<pid_t> GuestFiles::read_pid() const {
-  const std::string text = read_proc_file(pid);
-  const long value = std::strtol(text.c_str(), nullptr, 10);
-  if (value <= 1 || value > (1L << 30)) return std::nullopt;
-  return static_cast<pid_t>(value);
+std::optional<WrittenProcess> GuestFiles::read_process() const {
+  std::istringstream text(read_proc_file(pid));
+  WrittenProcess written;
+  if (!(text >> written.pid) || written.pid <= 1 || written.pid > (1 << 30)) return std::nullopt;
+  std::string boot;
+  if (!(text >> written.run >> written.start_ticks >> boot)) return WrittenProcess{written.pid, 0, 0};
+  if (boot != boot_id()) return std::nullopt;
+  return written;
 }
 
 std::string GuestFiles::last_log_line() const {
@@ -105,15 +116,21 @@ void GuestFiles::remove(bool keep_logs) const {
   if (!keep_logs) remove_files_in(directory);
 }
 
+std::vector<std::string> guests_with_files(const fs::path& run_dir) {
+  std::error_code error;
+  std::vector<std::string> guests;
+  for (fs::directory_iterator each(run_dir / "guests", error), end; !error && each != end;
+       each.increment(error)) {
+    std::error_code ignored;
+    if (each->is_directory(ignored) && !each->is_symlink(ignored))
+      guests.push_back(each->path().filename().string());
+  }
+  return guests;
+}
+
 Result<void> remove_all_guest_files(const fs::path& run_dir) {
   const fs::path guests = run_dir / "guests";
-  std::error_code error;
-  std::vector<fs::path> directories;
-  for (fs::directory_iterator each(guests, error), end; !error && each != end; each.increment(error)) {
-    std::error_code ignored;
-    if (each->is_directory(ignored) && !each->is_symlink(ignored)) directories.push_back(each->path());
-  }
-  for (const fs::path& directory : directories) remove_files_in(directory);
+  for (const std::string& guest : guests_with_files(run_dir)) remove_files_in(guests / guest);
   if (::rmdir(guests.c_str()) == 0 || errno == ENOENT) return {};
   return failure("cannot remove " + guests.string() + ": " + std::strerror(errno) +
                  "; what is in it beside Understudy's own files is left alone");

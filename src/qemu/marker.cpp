@@ -46,6 +46,33 @@ bool belongs_to(pid_t pid, const std::vector<uid_t>& users) {
   return ids && std::find(users.begin(), users.end(), ids->uid) != users.end();
 }
 
+// Of each run directory's guests, which process each was written down to be, and is.
+class Written {
+ public:
+  explicit Written(fs::path run_dir) : run_dir_(std::move(run_dir)) {
+    for (const std::string& guest : guests_with_files(run_dir_)) {
+      const auto files = GuestFiles::at(run_dir_, guest);
+      const auto process = files ? files->read_process() : std::nullopt;
+      if (process && process->lives()) living_.push_back({process->pid, {run_dir_, guest, process->run}});
+    }
+  }
+  [[nodiscard]] std::optional<Marker> marker_of(pid_t pid) const {
+    for (const FoundProcess& each : living_) {
+      if (each.pid == pid) return each.marker;
+    }
+    auto said = find_marker(arguments_of(pid));
+    if (!said || said->run_dir != run_dir_) return std::nullopt;
+    for (const FoundProcess& each : living_) {
+      if (each.marker == *said) return std::nullopt;
+    }
+    return said;
+  }
+
+ private:
+  fs::path run_dir_;
+  std::vector<FoundProcess> living_;
+};
+
 std::vector<pid_t> all_processes() {
   std::vector<pid_t> pids;
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir("/proc"), ::closedir);
@@ -89,6 +116,10 @@ std::optional<Marker> find_marker(const std::vector<std::string>& arguments) {
   return std::nullopt;
 }
 
+std::optional<Marker> marker_of(const fs::path& run_dir, pid_t pid) {
+  return Written(run_dir).marker_of(pid);
+}
+
 // One number in each line.
 std::vector<uid_t> remembered_users(const fs::path& run_dir) {
   std::vector<uid_t> users;
@@ -111,13 +142,13 @@ Result<void> remember_user(const fs::path& run_dir, uid_t uid) {
 }
 
 Result<void> check_no_strangers(const fs::path& run_dir, uid_t first, uid_t last) {
+  const Written written(run_dir);
   for (const pid_t pid : all_processes()) {
     const auto ids = ids_of(pid);
     if (!ids || ids->uid < first || ids->uid > last) continue;
     const auto stat = process_stat(pid);
     if (!stat || stat->is_over()) continue;
-    const auto marker = find_marker(arguments_of(pid));
-    if (marker && marker->run_dir == run_dir) continue;
+    if (written.marker_of(pid)) continue;
     return failure("the guests' QEMUs are to run as the uids " + std::to_string(first) + " to " +
                    std::to_string(last) + ", but process " + std::to_string(pid) + " (" + stat->name +
                    ") runs as " + std::to_string(ids->uid) + "; end it, or set another first_uid in [qemu]");
@@ -130,10 +161,11 @@ std::vector<FoundProcess> find_processes(const fs::path& run_dir) {
   std::vector<FoundProcess> found;
   std::vector<uid_t> users = remembered_users(run_dir);
   users.push_back(::geteuid());
+  const Written written(run_dir);
   for (const pid_t pid : all_processes()) {
     if (!belongs_to(pid, users)) continue;
-    auto marker = find_marker(arguments_of(pid));
-    if (marker && marker->run_dir == run_dir) found.push_back({pid, std::move(*marker)});
+    auto marker = written.marker_of(pid);
+    if (marker) found.push_back({pid, std::move(*marker)});
   }
   return found;
 }
@@ -147,7 +179,7 @@ Result<std::size_t> end_all(const fs::path& run_dir, Duration limit) {
   for (FoundProcess& process : find_processes(run_dir)) {
     UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
     // Only now is the pid held still: look again whose it is.
-    const auto marker = find_marker(arguments_of(process.pid));
+    const auto marker = marker_of(run_dir, process.pid);
     if (!pidfd || !marker || *marker != process.marker) continue;
     ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
     ending.push_back({std::move(process), std::move(pidfd)});

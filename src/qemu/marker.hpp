@@ -12,8 +12,9 @@
 #include <vector>
 
 // How a QEMU of ours is known again by a daemon that did not start it. A pid alone proves nothing: it may
-// belong to somebody else by now. Every QEMU of ours carries its run directory, guest and run in its command
-// line, as the value of -name.
+// belong to somebody else by now. Its daemon wrote down pid and start time, which no process can change
+// (guest_files.hpp). One that died before it could is found by what QEMU carries in its command line, its run
+// directory, guest and run as the value of -name: a guest that has taken over its QEMU could change that.
 namespace understudy::qemu {
 
 struct Marker {
@@ -37,6 +38,10 @@ inline constexpr const char* kUsersFile = "guest-users";
 // Whether these numbers are nobody else's: an error names a process that has one of them and is no QEMU of
 // this run directory. Same numbers mean that one can reach what the other has.
 [[nodiscard]] Result<void> check_no_strangers(const std::filesystem::path& run_dir, uid_t first, uid_t last);
+
+// Which QEMU of this run directory this process is; none: it is none. What was written down counts, whatever
+// its command line says, and nobody else is taken for a run whose process was written down and lives.
+[[nodiscard]] std::optional<Marker> marker_of(const std::filesystem::path& run_dir, pid_t pid);
 
 struct FoundProcess {
   pid_t pid = 0;

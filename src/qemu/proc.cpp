@@ -69,12 +69,13 @@ std::optional<TaskStat> parse_task_stat(std::string_view text) {
     fields.push_back(text.substr(0, end));
     text.remove_prefix(end);
   }
-  constexpr std::size_t kState = 0, kFlags = 6, kUtime = 11, kStime = 12, kThreads = 17;
+  constexpr std::size_t kState = 0, kFlags = 6, kUtime = 11, kStime = 12, kThreads = 17, kStart = 19;
   if (fields.size() <= kStime || fields[kState].size() != 1) return std::nullopt;
   stat.state = fields[kState].front();
   stat.flags = number(fields[kFlags]);
   stat.cpu_ticks = number(fields[kUtime]) + number(fields[kStime]);
   if (fields.size() > kThreads) stat.threads = number(fields[kThreads]);
+  if (fields.size() > kStart) stat.start_ticks = number(fields[kStart]);
   return stat;
 }
 
@@ -93,6 +94,12 @@ std::string read_proc_file(const fs::path& path) {
 
 std::optional<TaskStat> process_stat(pid_t pid) {
   return parse_task_stat(read_proc_file(process_path(pid) / "stat"));
+}
+
+std::string boot_id() {
+  std::string id = read_proc_file("/proc/sys/kernel/random/boot_id");
+  id.erase(std::min(id.find('\n'), id.size()));
+  return id;
 }
 
 std::optional<ProcessIds> ids_of(pid_t pid) {

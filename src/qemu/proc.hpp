@@ -17,10 +17,11 @@ namespace understudy::qemu {
 
 struct TaskStat {
   std::string name;
-  char state = '?';             // R, S, D, T (stopped by a signal), t, Z, X
-  std::uint64_t flags = 0;      // PF_* of the kernel
-  std::uint64_t cpu_ticks = 0;  // user and system
-  std::uint64_t threads = 0;    // of its process, as the kernel counts them; 0: it is gone
+  char state = '?';               // R, S, D, T (stopped by a signal), t, Z, X
+  std::uint64_t flags = 0;        // PF_* of the kernel
+  std::uint64_t cpu_ticks = 0;    // user and system
+  std::uint64_t threads = 0;      // of its process, as the kernel counts them; 0: it is gone
+  std::uint64_t start_ticks = 0;  // when it was started, since the host was
   // Whether it can never execute an instruction of its program again: it is gone, or in do_exit(), from
   // where no way leads back to user space (nor into a guest's vCPU).
   [[nodiscard]] bool is_over() const;
@@ -33,6 +34,8 @@ struct TaskStat {
 [[nodiscard]] std::string read_proc_file(const std::filesystem::path& path);
 
 [[nodiscard]] std::optional<TaskStat> process_stat(pid_t pid);
+// Another one after each start of the host; empty when the kernel does not say.
+[[nodiscard]] std::string boot_id();
 struct ProcessIds {
   uid_t uid = 0;  // effective
   gid_t gid = 0;

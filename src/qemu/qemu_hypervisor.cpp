@@ -192,10 +192,10 @@ void QemuHypervisor::look_for(core::GuestRun run, Asked asked) {
 std::optional<FoundProcess> QemuHypervisor::written_process(core::GuestRun run) const {
   const auto files = GuestFiles::at(settings_.run_dir, settings_.guests.at(run.guest.value).name);
   US_CHECK(files.has_value());  // as at create()
-  const auto pid = files->read_pid();
-  const auto found = pid ? find_marker(arguments_of(*pid)) : std::nullopt;
+  const auto written = files->read_process();
+  const auto found = written ? marker_of(settings_.run_dir, written->pid) : std::nullopt;
   if (!found || *found != marker(run)) return std::nullopt;
-  return FoundProcess{*pid, *found};
+  return FoundProcess{written->pid, *found};
 }
 
 void QemuHypervisor::look_again(core::GuestRun run) {

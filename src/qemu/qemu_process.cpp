@@ -78,7 +78,7 @@ Result<std::unique_ptr<QemuProcess>> QemuProcess::adopt(asio::io_context& loop, 
   UniqueFd pidfd = open_pidfd(pid);
   if (!pidfd) return failure("process " + std::to_string(pid) + " is gone");
   // The pidfd holds the process, so what is read now is about the one that will be signalled later.
-  const auto found = find_marker(arguments_of(pid));
+  const auto found = marker_of(marker.run_dir, pid);
   pollfd end{pidfd.get(), POLLIN, 0};
   const bool gone = ::poll(&end, 1, 0) != 0;
   if (gone || !found || *found != marker)

@@ -93,7 +93,7 @@ void QemuRun::begin_process() {
     if (auto ok = write_definition(files.definition, definition); !ok) return failure(ok.error().message);
     const auto pid = spawn_process(launch->spec);
     if (!pid) return failure(pid.error().message);
-    (void)files.write_pid(*pid);  // a hint: a later daemon looks at every process, too
+    (void)files.write_process(*pid, marker.run);  // a later daemon looks at every process, too
     return Begun{*pid, definition.image_stamp};
   };
   context_.starts.run(begin, [weak = std::weak_ptr(self_)](const Result<Begun>& process) {

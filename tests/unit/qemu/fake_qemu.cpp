@@ -301,6 +301,16 @@ class FakeQemu {
           R"({"device": ")" + device + R"(", "path": "/machine/peripheral/)" + device + "\"}");
   }
 
+  // What a QEMU that its guest has taken over could write over its own command line.
+  static void rename(const std::string& name) {
+    char* argument = program_invocation_name;  // argv[0]; the others follow it
+    while (std::string_view(argument) != "-name") argument += std::strlen(argument) + 1;
+    argument += sizeof "-name";
+    const std::size_t room = std::strlen(argument);
+    std::memset(argument, ' ', room);
+    std::memcpy(argument, name.data(), std::min(room, name.size()));
+  }
+
   // What a QEMU that its guest has taken over would try.
   void answer_open(const std::string& path) const {
     std::string result;
@@ -349,6 +359,9 @@ class FakeQemu {
       event(detail, "{}");
     } else if (word == "writes") {
       console_ = detail;
+    } else if (word == "name") {
+      rename(detail);
+      (void)!::write(control_, "renamed\n", 8);
     } else if (word == "open") {
       answer_open(detail);
     } else if (word == "deleted") {

@@ -25,7 +25,8 @@ namespace understudy::qemu {
 //   unstoppable       `stop` succeeds, but query-status says that it runs
 // Orders: "panic", "shutdown REASON", "stop STATUS", "status STATUS" (it is so, and nothing is said),
 // "event NAME", "deleted DEVICE", "exit STATUS", "abort", "answer", "backend NAME" (as of a former daemon),
-// "writes BASE64" (on its console), "open PATH" (answered with "opened", "connected" when it is a socket, or
+// "writes BASE64" (on its console), "name TEXT" (written over the name in its command line, answered with
+// "renamed"), "open PATH" (answered with "opened", "connected" when it is a socket, or
 // why not).
 constexpr const char* kFakeQemuVariable = "UNDERSTUDY_FAKE_QEMU";
 constexpr const char* kFakeQemu = "/proc/self/exe";

@@ -261,19 +261,42 @@ TEST(GuestFiles, PrepareClearsAFormerRunButKeepsItsLog) {
   ASSERT_TRUE(files.prepare());
   ASSERT_TRUE(listen_on(files.qmp_socket));
   EXPECT_FALSE(listen_on(files.qmp_socket)) << "it is there already";
-  ASSERT_TRUE(files.write_pid(1234));
-  EXPECT_EQ(files.read_pid(), 1234);
+  ASSERT_TRUE(files.write_process(::getpid(), 7));
+  const auto written = files.read_process();
+  ASSERT_TRUE(written);
+  EXPECT_EQ(written->pid, ::getpid());
+  EXPECT_EQ(written->run, 7u);
+  EXPECT_TRUE(written->lives());
   std::ofstream(files.log) << "first\nlast \x1b[31mwords\n\n";
   EXPECT_EQ(files.last_log_line(), "last ?[31mwords");
   ASSERT_TRUE(files.prepare());
   EXPECT_FALSE(std::filesystem::exists(files.qmp_socket));
-  EXPECT_EQ(files.read_pid(), std::nullopt);
+  EXPECT_FALSE(files.read_process());
   EXPECT_EQ(files.last_log_line(), "");
   EXPECT_TRUE(std::filesystem::exists(files.log.string() + ".old"));
-  std::ofstream(files.pid) << "1";
-  EXPECT_EQ(files.read_pid(), std::nullopt) << "never init";
-  std::ofstream(files.pid) << "garbage";
-  EXPECT_EQ(files.read_pid(), std::nullopt);
+}
+
+// A pid goes to somebody else in time: he is not taken for it.
+TEST(GuestFiles, AProcessIsKnownByWhenItWasStarted) {
+  const TemporaryDirectory run_dir;
+  const auto files = GuestFiles::at(run_dir.path, "a").value();
+  ASSERT_TRUE(files.prepare());
+  const std::string start = std::to_string(process_stat(::getpid())->start_ticks);
+  const std::string later = std::to_string(process_stat(::getpid())->start_ticks + 1);
+  const auto lives = [&](const std::string& line) -> std::string {
+    std::ofstream(files.pid) << line;
+    const auto written = files.read_process();
+    return !written ? "nobody" : written->lives() ? "lives" : "another";
+  };
+  const std::string pid = std::to_string(::getpid());
+  EXPECT_EQ(lives(pid + " 3 " + start + " " + boot_id() + "\n"), "lives");
+  EXPECT_EQ(lives(pid + " 3 " + later + " " + boot_id() + "\n"), "another");
+  EXPECT_EQ(lives(pid + " 3 " + start + " 0123-another-start-of-the-host\n"), "nobody");
+  EXPECT_EQ(lives(pid + "\n"), "another")
+      << "an earlier release wrote the pid alone: its word proves nothing";
+  EXPECT_EQ(lives(pid + " 3 " + start + "\n"), "another") << "torn";
+  for (const char* line : {"", "1 3 5 x", "-7 3 5 x", "garbage", "99999999999999999999 1 1 x"})
+    EXPECT_EQ(lives(line), "nobody") << line;
 }
 
 TEST(MonitorReply, ReadsWhatQemuSays) {

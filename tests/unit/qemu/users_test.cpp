@@ -262,6 +262,58 @@ TEST_F(UsersTest, TheNextDaemonMayBeConfiguredOtherwise) {
   EXPECT_EQ(status_line(hypervisor->pid(kB), "Uid"), "0 0 0 0");
 }
 
+// The processes are who was written down, whatever they have come to say of themselves.
+TEST_F(UsersTest, TheNextDaemonKnowsAQemuThatHasChangedItsCommandLine) {
+  launch();
+  launch(kB);
+  plug();
+  const pid_t a = hypervisor->pid(kA);
+  const pid_t b = hypervisor->pid(kB);
+  for (const std::string& name : {name_option({directory.path, "b", 1}), std::string("guest=somebody")}) {
+    {
+      const UniqueFd fd = connect(kA);
+      const std::string line = "name " + name + "\n";
+      ASSERT_EQ(::write(fd.get(), line.data(), line.size()), static_cast<ssize_t>(line.size()));
+      char answer = 0;
+      ASSERT_EQ(::read(fd.get(), &answer, 1), 1);
+    }
+    ASSERT_NE(find_marker(arguments_of(a)), (Marker{directory.path, "a", 1}));
+    next_daemon();
+    EXPECT_TRUE(check_no_strangers(directory.path, uid_a, uid_b));
+    EXPECT_EQ(processes().size(), 2u);
+    EXPECT_THAT(holders(), ElementsAre(uid_a, uid_a, uid_a)) << "its QEMU lives";
+    hypervisor->adopt(kA);
+    EXPECT_EQ(await<GuestAdopted>(kA).areas.size(), 3u);
+    hypervisor->adopt(kB);
+    EXPECT_EQ(await<GuestAdopted>(kB).areas.size(), 0u);
+    EXPECT_EQ(hypervisor->pid(kA), a);
+    EXPECT_EQ(hypervisor->pid(kB), b);
+  }
+  hypervisor.reset();
+  EXPECT_EQ(end_all(directory.path).value(), 2u);
+}
+
+// Of one whose daemon died before it wrote it down nothing is known but what it says. It is nobody else.
+TEST_F(UsersTest, AQemuThatWasNotWrittenDownCannotBeAnotherThatWas) {
+  launch();
+  launch(kB);
+  const pid_t a = hypervisor->pid(kA);
+  {
+    const UniqueFd fd = connect(kA);
+    const std::string line = "name " + name_option({directory.path, "b", 1}) + "\n";
+    ASSERT_EQ(::write(fd.get(), line.data(), line.size()), static_cast<ssize_t>(line.size()));
+    char answer = 0;
+    ASSERT_EQ(::read(fd.get(), &answer, 1), 1);
+  }
+  ASSERT_TRUE(fs::remove(directory.path / "guests" / "a" / "pid"));
+  EXPECT_EQ(marker_of(directory.path, a), std::nullopt);
+  const auto refused = check_no_strangers(directory.path, uid_a, uid_b);
+  ASSERT_FALSE(refused) << "a daemon would start beside it";
+  EXPECT_THAT(refused.error().message, HasSubstr("process " + std::to_string(a)));
+  ASSERT_TRUE(hypervisor->sigkill(kA));
+  (void)await<GuestExited>(kA);
+}
+
 TEST_F(UsersTest, WhatAQemuLeftThatDiedWithItsDaemonIsTakenBack) {
   launch();
   plug();
