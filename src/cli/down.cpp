@@ -87,6 +87,8 @@ int down(const Options& options) {
     if (const auto ended = wait_for_end(*client, files.control_socket(), options); !ended)
       return complain(ended.error().message);
     was_there = true;
+  } else if (const std::string elsewhere = control::who_serves_elsewhere(*dir); !elsewhere.empty()) {
+    return complain(elsewhere);
   }
   // What a daemon that died left behind; nothing, after an orderly end.
   if (const Result<void> ours = control::check_claimed(*dir); !ours) {

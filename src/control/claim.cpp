@@ -6,13 +6,16 @@
 #include "control/run_dir.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <optional>
@@ -214,9 +217,14 @@ Result<void> unclaim(const fs::path& dir) {
   return {};
 }
 
-std::vector<fs::path> other_run_dirs(const fs::path& than) {
-  std::vector<fs::path> dirs;
-  if (const auto usual = run_dir("")) add(dirs, *usual, than);
+namespace {
+
+constexpr int kEndLimit_ms = 2000;
+constexpr const char* kRemoved = "(deleted)";
+
+// Of this user's daemons and gateways, with the run directory that each was started for.
+template <class Act>
+void for_each_of_ours(Act act) {
   std::error_code error;
   for (fs::directory_iterator each("/proc", error), end; !error && each != end; each.increment(error)) {
     struct stat info {};
@@ -224,11 +232,61 @@ std::vector<fs::path> other_run_dirs(const fs::path& than) {
     const auto words = words_of(each->path());
     if (words.empty() || fs::path(words[0]).filename() != "understudyd") continue;
     for (std::size_t i = 1; i + 1 < words.size(); ++i) {
-      if (words[i] == "--run-dir") add(dirs, words[i + 1], than);
-      if (words[i] == "--gateway") add(dirs, fs::path(words[i + 1]).parent_path(), than);
+      if (words[i] == "--run-dir") act(each->path(), fs::path(words[i + 1]));
+      if (words[i] == "--gateway") act(each->path(), fs::path(words[i + 1]).parent_path());
     }
   }
+}
+
+// The directory in which a daemon's or gateway's own file is by now: it is open for as long as that lives.
+// Empty: not known, as in another container, whose paths are not ours.
+fs::path is_in(const fs::path& process) {
+  std::error_code error;
+  if (!fs::equivalent(process / "ns/mnt", "/proc/self/ns/mnt", error)) return {};
+  for (fs::directory_iterator each(process / "fd", error), end; !error && each != end;
+       each.increment(error)) {
+    std::error_code ignored;
+    const fs::path file = fs::read_symlink(each->path(), ignored);
+    const std::string name = file.filename().string();
+    for (const char* ours : {"lock", "gateway.log"}) {
+      if (name == ours) return file.parent_path();
+      if (name == std::string(ours) + " (deleted)") return kRemoved;
+    }
+  }
+  return {};
+}
+
+// One that was told to end may be at it.
+bool ends(const fs::path& process) {
+  const pid_t pid = static_cast<pid_t>(std::strtol(process.filename().c_str(), nullptr, 10));
+  const UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  pollfd end{fd.get(), POLLIN, 0};
+  return !fd || ::poll(&end, 1, kEndLimit_ms) == 1;
+}
+
+}  // namespace
+
+std::vector<fs::path> other_run_dirs(const fs::path& than) {
+  std::vector<fs::path> dirs;
+  if (const auto usual = run_dir("")) add(dirs, *usual, than);
+  for_each_of_ours([&](const fs::path&, const fs::path& dir) { add(dirs, dir, than); });
   return dirs;
+}
+
+std::string who_serves_elsewhere(const fs::path& dir) {
+  std::string text;
+  for_each_of_ours([&](const fs::path& process, const fs::path& its) {
+    if (its.lexically_normal() != dir.lexically_normal()) return;
+    const fs::path now = is_in(process);
+    std::error_code not_there;
+    if (now.empty() || fs::equivalent(now, dir, not_there) || ends(process)) return;
+    const std::string pid = process.filename().string();
+    text += (text.empty() ? "" : "; ") + ("process " + pid + " was started for ") + dir.string() +
+            " and runs, but its directory is ";
+    text += now == kRemoved ? "gone: end it by `kill " + pid + "`, and its guests, which `ps` shows"
+                            : now.string() + " now: move it back, then `understudy down` again";
+  });
+  return text;
 }
 
 std::string where_it_is(const fs::path& not_here) {

@@ -33,5 +33,8 @@ inline constexpr const char* kClaimFile = "understudy-run-dir";
 [[nodiscard]] std::vector<std::filesystem::path> other_run_dirs(const std::filesystem::path& than);
 // " Understudy is in /run/understudy: `understudy --run-dir /run/understudy down`" or nothing.
 [[nodiscard]] std::string where_it_is(const std::filesystem::path& not_here);
+// Sentences about this user's daemons and gateways that were started for `dir`, live, and have their files
+// somewhere else: it was moved away or exchanged under them. Empty: there are none.
+[[nodiscard]] std::string who_serves_elsewhere(const std::filesystem::path& dir);
 
 }  // namespace understudy::control

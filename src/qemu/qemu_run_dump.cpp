@@ -47,7 +47,9 @@ void QemuRun::dump() {
   context_.dump_files.run([dumps = context_.dumps, guest = plan_.name, run = run_.run,
                            bytes = plan_.base_bytes] { return dumps.begin(guest, run, bytes); },
                           [weak = std::weak_ptr(self_)](Result<DumpPart> part) {
-                            if (const auto self = weak.lock()) (*self)->dump_begun(std::move(part));
+                            if (const auto self = weak.lock()) return (*self)->dump_begun(std::move(part));
+                            std::error_code ignored;  // discarded, and forgotten, meanwhile
+                            if (part) std::filesystem::remove(part->path, ignored);
                           });
 }
 

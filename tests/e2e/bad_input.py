@@ -2,7 +2,7 @@
 import pathlib
 import socket
 
-from harness import Failed, Understudy, free_port, redis_config
+from harness import Failed, Redis, Understudy, free_port, redis_config
 
 
 def expect_refusal(understudy, *wanted):
@@ -100,3 +100,29 @@ def case_run_directory_of_others():
         done = understudy.run("down", check=False)
         if done.returncode != 1 or "nothing of Understudy's was found" not in done.stderr:
             raise Failed(f"down of what is not there: {done.returncode} {done.stdout}{done.stderr}")
+
+
+def case_exchanged_run_directory():
+    """The run directory is moved away under a daemon, with or without another in its place: `down` says that it runs on
+    and where its directory is, touches nothing, and does its work when that is back."""
+    port = free_port()
+    with Understudy(redis_config(port)) as understudy:
+        understudy.up()
+        daemon = understudy.daemon_pid()
+        here, away = understudy.run_dir, understudy.base / "away"
+        for exchanged in (False, True):
+            here.rename(away)
+            if exchanged:
+                here.mkdir(mode=0o700)
+                (here / "understudy-run-dir").write_text((away / "understudy-run-dir").read_text())
+            done = understudy.run("down", check=False)
+            if done.returncode != 1 or f"process {daemon} was started for" not in done.stderr or str(away) not in done.stderr:
+                raise Failed(f"down of a directory that is elsewhere: {done.returncode} {done.stdout}{done.stderr}")
+            if here.exists():
+                (here / "understudy-run-dir").unlink()
+                here.rmdir()
+            away.rename(here)
+        redis = Redis(port)
+        redis.do("PING")
+        redis.close()
+        understudy.run("down")
