@@ -51,6 +51,9 @@ std::string staging_of(const Options& options) {
 // Less than this is what every program has.
 constexpr Bytes kKernelMemoryWorthNaming = 4_MiB;
 
+// Of what an application may have: for its health checks, and what prepares it.
+constexpr std::uint64_t kProcessesOfHelpers = 64;
+
 }  // namespace
 
 Result<std::unique_ptr<Agent>> Agent::create(Loop& loop, Options options) {
@@ -90,6 +93,9 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
             options_.passwd_file,
             [this](Bytes limit) { return own_files(limit); },
             [this] { return limits_ ? limits_->processes() : 0; },
+            [this](Container& container, const protocol::Application& of, Part part) {
+              bound(container, of, part);
+            },
             [this](const std::string& name) { return shortage(name); }},
       engager_(
           loop, blocks_, base_bytes_, [this] { return memory_left(); }, host_.send),
@@ -117,6 +123,10 @@ void Agent::set_up_containers() {
     auto parent = prepare_cgroups(options_.cgroup_root);
     if (parent) {
       cgroups_ = *parent;
+      const auto handed_down = read_file(cgroups_ + "/cgroup.subtree_control");
+      if (!handed_down || handed_down->find("pids") == std::string::npos)
+        say("no cgroup limits how many processes an application has: those of one user share that user's "
+            "limit");
       return;
     }
     say("no cgroups, so applications run without a memory limit: " + parent.error().message);
@@ -187,7 +197,24 @@ Shortage Agent::shortage(const std::string& name) const {
 }
 
 void Agent::adjust_limits() {
-  if (limits_) limits_->adjust(memory().total_bytes, [this](const std::string& text) { log(text); });
+  if (!limits_) return;
+  limits_->adjust(memory().total_bytes, [this](const std::string& text) { log(text); });
+  bound_all();
+}
+
+// An application and its rehearsal share what is one application's: both run in one guest at no time.
+void Agent::bound(Container& container, const protocol::Application& /*of*/, Part part) const {
+  if (!limits_) return;
+  const auto applications = std::count_if(applications_.begin(), applications_.end(), [](const auto& entry) {
+    return !entry.second->definition().isolated;
+  });
+  const std::uint64_t each = limits_->processes_of_each(static_cast<std::size_t>(applications));
+  const std::uint64_t helpers = std::min(kProcessesOfHelpers, each / 4);
+  container.limit_processes(part == Part::helper ? helpers : each - helpers);
+}
+
+void Agent::bound_all() {
+  for (const auto& [name, application] : applications_) application->take_bounds();
 }
 
 void Agent::reserve_ports() {
@@ -284,6 +311,7 @@ void Agent::handle(const to::Welcome& message) {
   drop_undefined(definitions);
   for (const auto& definition : definitions) define(definition);
   reserve_ports();
+  bound_all();
   say_where_all_stand();
   beat_interval_ = std::chrono::milliseconds(message.beat_interval_ms);
   next_beat_ = Loop::now();

@@ -50,6 +50,8 @@ class Agent {
   [[nodiscard]] Shortage shortage(const std::string& name) const;
   // As much memory as there is now.
   void adjust_limits();
+  void bound(Container& container, const protocol::Application& of, Part part) const;
+  void bound_all();
   // Ports that applications listen at are lent out to nobody who only wants any.
   void reserve_ports();
   // Who uses the guest's memory, for those who cannot get it.

@@ -153,7 +153,9 @@ void Application::launch() {
   if (auto limited = container_->limit_memory(memory_limit_bytes_); !limited && memory_limit_bytes_ != 0) {
     say(from::Log{definition_.name + " runs without a memory limit: " + limited.error().message});
   }
+  take_bounds();
   out_of_memory_before_ = container_->out_of_memory();
+  refused_processes_before_ = container_->refused_processes();
   const Duration limit = std::chrono::milliseconds(definition_.start_limit_ms);
   state_ = Starting{host_.loop.after(limit, [this, limit] {
     const std::string why = run_ ? run_->why_not_ready() : "";
@@ -165,6 +167,12 @@ void Application::launch() {
                   {[this] { ready(); }, [this](Fault why) { fault(std::move(why)); }, [this] { look(); }});
   if (!launched) return fault(std::move(launched.error()));
   run_ = std::move(*launched);
+}
+
+void Application::take_bounds() {
+  if (!host_.bound) return;
+  host_.bound(*container_, definition_, Part::itself);
+  host_.bound(*checks_, definition_, Part::helper);
 }
 
 void Application::ready() {
@@ -198,6 +206,7 @@ void Application::say_serving() {
 void Application::fault(Fault fault) {
   if (run_) run_->mute();
   judge_memory(fault);
+  judge_processes(fault);
   kill_everything();
   state_ = Ending{std::move(fault),
                   host_.loop.after(kKillPatience, [this] { still_there("ending after a fault"); }),
@@ -224,6 +233,14 @@ void Application::judge_memory(Fault& fault) const {
     fault.blameless = shortage.somebody_elses;
     fault.text += "; " + shortage.text;
   }
+}
+
+// For whoever reads "Resource temporarily unavailable" in its output.
+void Application::judge_processes(Fault& fault) const {
+  if (container_->refused_processes() <= refused_processes_before_) return;
+  fault.text +=
+      "; it had as many processes and threads as it may have in this guest, and was refused more (the "
+      "applications of a guest share them equally: give it fewer others, or more `base_memory`)";
 }
 
 void Application::kill_everything() {

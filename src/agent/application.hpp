@@ -56,6 +56,8 @@ class Application {
 
   // Its container may have become empty.
   void look();
+  // What it may take beside its neighbours may have changed.
+  void take_bounds();
 
   // SIGKILL sent, and still there: reported after this, again to a daemon that was started anew, and awaited
   // further.
@@ -127,6 +129,7 @@ class Application {
   void kill_files();
   void close(const FaultPolicy::GiveUp& decision);
   void judge_memory(Fault& fault) const;
+  void judge_processes(Fault& fault) const;
   void tell_where_it_listens();
   void say(protocol::FromAgent message) { host_.send(std::move(message)); }
   void say_serving();
@@ -147,6 +150,7 @@ class Application {
   bool has_served_ = false;  // in this epoch
   std::optional<FaultPolicy> policy_;
   OutOfMemory out_of_memory_before_;
+  std::uint64_t refused_processes_before_ = 0;
   struct KernelMemory {
     Bytes bytes = 0;
     Time at{};

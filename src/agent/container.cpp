@@ -90,10 +90,12 @@ Result<std::string> prepare_cgroups(const std::string& root) {
   if (!exists(root + "/cgroup.controllers")) return failure(root + " is not a cgroup v2 directory");
   const std::string parent = root + "/understudy";
   if (auto made = make_directory(parent); !made) return tl::unexpected(made.error());
-  // The root may not have the controller to give (then memory is not limited, and says so when it is asked to
-  // be).
-  (void)write_file(root + "/cgroup.subtree_control", "+memory");
-  (void)write_file(parent + "/cgroup.subtree_control", "+memory");
+  // The root may not have one of the controllers to give (then what it counts is not limited, and is said so
+  // when it is to be).
+  for (const char* const controller : {"+memory", "+pids"}) {
+    (void)write_file(root + "/cgroup.subtree_control", controller);
+    (void)write_file(parent + "/cgroup.subtree_control", controller);
+  }
   return parent;
 }
 
@@ -174,6 +176,15 @@ void CgroupContainer::forked(pid_t main_process, bool born_inside) {
 
 Result<void> CgroupContainer::limit_memory(Bytes bytes) {
   return write_file(directory_ + "/memory.max", bytes == 0 ? "max" : std::to_string(bytes));
+}
+
+void CgroupContainer::limit_processes(std::uint64_t most) {
+  const auto done = write_file(directory_ + "/pids.max", most == 0 ? "max" : std::to_string(most));
+  limits_processes_ = done && most != 0;
+}
+
+std::uint64_t CgroupContainer::refused_processes() const {
+  return counter(read_file(directory_ + "/pids.events").value_or(""), "max");
 }
 
 Bytes CgroupContainer::memory_used() const {

@@ -50,6 +50,13 @@ class Container {
   [[nodiscard]] virtual Bytes kernel_memory_used() const = 0;
   [[nodiscard]] virtual OutOfMemory out_of_memory() const = 0;
 
+  // Processes and threads, whoever they run as; 0: no limit. Where it cannot be, the limit of a user is what
+  // there is (RLIMIT_NPROC), and counts all that run as that user.
+  virtual void limit_processes(std::uint64_t) {}
+  [[nodiscard]] virtual bool limits_processes() const { return false; }
+  // How often one more was refused for that limit, ever.
+  [[nodiscard]] virtual std::uint64_t refused_processes() const { return 0; }
+
   [[nodiscard]] virtual std::vector<pid_t> processes() const = 0;
   [[nodiscard]] virtual bool populated() const = 0;
   virtual void signal_all(int signal) = 0;
@@ -93,6 +100,9 @@ class CgroupContainer final : public Container {
   [[nodiscard]] Bytes memory_used() const override;
   [[nodiscard]] Bytes kernel_memory_used() const override;
   [[nodiscard]] OutOfMemory out_of_memory() const override;
+  void limit_processes(std::uint64_t most) override;
+  [[nodiscard]] bool limits_processes() const override { return limits_processes_; }
+  [[nodiscard]] std::uint64_t refused_processes() const override;
   [[nodiscard]] std::vector<pid_t> processes() const override;
   [[nodiscard]] bool populated() const override;
   void signal_all(int signal) override;
@@ -108,6 +118,7 @@ class CgroupContainer final : public Container {
 
   Loop& loop_;
   std::string directory_;
+  bool limits_processes_ = false;
   UniqueFd directory_fd_;
   UniqueFd procs_;   // opened beforehand: the child writes to it without allocating
   UniqueFd events_;  // cgroup.events; EPOLLPRI when it changes
@@ -136,8 +147,8 @@ class SessionContainer final : public Container {
   pid_t session_ = -1;
 };
 
-// Makes the containers' parent below a cgroup v2 mount (or a delegated directory) and hands the memory
-// controller down to it. The answer is the parent's directory.
+// Makes the containers' parent below a cgroup v2 mount (or a delegated directory) and hands the controllers
+// of memory and of processes down to it. The answer is the parent's directory.
 [[nodiscard]] Result<std::string> prepare_cgroups(const std::string& root);
 
 }  // namespace understudy::agent

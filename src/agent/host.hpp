@@ -18,6 +18,9 @@ struct Shortage {
   bool somebody_elses = false;
 };
 
+// Of an application: what it starts, or a command that helps it (a health check, what prepares).
+enum class Part { itself, helper };
+
 // What an application needs of the agent around it.
 struct Host {
   Loop& loop;
@@ -33,6 +36,8 @@ struct Host {
   std::function<std::optional<OwnFiles>(Bytes memory_limit_bytes)> own_files = {};
   // How many processes one user may have; 0: as many as the agent's.
   std::function<std::uint64_t()> processes = {};
+  // Keeps a container of this application from taking what its neighbours in the guest need.
+  std::function<void(Container& container, const protocol::Application& of, Part part)> bound = {};
   // For the application of this name.
   std::function<Shortage(const std::string& name)> shortage = {};
 };

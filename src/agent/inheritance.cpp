@@ -100,12 +100,13 @@ std::vector<std::string> take_known_state() {
   return missing;
 }
 
-void ordinary_limits(unsigned long long processes) {
+void ordinary_limits(unsigned long long processes, bool counted) {
   lift_limits();
   set_limit(RLIMIT_CORE, 0, RLIM_INFINITY);
   set_limit(RLIMIT_NOFILE, kUsualDescriptors, kMostDescriptors);
+  if (counted) set_limit(RLIMIT_NPROC, RLIM_INFINITY, RLIM_INFINITY);
   if (processes == 0) return;
-  set_limit(RLIMIT_NPROC, processes, processes);
+  if (!counted) set_limit(RLIMIT_NPROC, processes, processes);
   set_limit(RLIMIT_SIGPENDING, processes, processes);
 }
 

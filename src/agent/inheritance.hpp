@@ -17,7 +17,8 @@ void have_standard_descriptors();
 // In a forked child, for a program: every signal has its default action and none is blocked.
 void default_signals();
 // In a forked child that still has its privileges. processes: how many one user may have; 0: as inherited.
-void ordinary_limits(unsigned long long processes);
+// counted: its cgroup limits its processes, so that others who run as the same user cannot use them up.
+void ordinary_limits(unsigned long long processes, bool counted);
 // In a forked child: the agent's own scheduling, processors and timers are not handed down.
 void ordinary_scheduling(int nice);
 

@@ -20,6 +20,10 @@ constexpr Bytes kEpollWatchBytes = 200;
 constexpr Bytes kOrphanBytes = 2_KiB;
 constexpr Bytes kTimeWaitBytes = 256;
 
+// A small kernel has some 60 threads of its own. With less than that share nothing can be run.
+constexpr std::uint64_t kLeastRoom = 128;
+constexpr std::uint64_t kLeastShare = 32;
+
 // The rules of Linux 6.1 (fork.c set_max_threads, file_table.c files_maxfiles_init, inotify_user.c,
 // fanotify_user.c, eventpoll.c, tcp.c tcp_init, udp.c udp_init), each with the part of the base memory that
 // it may take at most.
@@ -116,6 +120,14 @@ void KernelLimits::adjust(Bytes total_bytes, const Say& say) {
   for (const char* const kind : kNamespaceKinds) write(namespaces_of(kind), {some / 2}, say);
   const auto found = written_.find("kernel/threads-max");
   if (found != written_.end()) processes_ = found->second.front();
+}
+
+std::uint64_t KernelLimits::processes_of_each(std::size_t applications) const {
+  if (processes_ == 0) return 0;
+  const auto ids = read_numbers(directory_ + "/kernel/pid_max");
+  const std::uint64_t all = ids ? std::min(processes_, ids->front()) : processes_;
+  const std::uint64_t room = std::min(all / 2, std::max(kLeastRoom, all / 8));
+  return std::max(kLeastShare, (all - room) / std::max<std::size_t>(applications, 1));
 }
 
 void KernelLimits::write(const std::string& name, const std::vector<std::uint64_t>& numbers, const Say& say) {

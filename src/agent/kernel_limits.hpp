@@ -2,6 +2,7 @@
 
 #include "base/units.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -29,6 +30,11 @@ class KernelLimits {
   // How many processes and threads one user may have: what a process inherits was computed at boot, too.
   // 0: not known.
   [[nodiscard]] std::uint64_t processes() const { return processes_; }
+
+  // How many of all that the kernel can have each of so many applications may have: an equal share of what is
+  // left when the kernel's own threads, the agent and whatever else the guest runs have their room. 0: not
+  // known.
+  [[nodiscard]] std::uint64_t processes_of_each(std::size_t applications) const;
 
  private:
   void write(const std::string& name, const std::vector<std::uint64_t>& numbers, const Say& say);

@@ -48,6 +48,8 @@ Result<void> Preparer::begin(const protocol::Application& definition, Pending& p
   request.nice = kNice;
   request.container = pending.container.get();
   if (host_.own_files) request.own_files = host_.own_files(0);
+  if (host_.processes) request.processes = host_.processes();
+  if (host_.bound) host_.bound(*pending.container, definition, Part::helper);
   auto spawned = spawn(request);
   if (!spawned) return tl::unexpected(spawned.error());
   pending.pid = spawned->pid;

@@ -36,7 +36,7 @@ struct Child {
   void ordinary_standing() const {
     ordinary_scheduling(request.nice);
     (void)write_file("/proc/self/oom_score_adj", "0");
-    ordinary_limits(request.processes);
+    ordinary_limits(request.processes, request.container != nullptr && request.container->limits_processes());
   }
 
   // Where it runs: what it sees of the guest, and what it may write to.

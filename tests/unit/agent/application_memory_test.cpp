@@ -25,6 +25,9 @@ class StagedContainer final : public Container {
   [[nodiscard]] Bytes memory_used() const override { return used_bytes; }
   [[nodiscard]] Bytes kernel_memory_used() const override { return kernel_bytes; }
   [[nodiscard]] OutOfMemory out_of_memory() const override { return memory; }
+  void limit_processes(std::uint64_t most) override { most_processes = most; }
+  [[nodiscard]] bool limits_processes() const override { return most_processes != 0; }
+  [[nodiscard]] std::uint64_t refused_processes() const override { return refused; }
   [[nodiscard]] std::vector<pid_t> processes() const override { return session_.processes(); }
   [[nodiscard]] bool populated() const override { return stuck || session_.populated(); }
   void signal_all(int signal) override { session_.signal_all(signal); }
@@ -34,6 +37,8 @@ class StagedContainer final : public Container {
   Bytes kernel_bytes = 0;
   Bytes limit_bytes = 0;
   Bytes used_bytes = 0;
+  std::uint64_t most_processes = 0;
+  std::uint64_t refused = 0;
   bool stuck = false;
 
  private:
@@ -59,7 +64,10 @@ class ApplicationMemoryTest : public testing::Test {
              files.path(),
              "/etc/passwd",
              {},
-             {},
+             [] { return 500; },
+             [this](Container& which, const protocol::Application&, Part part) {
+               which.limit_processes(part == Part::helper ? processes / 4 : processes);
+             },
              [this](const std::string&) { return shortage; }} {
     application = *Application::create(host, script("exec sleep 60"));
     children->on_any_end([this] { application->look(); });
@@ -77,6 +85,12 @@ class ApplicationMemoryTest : public testing::Test {
     const T message = std::get<T>(said.front());
     said.pop_front();
     return message;
+  }
+  template <class Condition>
+  bool until(Condition condition) {
+    const Time end = Loop::now() + 60s;
+    while (!condition() && Loop::now() < end) loop->run_once(10ms);
+    return condition();
   }
   void start(protocol::Epoch epoch = 7) {
     application->start({1, epoch, 100_MiB, {3}});
@@ -100,6 +114,7 @@ class ApplicationMemoryTest : public testing::Test {
   std::deque<protocol::FromAgent> said;
   StagedContainer* container = nullptr;
   StagedContainer* checks = nullptr;
+  std::uint64_t processes = 0;
   Shortage shortage{"the guest ran out", false};
   Host host;
   std::unique_ptr<Application> application;
@@ -314,6 +329,35 @@ TEST_F(ApplicationMemoryTest, ANewEpochIsNotStartedWhileSomethingOfTheOldIsLeft)
 TEST_F(ApplicationMemoryTest, WhatItUsesOfTheBaseIsWhatItsAreasDoNotCover) {
   application->start({1, 7, 200_MiB, {3}});
   EXPECT_EQ(hear<from::Serving>().base_use_bytes, 200_MiB - 126_MiB);
+}
+
+// A neighbour that ran as the same user used up that user's limit, and the takeover failed.
+TEST_F(ApplicationMemoryTest, ALimitOfItsOwnTakesThePlaceOfItsUsers) {
+  application->redefine(script("awk '/^Max processes/ {print $3}' /proc/self/limits > " + files.path() +
+                               "/limit; exec sleep 60"));
+  start();
+  ASSERT_TRUE(until([&] { return files.read("limit") == "500\n"; })) << files.read("limit");
+  application->stop({1, 7});
+  (void)hear<from::Stopped>();
+  processes = 80;
+  std::filesystem::remove(files.path() + "/limit");
+  start(8);
+  EXPECT_EQ(container->most_processes, 80u);
+  EXPECT_EQ(checks->most_processes, 20u);
+  ASSERT_TRUE(until([&] { return files.read("limit").ends_with("\n"); }));
+  EXPECT_NE(files.read("limit"), "500\n");
+}
+
+TEST_F(ApplicationMemoryTest, WhatWasRefusedProcessesSaysSo) {
+  processes = 80;
+  container->refused = 3;  // of a former life
+  start();
+  ::kill(pid, SIGKILL);
+  EXPECT_EQ(hear<from::Restarting>().cause.find("was refused more"), std::string::npos);
+  pid = static_cast<pid_t>(hear<from::Serving>().pid);
+  ++container->refused;
+  ::kill(pid, SIGKILL);
+  EXPECT_NE(hear<from::Restarting>().cause.find("was refused more"), std::string::npos);
 }
 
 }  // namespace

@@ -66,6 +66,21 @@ TEST_F(KernelLimitsTest, NeverFallBelowWhatTheKernelChose) {
   EXPECT_EQ(read("net/ipv4/tcp_mem"), "1176 1569 2352");
 }
 
+TEST_F(KernelLimitsTest, ProcessesAreSharedOutWithRoomForTheRest) {
+  limits = std::make_unique<KernelLimits>(files.path(), 105_MiB);
+  EXPECT_EQ(limits->processes_of_each(1), 783u - 128);
+  EXPECT_EQ(limits->processes_of_each(5), (783u - 128) / 5);
+  EXPECT_EQ(limits->processes_of_each(0), limits->processes_of_each(1));
+  EXPECT_EQ(limits->processes_of_each(1000), 32u) << "with fewer nothing can be run";
+  adjust(1129_MiB);
+  EXPECT_EQ(limits->processes_of_each(2), (limits->processes() - limits->processes() / 8) / 2);
+  files.write("kernel/pid_max", "400\n");
+  EXPECT_EQ(limits->processes_of_each(2), (400u - 128) / 2) << "the kernel has no more numbers for them";
+  files.write("kernel/threads-max", "100\n");
+  EXPECT_EQ(KernelLimits(files.path(), 105_MiB).processes_of_each(1), 50u);
+  EXPECT_EQ(KernelLimits(files.path() + "/none", 105_MiB).processes_of_each(1), 0u);
+}
+
 TEST_F(KernelLimitsTest, WhatIsNotThereIsPassedOver) {
   limits = std::make_unique<KernelLimits>(files.path() + "/none", 105_MiB);
   adjust(1129_MiB);
