@@ -44,6 +44,12 @@ std::vector<protocol::Application> with_rehearsals(std::vector<protocol::Applica
   return applications;
 }
 
+std::set<std::uint16_t> ports_of(const protocol::Application& application) {
+  std::set<std::uint16_t> ports = {application.port, application.health.port};
+  ports.erase(0);
+  return ports;
+}
+
 std::string staging_of(const Options& options) {
   return options.run_directory + "/own";
 }
@@ -202,9 +208,15 @@ void Agent::adjust_limits() {
   bound_all();
 }
 
-// An application and its rehearsal share what is one application's: both run in one guest at no time.
-void Agent::bound(Container& container, const protocol::Application& /*of*/, Part part) const {
+void Agent::bound(Container& container, const protocol::Application& of, Part part) {
+  std::set<std::uint16_t> others = ports();
+  for (const std::uint16_t own : ports_of(of)) others.erase(own);
+  if (auto refused = container.refuse_ports({others.begin(), others.end()});
+      !refused && !std::exchange(told_of_ports_, true)) {
+    log("applications are not kept from listening at each other's ports: " + refused.error().message);
+  }
   if (!limits_) return;
+  // An application and its rehearsal share what is one application's: both run in one guest at no time.
   const auto applications = std::count_if(applications_.begin(), applications_.end(), [](const auto& entry) {
     return !entry.second->definition().isolated;
   });
@@ -217,16 +229,17 @@ void Agent::bound_all() {
   for (const auto& [name, application] : applications_) application->take_bounds();
 }
 
+std::set<std::uint16_t> Agent::ports() const {
+  std::set<std::uint16_t> all;
+  for (const auto& [name, application] : applications_) all.merge(ports_of(application->definition()));
+  return all;
+}
+
 void Agent::reserve_ports() {
   if (options_.sysctl_directory.empty()) return;
-  std::string ports;
-  for (const auto& [name, application] : applications_) {
-    const protocol::Application& definition = application->definition();
-    for (const auto port : {definition.port, definition.health.port}) {
-      if (port != 0) ports += (ports.empty() ? "" : ",") + std::to_string(port);
-    }
-  }
-  (void)write_file(options_.sysctl_directory + "/net/ipv4/ip_local_reserved_ports", ports);
+  std::string text;
+  for (const std::uint16_t port : ports()) text += (text.empty() ? "" : ",") + std::to_string(port);
+  (void)write_file(options_.sysctl_directory + "/net/ipv4/ip_local_reserved_ports", text);
 }
 
 std::string Agent::describe_use() const {

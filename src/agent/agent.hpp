@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace understudy::agent {
@@ -50,8 +51,10 @@ class Agent {
   [[nodiscard]] Shortage shortage(const std::string& name) const;
   // As much memory as there is now.
   void adjust_limits();
-  void bound(Container& container, const protocol::Application& of, Part part) const;
+  void bound(Container& container, const protocol::Application& of, Part part);
   void bound_all();
+  // Where clients and health checks find applications, each port once.
+  [[nodiscard]] std::set<std::uint16_t> ports() const;
   // Ports that applications listen at are lent out to nobody who only wants any.
   void reserve_ports();
   // Who uses the guest's memory, for those who cannot get it.
@@ -106,6 +109,7 @@ class Agent {
   std::uint64_t session_;
   std::uint64_t beats_ = 0;
   bool welcomed_ = false;
+  bool told_of_ports_ = false;
   Duration beat_interval_{};
   Time next_beat_;
   MemInfo beat_memory_;

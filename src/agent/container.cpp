@@ -120,7 +120,9 @@ Result<void> CgroupContainer::open() {
     changed();
   });
   watch_pressure();
-  return {};
+  // Of a cgroup that is gone.
+  port_guard_ = {};
+  return refused_ports_.empty() ? Result<void>() : refuse_ports(std::exchange(refused_ports_, {}));
 }
 
 // Without pressure stall information (psi=0) nothing is seen, and the kernel's own kill is what there is.
@@ -185,6 +187,13 @@ void CgroupContainer::limit_processes(std::uint64_t most) {
 
 std::uint64_t CgroupContainer::refused_processes() const {
   return counter(read_file(directory_ + "/pids.events").value_or(""), "max");
+}
+
+Result<void> CgroupContainer::refuse_ports(std::vector<std::uint16_t> ports) {
+  if (ports == refused_ports_) return {};
+  auto refused = port_guard_.refuse(directory_fd_.get(), ports);
+  if (refused) refused_ports_ = std::move(ports);
+  return refused;
 }
 
 Bytes CgroupContainer::memory_used() const {

@@ -2,6 +2,7 @@
 
 #include "agent/loop.hpp"
 #include "agent/memory_pressure.hpp"
+#include "agent/port_guard.hpp"
 #include "base/units.hpp"
 
 #include <sys/types.h>
@@ -57,6 +58,9 @@ class Container {
   // How often one more was refused for that limit, ever.
   [[nodiscard]] virtual std::uint64_t refused_processes() const { return 0; }
 
+  // TCP ports that nobody in here can listen at: others'. Without cgroups anybody can.
+  [[nodiscard]] virtual Result<void> refuse_ports(std::vector<std::uint16_t>) { return {}; }
+
   [[nodiscard]] virtual std::vector<pid_t> processes() const = 0;
   [[nodiscard]] virtual bool populated() const = 0;
   virtual void signal_all(int signal) = 0;
@@ -103,6 +107,7 @@ class CgroupContainer final : public Container {
   void limit_processes(std::uint64_t most) override;
   [[nodiscard]] bool limits_processes() const override { return limits_processes_; }
   [[nodiscard]] std::uint64_t refused_processes() const override;
+  Result<void> refuse_ports(std::vector<std::uint16_t> ports) override;
   [[nodiscard]] std::vector<pid_t> processes() const override;
   [[nodiscard]] bool populated() const override;
   void signal_all(int signal) override;
@@ -126,6 +131,8 @@ class CgroupContainer final : public Container {
   UniqueFd pressure_;  // memory.pressure with a trigger; EPOLLPRI when it is reached
   Loop::Watch pressure_watch_;
   CrawlJudge judge_;
+  std::vector<std::uint16_t> refused_ports_;
+  PortGuard port_guard_;
 };
 
 // A session: for tests, and for systems without cgroup v2. A process that leaves the session escapes; whoever
