@@ -2,12 +2,14 @@
 
 #include "agent/drills.hpp"
 #include "agent/os.hpp"
+#include "agent/own_domain.hpp"
 #include "base/memory_rules.hpp"
 #include "protocol/codec.hpp"
 
 #include <signal.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -42,6 +44,10 @@ std::vector<protocol::Application> with_rehearsals(std::vector<protocol::Applica
     applications.push_back(std::move(twin));
   }
   return applications;
+}
+
+bool rehearses(const protocol::Application& twin, const protocol::Application& application) {
+  return application.rehearsal != 0 && twin.app == application.rehearsal;
 }
 
 std::set<std::uint16_t> ports_of(const protocol::Application& application) {
@@ -102,6 +108,7 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
             [this](Container& container, const protocol::Application& of, Part part) {
               bound(container, of, part);
             },
+            [this](const protocol::Application& of, const User& user) { return needs_own_domain(of, user); },
             [this](const std::string& name) { return shortage(name); }},
       engager_(
           loop, blocks_, base_bytes_, [this] { return memory_left(); }, host_.send),
@@ -227,6 +234,24 @@ void Agent::bound(Container& container, const protocol::Application& of, Part pa
 
 void Agent::bound_all() {
   for (const auto& [name, application] : applications_) application->take_bounds();
+}
+
+// Nothing in a guest is kept from its root, and where an application has its user to itself, the user keeps
+// others off: then it may mount what it likes.
+bool Agent::needs_own_domain(const protocol::Application& of, const User& user) {
+  if (user.uid == 0 || ::geteuid() != 0) return false;
+  const std::string passwd = read_file(options_.passwd_file).value_or("");
+  const bool shared = std::any_of(applications_.begin(), applications_.end(), [&](const auto& entry) {
+    const protocol::Application& other = entry.second->definition();
+    if (other.app == of.app || rehearses(other, of) || rehearses(of, other)) return false;
+    const auto others = find_user(other.user, passwd);
+    return others && others->uid == user.uid;
+  });
+  if (!shared || has_domains()) return shared;
+  if (!std::exchange(told_of_domains_, true))
+    log("applications that run as one user can read each other's environment and memory: this kernel has no "
+        "Landlock (5.19 or newer, with landlock in lsm=)");
+  return false;
 }
 
 std::set<std::uint16_t> Agent::ports() const {

@@ -53,6 +53,7 @@ class Agent {
   void adjust_limits();
   void bound(Container& container, const protocol::Application& of, Part part);
   void bound_all();
+  [[nodiscard]] bool needs_own_domain(const protocol::Application& of, const User& user);
   // Where clients and health checks find applications, each port once.
   [[nodiscard]] std::set<std::uint16_t> ports() const;
   // Ports that applications listen at are lent out to nobody who only wants any.
@@ -110,6 +111,7 @@ class Agent {
   std::uint64_t beats_ = 0;
   bool welcomed_ = false;
   bool told_of_ports_ = false;
+  bool told_of_domains_ = false;
   Duration beat_interval_{};
   Time next_beat_;
   MemInfo beat_memory_;

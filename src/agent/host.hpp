@@ -38,6 +38,9 @@ struct Host {
   std::function<std::uint64_t()> processes = {};
   // Keeps a container of this application from taking what its neighbours in the guest need.
   std::function<void(Container& container, const protocol::Application& of, Part part)> bound = {};
+  // Whether what it runs as this user has to be kept from reading its neighbours, which run as that user,
+  // too.
+  std::function<bool(const protocol::Application& of, const User& user)> own_domain = {};
   // For the application of this name.
   std::function<Shortage(const std::string& name)> shortage = {};
 };

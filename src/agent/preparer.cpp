@@ -49,6 +49,7 @@ Result<void> Preparer::begin(const protocol::Application& definition, Pending& p
   request.container = pending.container.get();
   if (host_.own_files) request.own_files = host_.own_files(0);
   if (host_.processes) request.processes = host_.processes();
+  if (host_.own_domain) request.own_domain = host_.own_domain(definition, *user);
   if (host_.bound) host_.bound(*pending.container, definition, Part::helper);
   auto spawned = spawn(request);
   if (!spawned) return tl::unexpected(spawned.error());

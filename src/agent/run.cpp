@@ -66,6 +66,7 @@ SpawnRequest Run::request(const User& user) const {
   request.scratch = definition_.scratch;
   if (host_.own_files) request.own_files = host_.own_files(around_.memory_limit_bytes);
   if (host_.processes) request.processes = host_.processes();
+  if (host_.own_domain) request.own_domain = host_.own_domain(definition_, user);
   return request;
 }
 

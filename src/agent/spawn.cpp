@@ -3,6 +3,7 @@
 #include "agent/inheritance.hpp"
 #include "agent/isolation.hpp"
 #include "agent/os.hpp"
+#include "agent/own_domain.hpp"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -87,6 +88,7 @@ struct Child {
     if (::dup2(output, STDOUT_FILENO) < 0 || ::dup2(output, STDERR_FILENO) < 0) fail("dup2");
     // What it opens again as /dev/stdout is its own, too.
     (void)::fchown(output, request.user.uid, request.user.gid);
+    if (request.own_domain && !enter_own_domain()) fail("a Landlock domain of its own");
     become_user();
     ::umask(022);
     (void)::chdir("/");

@@ -23,7 +23,8 @@ struct SpawnRequest {
   // Made for it alone; or, where it goes inside, the size that they are to have.
   std::optional<OwnFiles> own_files = {};
   std::uint64_t processes =
-      0;  // one user may have so many, where the container has no limit; 0: as the agent
+      0;                    // one user may have so many, where the container has no limit; 0: as the agent
+  bool own_domain = false;  // see own_domain.hpp
   // It goes where this process is, which has file systems of its own, or is isolated; -1: where the agent is.
   pid_t inside = -1;
   int inside_ready = -1;        // end of file once there is an inside, else a text: why there is none

@@ -68,6 +68,7 @@ class ApplicationMemoryTest : public testing::Test {
              [this](Container& which, const protocol::Application&, Part part) {
                which.limit_processes(part == Part::helper ? processes / 4 : processes);
              },
+             {},
              [this](const std::string&) { return shortage; }} {
     application = *Application::create(host, script("exec sleep 60"));
     children->on_any_end([this] { application->look(); });
