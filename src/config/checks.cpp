@@ -93,12 +93,6 @@ void check_listen(const std::vector<ApplicationDraft>& drafts, Report& report) {
   }
 }
 
-bool share_a_guest(const Application& one, const Application& other) {
-  return std::any_of(one.guests.begin(), one.guests.end(), [&](core::GuestId guest) {
-    return std::find(other.guests.begin(), other.guests.end(), guest) != other.guests.end();
-  });
-}
-
 void check_guest_ports(const std::vector<ApplicationDraft>& drafts, Report& report) {
   for (std::size_t i = 0; i < drafts.size(); ++i) {
     if (!drafts[i].guest_port_good) continue;

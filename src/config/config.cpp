@@ -6,7 +6,6 @@
 #include "config/limits.hpp"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -116,19 +115,10 @@ tl::expected<Config, Errors> parse(std::string_view text, const std::filesystem:
   return parse_text(text, name, directory, Images::taken_as_given);
 }
 
-std::vector<std::string> remarks(const Config& config) {
-  std::vector<std::string> all;
-  struct stat info {};
-  const bool open_to_others = ::stat(config.file.c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
-                              (info.st_mode & (S_IRGRP | S_IROTH)) != 0;
-  for (const Application& each : config.applications) {
-    if (!open_to_others || !each.environment_in_file) continue;
-    all.push_back(
-        fmt::format("others can read {} (mode {:04o}), and it sets environment of {}: keep secrets in an "
-                    "environment_file, or close it with `chmod 0600 {}`",
-                    config.file.string(), info.st_mode & 07777U, each.name, config.file.string()));
-  }
-  return all;
+bool share_a_guest(const Application& one, const Application& other) {
+  return std::any_of(one.guests.begin(), one.guests.end(), [&](core::GuestId guest) {
+    return std::find(other.guests.begin(), other.guests.end(), guest) != other.guests.end();
+  });
 }
 
 std::uint32_t Config::area_count() const {

@@ -210,6 +210,9 @@ struct Source {
 [[nodiscard]] tl::expected<Source, Errors> read_source(const std::filesystem::path& file,
                                                        const std::filesystem::path& directory = {});
 
+// A guest in which both may run.
+[[nodiscard]] bool share_a_guest(const Application& one, const Application& other);
+
 // What may be as it was meant, and is said to whoever checks or starts it; a sentence each.
 [[nodiscard]] std::vector<std::string> remarks(const Config& config);
 

@@ -23,6 +23,7 @@ inline constexpr std::size_t kLongestArgument = 4096;
 inline constexpr std::size_t kMostVariables = 256;
 inline constexpr std::size_t kLargestEnvironmentFileBytes = 256 << 10;
 inline constexpr std::size_t kLongestVariable = 128;  // its name
+inline constexpr std::uint32_t kMostId = 0xfffffffe;  // the last one means nobody to the kernel
 inline constexpr std::size_t kLongestUser = 32;       // as useradd has it
 inline constexpr int kMostPriority = 1000;            // and the least is as far below 0
 inline constexpr std::uint32_t kMostCounted = 1000;   // failures, attempts and takeovers

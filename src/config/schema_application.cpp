@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 
 namespace understudy::config {
 
@@ -16,7 +17,16 @@ using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+bool is_id(std::string_view text) {
+  std::uint32_t id = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), id);
+  return code == std::errc() && end == text.data() + text.size() && id <= kMostId;
+}
+
+// "app", "61001" or "61001:61000", with a group.
 bool usable_user(std::string_view name) {
+  const std::string_view number = name.substr(0, name.find(':'));
+  if (is_id(number)) return number.size() == name.size() || is_id(name.substr(number.size() + 1));
   if (name.empty() || name.size() > kLongestUser) return false;
   if (std::islower(static_cast<unsigned char>(name.front())) == 0 && name.front() != '_') return false;
   return std::all_of(name.begin(), name.end(), [](char c) {
@@ -249,7 +259,8 @@ ApplicationDraft read_application(const Value& value, Report& report, bool damag
   draft.environment_file.at = table.at("environment_file");
   if (table.text("user", application.user) && !usable_user(application.user)) {
     report.add(table.at("user"),
-               fmt::format("user {} cannot be used; write a user name of the guest, such as \"app\"",
+               fmt::format("user {} cannot be used; write a user name of the guest, such as \"app\", or a "
+                           "number, such as \"61001\"",
                            in_quotes(application.user)));
   }
   table.choice<bool>("ready", application.ready_notify, {{"health", false}, {"notify", true}});
