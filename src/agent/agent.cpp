@@ -50,10 +50,8 @@ bool rehearses(const protocol::Application& twin, const protocol::Application& a
   return application.rehearsal != 0 && twin.app == application.rehearsal;
 }
 
-std::set<std::uint16_t> ports_of(const protocol::Application& application) {
-  std::set<std::uint16_t> ports = {application.port, application.health.port};
-  ports.erase(0);
-  return ports;
+bool at(const protocol::Application& application, std::uint16_t port) {
+  return port == application.port || port == application.health.port;
 }
 
 std::string staging_of(const Options& options) {
@@ -216,9 +214,9 @@ void Agent::adjust_limits() {
 }
 
 void Agent::bound(Container& container, const protocol::Application& of, Part part) {
-  std::set<std::uint16_t> others = ports();
-  for (const std::uint16_t own : ports_of(of)) others.erase(own);
-  if (auto refused = container.refuse_ports({others.begin(), others.end()});
+  std::vector<std::uint16_t> others = ports_;
+  std::erase_if(others, [&of](std::uint16_t port) { return at(of, port); });
+  if (auto refused = container.refuse_ports(std::move(others));
       !refused && !std::exchange(told_of_ports_, true)) {
     log("applications are not kept from listening at each other's ports: " + refused.error().message);
   }
@@ -254,16 +252,19 @@ bool Agent::needs_own_domain(const protocol::Application& of, const User& user) 
   return false;
 }
 
-std::set<std::uint16_t> Agent::ports() const {
-  std::set<std::uint16_t> all;
-  for (const auto& [name, application] : applications_) all.merge(ports_of(application->definition()));
-  return all;
-}
-
 void Agent::reserve_ports() {
+  ports_.clear();
+  for (const auto& [name, application] : applications_) {
+    const protocol::Application& definition = application->definition();
+    for (const auto port : {definition.port, definition.health.port}) {
+      if (port != 0) ports_.push_back(port);
+    }
+  }
+  std::sort(ports_.begin(), ports_.end());
+  ports_.erase(std::unique(ports_.begin(), ports_.end()), ports_.end());
   if (options_.sysctl_directory.empty()) return;
   std::string text;
-  for (const std::uint16_t port : ports()) text += (text.empty() ? "" : ",") + std::to_string(port);
+  for (const std::uint16_t port : ports_) text += (text.empty() ? "" : ",") + std::to_string(port);
   (void)write_file(options_.sysctl_directory + "/net/ipv4/ip_local_reserved_ports", text);
 }
 

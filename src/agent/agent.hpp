@@ -12,8 +12,8 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
+#include <vector>
 
 namespace understudy::agent {
 
@@ -54,8 +54,6 @@ class Agent {
   void bound(Container& container, const protocol::Application& of, Part part);
   void bound_all();
   [[nodiscard]] bool needs_own_domain(const protocol::Application& of, const User& user);
-  // Where clients and health checks find applications, each port once.
-  [[nodiscard]] std::set<std::uint16_t> ports() const;
   // Ports that applications listen at are lent out to nobody who only wants any.
   void reserve_ports();
   // Who uses the guest's memory, for those who cannot get it.
@@ -110,6 +108,7 @@ class Agent {
   std::uint64_t session_;
   std::uint64_t beats_ = 0;
   bool welcomed_ = false;
+  std::vector<std::uint16_t> ports_;  // where clients and health checks find applications; sorted, each once
   bool told_of_ports_ = false;
   bool told_of_domains_ = false;
   Duration beat_interval_{};

@@ -120,7 +120,8 @@ Result<void> CgroupContainer::open() {
     changed();
   });
   watch_pressure();
-  // Of a cgroup that is gone.
+  // What is known of them is of a cgroup that is gone.
+  most_processes_ = 0;
   port_guard_ = {};
   return refused_ports_.empty() ? Result<void>() : refuse_ports(std::exchange(refused_ports_, {}));
 }
@@ -181,8 +182,9 @@ Result<void> CgroupContainer::limit_memory(Bytes bytes) {
 }
 
 void CgroupContainer::limit_processes(std::uint64_t most) {
+  if (most == most_processes_) return;
   const auto done = write_file(directory_ + "/pids.max", most == 0 ? "max" : std::to_string(most));
-  limits_processes_ = done && most != 0;
+  most_processes_ = done ? most : 0;
 }
 
 std::uint64_t CgroupContainer::refused_processes() const {

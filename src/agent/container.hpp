@@ -105,7 +105,7 @@ class CgroupContainer final : public Container {
   [[nodiscard]] Bytes kernel_memory_used() const override;
   [[nodiscard]] OutOfMemory out_of_memory() const override;
   void limit_processes(std::uint64_t most) override;
-  [[nodiscard]] bool limits_processes() const override { return limits_processes_; }
+  [[nodiscard]] bool limits_processes() const override { return most_processes_ != 0; }
   [[nodiscard]] std::uint64_t refused_processes() const override;
   Result<void> refuse_ports(std::vector<std::uint16_t> ports) override;
   [[nodiscard]] std::vector<pid_t> processes() const override;
@@ -123,7 +123,7 @@ class CgroupContainer final : public Container {
 
   Loop& loop_;
   std::string directory_;
-  bool limits_processes_ = false;
+  std::uint64_t most_processes_ = 0;  // 0: no limit
   UniqueFd directory_fd_;
   UniqueFd procs_;   // opened beforehand: the child writes to it without allocating
   UniqueFd events_;  // cgroup.events; EPOLLPRI when it changes

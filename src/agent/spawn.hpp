@@ -22,8 +22,8 @@ struct SpawnRequest {
   std::vector<std::string> scratch = {};  // of an isolated program
   // Made for it alone; or, where it goes inside, the size that they are to have.
   std::optional<OwnFiles> own_files = {};
-  std::uint64_t processes =
-      0;                    // one user may have so many, where the container has no limit; 0: as the agent
+  // One user may have so many, where the container has no limit of its own; 0: as the agent.
+  std::uint64_t processes = 0;
   bool own_domain = false;  // see own_domain.hpp
   // It goes where this process is, which has file systems of its own, or is isolated; -1: where the agent is.
   pid_t inside = -1;
