@@ -36,7 +36,8 @@ class Application {
   [[nodiscard]] Bytes promised_bytes(Bytes engaged_bytes) const;
   // It is the other's rehearsal, and nothing of it runs any more.
   [[nodiscard]] bool rehearsed_for(const Application& other) const {
-    return definition_.app == other.definition_.rehearsal && (is<Idle>() || is<Faulted>());
+    const bool twin = other.definition_.rehearsal != 0 && definition_.app == other.definition_.rehearsal;
+    return twin && (is<Idle>() || is<Faulted>());
   }
 
   // Its memory and its files, all processes together.

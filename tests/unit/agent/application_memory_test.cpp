@@ -332,6 +332,22 @@ TEST_F(ApplicationMemoryTest, WhatItUsesOfTheBaseIsWhatItsAreasDoNotCover) {
   EXPECT_EQ(hear<from::Serving>().base_use_bytes, 200_MiB - 126_MiB);
 }
 
+// The first application of a file has the number 0, and so has "no rehearsal": what was engaged for the one
+// was given to any other that has none.
+TEST_F(ApplicationMemoryTest, WhoHasNoRehearsalHasNoPartOfTheFirstOne) {
+  auto definition = script("exec sleep 60");
+  definition.app = 0;
+  application->redefine(definition);
+  const auto other = *Application::create(host, script("exec sleep 60"));
+  EXPECT_FALSE(application->rehearsed_for(*other));
+  auto rehearsed = script("exec sleep 60");
+  rehearsed.rehearsal = 9;
+  definition.app = 9;
+  application->redefine(definition);
+  other->redefine(rehearsed);
+  EXPECT_TRUE(application->rehearsed_for(*other));
+}
+
 // A neighbour that ran as the same user used up that user's limit, and the takeover failed.
 TEST_F(ApplicationMemoryTest, ALimitOfItsOwnTakesThePlaceOfItsUsers) {
   application->redefine(script("awk '/^Max processes/ {print $3}' /proc/self/limits > " + files.path() +
