@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <limits>
 #include <utility>
 
 namespace understudy {
@@ -36,13 +37,17 @@ bool write_all(int fd, std::string_view text) {
 
 }  // namespace
 
-BoundedFile::BoundedFile(fs::path file, std::uint64_t most_bytes)
-    : file_(std::move(file)), most_bytes_(most_bytes) {
+BoundedFile::BoundedFile(fs::path file, std::uint64_t most_bytes, Choice choice)
+    : file_(std::move(file)), most_bytes_(most_bytes), choice_(std::move(choice)) {
   (void)open();  // tried again with the first line
 }
 
 fs::path BoundedFile::old_of(const fs::path& file) {
   return file.string() + ".old";
+}
+
+fs::path BoundedFile::fresh_old_of(const fs::path& file) {
+  return old_of(file).string() + ".new";
 }
 
 bool BoundedFile::open() {
@@ -54,7 +59,23 @@ bool BoundedFile::open() {
   return true;
 }
 
+// False: nothing has changed.
+bool BoundedFile::keep_chosen() {
+  std::string text;
+  for (const std::string& line :
+       choice_(last_lines(file_, std::numeric_limits<std::size_t>::max()), most_bytes_))
+    text += line + "\n";
+  const fs::path fresh = fresh_old_of(file_);
+  ::unlink(fresh.c_str());
+  if (!leaves_room(text.size())) return false;
+  const UniqueFd made(::open(fresh.c_str(), kFlags | O_EXCL, 0600));
+  if (made && write_all(made.get(), text) && ::rename(fresh.c_str(), old_of(file_).c_str()) == 0) return true;
+  ::unlink(fresh.c_str());
+  return false;
+}
+
 bool BoundedFile::begin_anew() {
+  if (choice_ && keep_chosen()) return ::unlink(file_.c_str()) == 0 && open();
   if (::rename(file_.c_str(), old_of(file_).c_str()) != 0 && errno != ENOENT) return false;
   return open();
 }

@@ -2,10 +2,10 @@
 
 #include "base/bounded_file.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <limits>
 
 #include <boost/json.hpp>
 
@@ -14,8 +14,6 @@ namespace understudy::control {
 namespace {
 
 namespace json = boost::json;
-
-constexpr std::size_t kKeptEvents = 5000;
 
 const char* severity_name(core::Severity severity) {
   switch (severity) {
@@ -67,9 +65,10 @@ void EventLog::tell(const core::Notice& notice) {
                     {"severity", severity_name(notice.severity)},
                     {"kind", notice.kind},
                     {"text", notice.text}};
-  if (notice.guest) line["guest"] = setup_.guest(*notice.guest).name;
-  if (notice.app) line["application"] = setup_.app(*notice.app).name;
-  add(json::serialize(line));
+  EventHistory::Origin origin{"", "", notice.kind};
+  if (notice.guest) line["guest"] = origin.guest = setup_.guest(*notice.guest).name;
+  if (notice.app) line["application"] = origin.application = setup_.app(*notice.app).name;
+  add(origin, json::serialize(line));
 }
 
 void EventLog::report(Time at, const core::TakeoverReport& report) {
@@ -84,19 +83,14 @@ void EventLog::report(Time at, const core::TakeoverReport& report) {
   });
 }
 
-// The latest events of a former daemon. Numbers go on where they were, so that nobody who follows them takes
-// a new event for one that he has seen.
+// The latest events of a former daemon, each once: one that died while it began a new file left them in two.
+// Numbers go on where they were, so that nobody who follows them takes a new event for one that he has seen.
 void EventLog::read_back(const std::filesystem::path& file) {
-  for (std::string& line : last_lines(file, kKeptEvents)) {
-    boost::system::error_code error;
-    const json::value value = json::parse(line, error);
-    const json::value* number =
-        !error && value.is_object() ? value.get_object().if_contains("number") : nullptr;
-    if (number == nullptr) continue;
-    const auto counted = number->to_number<std::uint64_t>(error);
-    if (error) continue;
-    number_ = std::max(number_, counted);
-    lines_.push_back(std::move(line));
+  for (std::string& line : last_lines(file, std::numeric_limits<std::size_t>::max())) {
+    const auto event = read_event_line(line);
+    if (!event || event->number <= number_) continue;
+    number_ = event->number;
+    history_.add(event->origin, std::move(line));
   }
 }
 
@@ -106,11 +100,10 @@ const core::TakeoverReport* EventLog::last_report(std::optional<core::AppId> app
   return found != reports_.of.end() ? &found->second : nullptr;
 }
 
-void EventLog::add(std::string line) {
+void EventLog::add(const EventHistory::Origin& origin, std::string line) {
   writer_.add(line);
   std::erase_if(followers_, [&](const Follower& follower) { return !follower(line); });
-  lines_.push_back(std::move(line));
-  if (lines_.size() > kKeptEvents) lines_.pop_front();
+  history_.add(origin, std::move(line));
 }
 
 }  // namespace understudy::control

@@ -2,17 +2,18 @@
 
 #include "base/background.hpp"
 #include "control/event_budget.hpp"
+#include "control/event_history.hpp"
 #include "control/line_writer.hpp"
 #include "control/report_file.hpp"
 #include "core/core.hpp"
 #include "engine/ports.hpp"
 
 #include <cstdint>
-#include <deque>
 #include <filesystem>
 #include <functional>
 #include <list>
 #include <string>
+#include <vector>
 
 namespace understudy::control {
 
@@ -22,10 +23,13 @@ namespace understudy::control {
 // The observer port: keeps the latest events (and each application's last report) in memory, appends every
 // event as a line of JSON to a file of the run directory, and hands it to whoever follows. What these files
 // have of a former daemon is known from the start. What a guest can cause by talking has a budget
-// (event_budget.hpp); events are written by a thread of their own to files that are bounded
-// (line_writer.hpp).
+// (event_budget.hpp), and what it causes otherwise pushes nobody else's events out (event_history.hpp);
+// events are written by a thread of their own to files that are bounded (line_writer.hpp).
 class EventLog final : public engine::Observer {
  public:
+  static constexpr std::size_t kMostEvents = 5000;  // in memory
+  static constexpr std::size_t kMostEventBytes = 4UL << 20;
+
   // Names in the lines come from `setup`. A file that cannot be written is reported once on the standard
   // output; events go on being kept in memory, and are written again from when that works. `log` is the file
   // that the standard output may be.
@@ -43,8 +47,9 @@ class EventLog final : public engine::Observer {
     background_.flush(limit);
   }
 
-  // One line of JSON each: {"number","time","severity","kind","text","guest"?,"application"?}.
-  [[nodiscard]] const std::deque<std::string>& lines() const { return lines_; }
+  // One line of JSON each: {"number","time","severity","kind","text","guest"?,"application"?}, in the order
+  // of their numbers, some of which may be missing.
+  [[nodiscard]] std::vector<std::string> lines() const { return history_.lines(); }
   [[nodiscard]] const core::TakeoverReport* last_report(std::optional<core::AppId> app) const;
 
   // Is handed every event from now on, until it returns false.
@@ -53,7 +58,7 @@ class EventLog final : public engine::Observer {
 
  private:
   void tell(const core::Notice& notice);
-  void add(std::string line);
+  void add(const EventHistory::Origin& origin, std::string line);
   void read_back(const std::filesystem::path& file);
 
   const core::Setup& setup_;
@@ -61,7 +66,7 @@ class EventLog final : public engine::Observer {
   EventBudget budget_;
   LineWriter writer_;
   std::uint64_t number_ = 0;
-  std::deque<std::string> lines_;
+  EventHistory history_{{kMostEvents, kMostEventBytes}};
   std::list<Follower> followers_;
   Reports reports_;
   Background background_;  // last: what it still writes uses the rest

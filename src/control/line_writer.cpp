@@ -1,6 +1,7 @@
 #include "control/line_writer.hpp"
 
 #include "base/signals_blocked.hpp"
+#include "control/event_history.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,7 +32,8 @@ bool is_same_file(int fd, const fs::path& file) {
 }  // namespace
 
 struct LineWriter::Shared {
-  Shared(const fs::path& events_file, const fs::path& log_file) : events(events_file, kMostEventBytes) {
+  Shared(const fs::path& events_file, const fs::path& log_file)
+      : events(events_file, kMostEventBytes, kept_of) {
     if (is_same_file(STDOUT_FILENO, log_file)) log.emplace(log_file, kMostLogBytes);
   }
   void run();

@@ -19,8 +19,9 @@ class LineWriter final {
   static constexpr std::uint64_t kMostEventBytes = 4ULL << 20;
   static constexpr std::uint64_t kMostLogBytes = 2ULL << 20;
 
-  // `events` gets every line. So does the standard output, unless it is the file `log`: then that file is
-  // bounded as well, and the standard output and error follow it when it is begun anew.
+  // `events` gets every event, and keeps of the older ones what event_history.hpp says. The standard output
+  // gets every line, unless it is the file `log`: then that file does, is bounded as well, and the standard
+  // output and error follow it when it is begun anew.
   LineWriter(const std::filesystem::path& events, const std::filesystem::path& log);
   // Waits a while for what is not written yet.
   ~LineWriter();

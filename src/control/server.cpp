@@ -14,10 +14,6 @@ namespace {
 namespace asio = boost::asio;
 namespace json = boost::json;
 
-// One that reads too slowly to keep up with this much is cut off; it can ask again.
-constexpr std::size_t kMostQueuedLines = 10'000;
-constexpr std::size_t kMostQueuedBytes = 8UL << 20;
-
 std::string answer_line(const Result<json::value>& answer) {
   json::object object;
   if (answer) {
@@ -95,7 +91,7 @@ class Server::Session : public std::enable_shared_from_this<Session> {
 
   void send(std::string line) {
     queued_bytes_ += line.size();
-    if (queue_.size() >= kMostQueuedLines || queued_bytes_ > kMostQueuedBytes) return end();
+    if (queue_.size() >= Server::kMostQueuedLines || queued_bytes_ > Server::kMostQueuedBytes) return end();
     queue_.push_back(std::move(line));
     if (queue_.size() == 1) write();
   }

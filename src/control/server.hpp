@@ -28,6 +28,12 @@ class Server {
   using Handler = std::function<Result<boost::json::value>(const Command&)>;
 
   static constexpr std::size_t kMostSessions = 64;
+  // One that reads too slowly to keep up with this much is cut off; it can ask again.
+  static constexpr std::size_t kMostQueuedLines = 10'000;
+  static constexpr std::size_t kMostQueuedBytes = 8UL << 20;
+  // All events in memory, and as many again meanwhile.
+  static_assert(2 * EventLog::kMostEvents <= kMostQueuedLines);
+  static_assert(2 * EventLog::kMostEventBytes <= kMostQueuedBytes);
   struct Limits {
     // For a request to come, and for an answer to be read; not for events to follow, nor for `down` to end.
     std::chrono::milliseconds idle = std::chrono::seconds(30);

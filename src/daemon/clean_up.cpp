@@ -49,6 +49,7 @@ std::vector<std::filesystem::path> files_of_ours(const control::RunFiles& files)
   for (const auto& file : {files.events(), files.daemon_log(), files.gateway_log()}) {
     all.push_back(file);
     all.push_back(BoundedFile::old_of(file));
+    all.push_back(BoundedFile::fresh_old_of(file));
   }
   for (const auto& file : {files.control_socket(), files.gateway_socket(), files.dir / "understudyd.pid",
                            files.dir / pool::kPoolFile, files.dir / qemu::kUsersFile, files.lock()})

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 
 namespace understudy {
@@ -45,6 +46,32 @@ TEST_F(BoundedFileTest, WhatAFormerWriterLeftTornIsNoPartOfTheNextLine) {
   EXPECT_EQ(last_lines(file_, 10), (std::vector<std::string>{"whole", "to", "next"}));
   std::ofstream(file_, std::ios::app) << "being wri";
   EXPECT_EQ(last_lines(file_, 1), std::vector<std::string>{"next"});
+}
+
+TEST_F(BoundedFileTest, WithAChoiceWhatIsChosenOfBothFilesIsKeptInTheOlder) {
+  const auto even = [](std::vector<std::string> lines, std::uint64_t most_bytes) {
+    EXPECT_EQ(most_bytes, 100U);
+    std::erase_if(lines, [](const std::string& line) { return (line.back() - '0') % 2 != 0; });
+    if (lines.size() > 10) lines.erase(lines.begin() + 5, lines.end() - 5);
+    return lines;
+  };
+  BoundedFile file(file_, 100, even);
+  for (int i = 100; i < 200; ++i) ASSERT_EQ(file.write("line " + std::to_string(i)), "");
+  const auto lines = last_lines(file_, 900);
+  EXPECT_EQ(lines.front(), "line 100");
+  EXPECT_EQ(lines.back(), "line 199");
+  EXPECT_TRUE(std::is_sorted(lines.begin(), lines.end()));
+  EXPECT_LE(fs::file_size(BoundedFile::old_of(file_)), 100U);
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 2);
+}
+
+TEST_F(BoundedFileTest, WhereWhatIsChosenCannotBeWrittenTheFullFileTakesThePlaceOfTheOlder) {
+  fs::create_directories(BoundedFile::fresh_old_of(file_));
+  BoundedFile file(file_, 18, [](const auto& lines, std::uint64_t) { return lines; });
+  for (const char* line : {"line 1", "line 2", "line 3", "line 4"}) ASSERT_EQ(file.write(line), "");
+  EXPECT_EQ(last_lines(file_, 10).size(), 4U);
+  for (const char* line : {"line 5", "line 6"}) ASSERT_EQ(file.write(line), "");
+  EXPECT_EQ(last_lines(file_, 10), (std::vector<std::string>{"line 3", "line 4", "line 5", "line 6"}));
 }
 
 TEST_F(BoundedFileTest, NothingIsWrittenByWayOfALinkOrIntoAPipe) {
