@@ -42,10 +42,7 @@ std::vector<std::string> children_of(const std::string& directory) {
   return children;
 }
 
-// A cgroup and all below it, as far as they are empty. No more than so deep and so many, whatever was made.
-constexpr int kMostDepth = 32;
-constexpr std::size_t kMostCgroups = 4096;
-
+// A cgroup and all below it, as far as they are empty.
 void collect(const std::string& directory, int depth, std::vector<std::string>& all) {
   if (depth > kMostDepth || all.size() >= kMostCgroups) return;
   all.push_back(directory);

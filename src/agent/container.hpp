@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +15,10 @@
 #include <vector>
 
 namespace understudy::agent {
+
+// Of an application's cgroups, no more than so deep and so many are looked at, whatever it made.
+inline constexpr int kMostDepth = 32;
+inline constexpr std::size_t kMostCgroups = 4096;
 
 // How often the kernel has killed in a container for lack of memory, ever, and for whose limit.
 struct OutOfMemory {

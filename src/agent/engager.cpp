@@ -8,8 +8,6 @@ namespace understudy::agent {
 
 namespace {
 
-constexpr std::size_t kMostEngagementsPending = 64;
-
 std::vector<protocol::AreaNumber> ids_of(const std::vector<protocol::Area>& areas) {
   std::vector<protocol::AreaNumber> ids;
   for (const auto& area : areas) ids.push_back(area.id);
@@ -34,8 +32,7 @@ Engager::Engager(Loop& loop, const MemoryBlocks& blocks, Bytes total_at_start_by
 void Engager::engage(const protocol::to_agent::Engage& request) {
   // A repetition replaces what it repeats.
   pending_.remove_if([&](const Pending& other) { return other.request == request; });
-  if (pending_.size() >= kMostEngagementsPending)
-    return fail(request, "too many requests to engage memory at once");
+  if (pending_.size() >= kMostPending) return fail(request, "too many requests to engage memory at once");
   Pending pending;
   pending.request = request;
   pending.kernel_onlines = blocks_.onlines_by_itself();

@@ -21,6 +21,7 @@ class Engager {
   using Send = std::function<void(protocol::FromAgent)>;
   using ReadMemory = std::function<MemInfo()>;
 
+  static constexpr std::size_t kMostPending = 64;
   static constexpr Duration kLimit = std::chrono::seconds(10);
   // A kernel that was told to online blocks itself and has not: it is done for it after this.
   static constexpr Duration kOnlineForIt = std::chrono::seconds(5);

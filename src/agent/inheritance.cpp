@@ -21,7 +21,6 @@ namespace understudy::agent {
 
 namespace {
 
-constexpr rlim_t kMostDescriptors = 524'288;
 constexpr rlim_t kUsualDescriptors = 1024;  // the soft limit stays where select() still works, as everywhere
 constexpr rlim_t kUsualStackBytes = 8ULL << 20;
 

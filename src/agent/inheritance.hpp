@@ -7,6 +7,8 @@
 // file modes, working directory, environment, processors, timers.
 namespace understudy::agent {
 
+inline constexpr unsigned long long kMostDescriptors = 524'288;  // of a program
+
 // For the agent, before anything else: a known state, whoever started it. What could not be had.
 [[nodiscard]] std::vector<std::string> take_known_state();
 

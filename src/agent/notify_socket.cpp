@@ -12,11 +12,7 @@
 
 namespace understudy::agent {
 
-namespace {
-
-constexpr std::size_t kMaxDatagramBytes = 1 << 20;  // more than a socket of the kernel's takes
-
-}  // namespace
+namespace {}  // namespace
 
 bool says_ready(std::string_view datagram) {
   while (!datagram.empty()) {

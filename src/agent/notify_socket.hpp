@@ -3,12 +3,15 @@
 #include "agent/loop.hpp"
 #include "agent/users.hpp"
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 namespace understudy::agent {
+
+inline constexpr std::size_t kMaxDatagramBytes = 1 << 20;  // more than a socket of the kernel's takes
 
 // NOTIFY_SOCKET of sd_notify(3): where an application says READY=1 itself. Only its user can write to it.
 class NotifySocket {

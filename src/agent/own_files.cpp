@@ -23,8 +23,6 @@ namespace {
 
 constexpr int kNamespacesOfApplication = CLONE_NEWNS | CLONE_NEWIPC;
 constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV;
-constexpr Bytes kBytesPerFile = 16_KiB;
-constexpr Bytes kBaseBytesPerFile = 4_KiB;  // an inode and its name take 1 KiB: a quarter of the base memory
 constexpr mode_t kAnybodys = 01777;
 constexpr mode_t kUsers = 0755;
 constexpr const char* kCgroups = "/sys/fs/cgroup";

@@ -26,6 +26,9 @@ struct OwnFiles {
   std::string run_directory;  // the agent's, which stays in sight (notify sockets)
 };
 
+inline constexpr Bytes kBytesPerFile = 16_KiB;
+inline constexpr Bytes kBaseBytesPerFile =
+    4_KiB;  // an inode and its name take 1 KiB: a quarter of the base memory
 // How many files: their inodes are memory of the kernel's own, which has to fit into the base memory.
 [[nodiscard]] std::uint64_t most_files(Bytes size_bytes, Bytes base_bytes);
 

@@ -15,7 +15,6 @@ namespace understudy::agent {
 
 namespace {
 
-constexpr std::size_t kMostReleasesPending = 16;
 constexpr long kRetryNanos = 20'000'000;  // a page that is on its way somewhere is free again soon after
 
 // In the child: offline every block, again and again, until all are or the parent ends us.
@@ -62,7 +61,7 @@ void Releaser::release(const protocol::to_agent::Release& request) {
   for (const auto& other : pending_) {
     if (other.request == request) return;  // a repetition: the answer is on its way
   }
-  if (pending_.size() >= kMostReleasesPending) {
+  if (pending_.size() >= kMostPending) {
     send_(protocol::from_agent::Released{
         request.app, request.epoch, {}, "too many requests to release memory at once"});
     return;

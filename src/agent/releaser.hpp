@@ -18,6 +18,7 @@ class Releaser {
   using Send = std::function<void(protocol::FromAgent)>;
   using DescribeUse = std::function<std::string()>;
 
+  static constexpr std::size_t kMostPending = 16;
   // The answer must be back within the request's limit. Ending a blocked write takes up to 0.3 s, putting
   // areas back online some more: that much of the limit is kept for it, but not more than a third.
   static constexpr Duration kEndingBlockedWrite = std::chrono::milliseconds(400);

@@ -19,12 +19,7 @@ namespace understudy::config {
 
 namespace {
 
-constexpr int kDeepest = 6;  // [[application]] health.command needs 4
-// In a line: every dot of a key nests a table, and the library recurses.
-constexpr std::size_t kMostDots = 256;
 constexpr std::size_t kMostQuotedBytes = 60;
-constexpr std::size_t kMostPasses = 60;        // readings of the text, so that a hostile one ends soon
-constexpr std::size_t kLongestStatement = 64;  // lines looked back for the start of a statement
 
 Where where(const toml::source_region& region) {
   return {region.begin.line, region.begin.column};

@@ -29,9 +29,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kApps = "/apps";  // where the guest mounts the disk
-constexpr std::size_t kMostLinks = 16;
-constexpr std::size_t kMostListedBytes = 64 << 20;
-constexpr std::chrono::seconds kListingLimit{10};
 // A guest has file systems of its own there, or files that are only made while it runs.
 constexpr std::array<std::string_view, 5> kMadeAtRuntime{"/dev/", "/proc/", "/run/", "/sys/", "/tmp/"};
 

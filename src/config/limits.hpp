@@ -2,6 +2,7 @@
 
 #include "base/units.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 
@@ -12,6 +13,17 @@ inline constexpr std::size_t kLargestFileBytes = 1 << 20;
 inline constexpr std::size_t kMostSyntaxErrors = 20;  // reported at once; more of them are one mistake's echo
 inline constexpr std::size_t kMostErrors = 200;
 inline constexpr std::size_t kLongestError = 4096;  // bytes; the budget's may name every application
+
+inline constexpr int kDeepest = 6;  // [[application]] health.command needs 4
+// In a line: every dot of a key nests a table, and the library recurses.
+inline constexpr std::size_t kMostDots = 256;
+inline constexpr std::size_t kMostPasses = 60;        // readings of the text, so that a hostile one ends soon
+inline constexpr std::size_t kLongestStatement = 64;  // lines looked back for the start of a statement
+
+// A look into the image.
+inline constexpr std::size_t kMostLinks = 16;  // from one file to the next
+inline constexpr std::size_t kMostListedBytes = 64 << 20;
+inline constexpr std::chrono::seconds kListingLimit{10};
 
 inline constexpr std::size_t kLongestName = 32;
 inline constexpr std::size_t kMostGuests = 64;

@@ -1,6 +1,7 @@
 // The life of a guest: launched, booted, fenced, cleared up, launched again. Whether it is alive while it
 // should serve is found out in liveness.cpp.
 #include "base/check.hpp"
+#include "core/limits.hpp"
 #include "core/state.hpp"
 
 #include <algorithm>
@@ -13,9 +14,6 @@ namespace {
 
 using namespace guest_state;
 
-// A guest that keeps failing before it is ready is launched ever more rarely.
-constexpr Duration kFirstBackoff = std::chrono::seconds(1);
-constexpr Duration kLongestBackoff = std::chrono::seconds(60);
 // Clearing up after a failed guest and booting it again wait for the takeover that it caused, but not longer.
 constexpr Duration kClearingDelayLimit = std::chrono::seconds(10);
 

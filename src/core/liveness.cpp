@@ -1,5 +1,6 @@
 // Is a guest alive? Silence makes it suspect, and only evidence that does not depend on its agent (pvpanic,
 // the end of its process, a kernel that answers no packet) condemns it.
+#include "core/limits.hpp"
 #include "core/state.hpp"
 
 #include <algorithm>
@@ -10,11 +11,6 @@ namespace understudy::core {
 namespace {
 
 using namespace guest_state;
-
-// An agent that misbehaves as often as this within the window is compromised or broken: its guest is fenced.
-// The link reports one kind of misdeed at most once a second.
-constexpr std::size_t kMostMisdeeds = 20;
-constexpr Duration kMisdeedWindow = std::chrono::seconds(60);
 
 void suspect(Step& step, Guest& guest, const Ready& was) {
   if (!guest.adopted) guest.state_due.reset();  // it is asked again when it greets

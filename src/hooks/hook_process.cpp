@@ -23,8 +23,6 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr std::size_t kKeptBytes = 1024;
-constexpr std::size_t kLongestLine = 200;
 constexpr int kMostReadsAtTheEnd = 32;
 
 struct Child {

@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,6 +17,9 @@
 #include <boost/asio/steady_timer.hpp>
 
 namespace understudy::hooks {
+
+inline constexpr std::size_t kKeptBytes = 1024;   // of its output, the latest
+inline constexpr std::size_t kLongestLine = 200;  // of it, in an event; in bytes
 
 struct HookCommand {
   std::vector<std::string> argv;         // argv[0] is an absolute path

@@ -14,13 +14,9 @@ namespace understudy::journal {
 
 namespace {
 
-// The file is written anew, with one record per row, when it has grown by this since it was.
-constexpr std::uint64_t kGrowthBytes = 2ULL << 20;
 // When that cannot be done (a disk without room for another file), it goes on in its reserve, and the next
 // attempt is so much later.
 constexpr std::uint64_t kRetryBytes = 64ULL << 10;
-// No journal of ours comes near this; a larger file is not one.
-constexpr std::uint64_t kLargestBytes = 64ULL << 20;
 
 std::string system_error(const std::string& what, const std::filesystem::path& file) {
   return what + " " + file.string() + ": " + std::strerror(errno);

@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -14,6 +15,11 @@
 #include <vector>
 
 namespace understudy::journal {
+
+// The file is written anew, with one record per row, when it has grown by this since it was.
+inline constexpr std::uint64_t kGrowthBytes = 2ULL << 20;
+// No journal of ours comes near this; a larger file is not one.
+inline constexpr std::uint64_t kLargestBytes = 64ULL << 20;
 
 // The journal in a file: a header line, then a line per append, each with its checksum (docs/journal.md).
 // Opening replays it. A torn last line (the daemon or the host died while it was written) is cut off: nothing

@@ -14,10 +14,6 @@ namespace event = core::event;
 namespace from = protocol::from_agent;
 namespace to = protocol::to_agent;
 
-// The struct pages of hot-plugged memory are part of it: it counts for this much less.
-// An agent's reckoning adds a margin to what it was asked for; nothing of ours adds more than this.
-constexpr Bytes kMostMarginBytes = 256_MiB;
-
 template <class Message>
 constexpr bool kAboutAnApp = requires(const Message& message) {
   message.app;

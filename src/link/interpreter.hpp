@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/units.hpp"
 #include "config/config.hpp"
 #include "core/events.hpp"
 #include "link/definitions.hpp"
@@ -11,6 +12,10 @@
 #include <variant>
 
 namespace understudy::link {
+
+// An agent's reckoning of what it needs adds a margin to what it was asked for; nothing of ours adds more
+// than this.
+inline constexpr Bytes kMostMarginBytes = 256_MiB;
 
 // Something that no agent of ours says.
 struct Misdeed {

@@ -23,8 +23,6 @@ namespace {
 
 constexpr const char* kEnding = ".vmcore";
 constexpr const char* kPart = ".part";
-// A dump is never the last thing that fits on a disk on which others have to write.
-constexpr Bytes kLeftFree = 256_MiB;
 
 std::string now_text() {
   const std::time_t now = std::time(nullptr);

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/unique_fd.hpp"
+#include "base/units.hpp"
 #include "config/config.hpp"
 
 #include <cstdint>
@@ -10,6 +11,9 @@
 #include <vector>
 
 namespace understudy::qemu {
+
+// A dump is never the last thing that fits on a disk on which others have to write.
+inline constexpr Bytes kLeftFree = 256_MiB;
 
 // A dump that is being written.
 struct DumpPart {

@@ -41,8 +41,6 @@ tl::unexpected<Error> strange(const char* command, const json::value& reply) {
                  shown(json::serialize(reply), kMostQuotedBytes));
 }
 
-constexpr std::size_t kMostPlaces = 512;  // a q35 machine has at most 288
-
 // QEMU lists places in no order that it promises. A kernel numbers CPUs as they come; the lowest first keeps
 // the two alike.
 std::array<std::uint64_t, 4> order_of(const json::object& props) {

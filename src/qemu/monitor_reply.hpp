@@ -4,6 +4,7 @@
 #include "core/ids.hpp"
 #include "qemu/command_line.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,6 +15,8 @@
 
 // Readers of QMP answers; each checks the form and says which answer was wrong.
 namespace understudy::qemu {
+
+inline constexpr std::size_t kMostPlaces = 512;  // for vCPUs; a q35 machine has at most 288
 
 struct RunStatus {
   bool running = true;

@@ -39,7 +39,6 @@ constexpr std::string_view kWritable =
     "make them read-only for it\n";
 constexpr std::string_view kHostsNetwork =
     "this QEMU is in the host's network: this root or this kernel cannot give it one of its own\n";
-constexpr rlim_t kMostThreads = 1024;  // its vCPUs, 64 for its disks, and room
 constexpr int kLowestSpareFd = 64;     // above every descriptor that a QEMU is given
 
 enum class Step : int { descriptors, network, privileges, user, program };

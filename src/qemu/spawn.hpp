@@ -30,6 +30,7 @@ struct SpawnSpec {
   bool own_network = false;
 };
 inline constexpr int kFirstPassedFd = 3;
+inline constexpr unsigned kMostThreads = 1024;  // its vCPUs, 64 for its disks, and room
 
 // Starts the program in a session of its own, so that it outlives this process; in "/", with ordinary signals
 // and limits (base/inherited_state.hpp) but all the descriptors that it may have, without core file, and with

@@ -1,4 +1,5 @@
 // Late, repeated and untrue words.
+#include "core/limits.hpp"
 #include "stage.hpp"
 
 namespace understudy::core {
@@ -149,6 +150,23 @@ TEST(Untrusted, AreasOfOthersAreNotReleasedByItsWord) {
   EXPECT_EQ(stage.asked<action::Unplug>().size(), 4U);
   stage.settle();
   EXPECT_EQ(stage.where("web"), "serving on alpha");
+}
+
+TEST(Untrusted, AnAgentThatMisbehavesAgainAndAgainIsFenced) {
+  Stage stage;
+  stage.up();
+  const GuestRun run = stage.run("alpha");
+  const auto misbehaves = [&](std::size_t times, Duration each) {
+    for (std::size_t i = 0; i < times; ++i) {
+      stage.pass(each);
+      stage.give(event::AgentMisbehaved{run, "what"});
+    }
+    return stage.noted("guest-fencing");
+  };
+  EXPECT_FALSE(misbehaves(3 * kMostMisdeeds, kMisdeedWindow / (kMostMisdeeds - 2))) << "rarely enough";
+  stage.pass(2 * kMisdeedWindow);
+  EXPECT_FALSE(misbehaves(kMostMisdeeds - 1, std::chrono::seconds(1)));
+  EXPECT_TRUE(misbehaves(1, std::chrono::seconds(1)));
 }
 
 TEST(Untrusted, AreasThatItClaimsToUseAreNotBelieved) {

@@ -137,6 +137,8 @@ TEST_F(UsersTest, AQemuIsItsUserAndHasNothingElse) {
   const std::string proc = "/proc/" + std::to_string(a);
   EXPECT_THAT(read_proc_file(proc + "/limits"),
               HasSubstr("Max core file size        0                    0"));
+  EXPECT_THAT(read_proc_file(proc + "/limits"),
+              HasSubstr("Max processes             1024                 1024"));
   EXPECT_EQ(fs::read_symlink(proc + "/cwd"), "/");
   const std::string environment = read_proc_file(proc + "/environ");
   EXPECT_THAT(environment, HasSubstr("UNDERSTUDY_TEST_SEEN=1"));
