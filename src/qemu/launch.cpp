@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -37,6 +38,11 @@ Result<UniqueFd> nothing() {
   return fd;
 }
 
+// Of what a QEMU writes (its log, a crash dump) and what it has open and could make longer (its areas).
+Bytes largest_file_bytes(const GuestPlan& plan) {
+  return std::max(plan.area_bytes, plan.base_bytes + kMostBeyondBase);
+}
+
 // In the order of command_line.hpp.
 Result<void> add_descriptors_for_user(Launch& launch, const config::Image& image, int areas) {
   auto kernel = open_readable_image("kernel", image.kernel);
@@ -68,7 +74,8 @@ Result<Launch> make_launch(const Qemu& qemu, const GuestPlan& plan, const Marker
                  files.log,
                  {qmp->get(), agent->get()},
                  plan.user,
-                 qemu.own_network},
+                 qemu.own_network,
+                 largest_file_bytes(plan)},
                 {}};
   launch.held.push_back(std::move(*qmp));
   launch.held.push_back(std::move(*agent));

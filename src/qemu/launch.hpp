@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/unique_fd.hpp"
+#include "base/units.hpp"
 #include "qemu/command_line.hpp"
 #include "qemu/guest_files.hpp"
 #include "qemu/guest_plan.hpp"
@@ -17,6 +18,9 @@ struct Launch {
   SpawnSpec spec;
   std::vector<UniqueFd> held;
 };
+
+// What a file of a QEMU's may have beyond its base memory: a crash dump has headers, registers and firmware.
+inline constexpr Bytes kMostBeyondBase = 64_MiB;
 
 // Makes the guest's files and sockets anew. With a user of its own (plan.user), QEMU is given everything that
 // the daemon can reach and it cannot: sockets, images, and the directory of the areas (`areas`; -1: none).

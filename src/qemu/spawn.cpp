@@ -39,14 +39,15 @@ constexpr std::string_view kWritable =
     "make them read-only for it\n";
 constexpr std::string_view kHostsNetwork =
     "this QEMU is in the host's network: this root or this kernel cannot give it one of its own\n";
-constexpr int kLowestSpareFd = 64;     // above every descriptor that a QEMU is given
+constexpr int kLowestSpareFd = 64;  // above every descriptor that a QEMU is given
 
-enum class Step : int { descriptors, network, privileges, user, program };
+enum class Step : int { descriptors, network, files, privileges, user, program };
 
 const char* step_name(Step step) {
   switch (step) {
     case Step::descriptors: return "its descriptors";
     case Step::network: return "the loopback of its network";
+    case Step::files: return "the size of its files";
     case Step::privileges: return "giving up privileges";
     case Step::user: return "becoming its user";
     case Step::program: return "the program";
@@ -71,6 +72,7 @@ struct Child {
   int report;  // closed by exec
   const HostUser* user;
   bool own_network;
+  rlim_t largest_file;  // 0: any
 };
 
 // ---- in the child: nothing but system calls, because the daemon has other threads ----
@@ -99,6 +101,13 @@ void take_all_descriptors() {
   if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return;
   descriptors.rlim_cur = descriptors.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &descriptors);
+}
+
+// What goes beyond is an error of that one write or call (EFBIG), not the end of QEMU.
+bool bound_files(rlim_t largest) {
+  if (largest == 0) return true;
+  const rlimit bytes{largest, largest};
+  return ::signal(SIGXFSZ, SIG_IGN) != SIG_ERR && ::setrlimit(RLIMIT_FSIZE, &bytes) == 0;
 }
 
 // Every file system that it could reach by a path is read-only to it; what it was given by descriptor is as
@@ -160,6 +169,7 @@ bool become(const HostUser& user) {
   } else if (child.own_network && !raise_loopback()) {
     give_up(child, Step::network);
   }
+  if (!bound_files(child.largest_file)) give_up(child, Step::files);
   if (child.user != nullptr) {
     take_ipc();
     if (!make_paths_read_only()) say(kWritable);
@@ -260,9 +270,10 @@ Result<pid_t> spawn_process(const SpawnSpec& spec) {
   for (const std::string& argument : spec.argv) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   const std::vector<char*> environment = passed_environment();
-  const pid_t pid = fork_and_run({program->c_str(), argv.data(), environment.data(), null.get(), log.get(),
-                                  fds.data(), static_cast<int>(fds.size()), report->get(),
-                                  spec.user ? &*spec.user : nullptr, spec.own_network});
+  const pid_t pid =
+      fork_and_run({program->c_str(), argv.data(), environment.data(), null.get(), log.get(), fds.data(),
+                    static_cast<int>(fds.size()), report->get(), spec.user ? &*spec.user : nullptr,
+                    spec.own_network, spec.largest_file_bytes});
   if (pid < 0) return failure("cannot start " + spec.argv[0] + ": " + std::strerror(errno));
   report->reset();
   Failed failed{};

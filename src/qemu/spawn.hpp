@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -28,6 +29,8 @@ struct SpawnSpec {
   // A network with a loopback alone instead of this process's (base/process_network.hpp). Where the kernel or
   // this root cannot give it one, it has ours, and its log says so.
   bool own_network = false;
+  // No file that it can write to, whoever opened it, becomes longer than this by its doing; 0: any length.
+  std::uint64_t largest_file_bytes = 0;
 };
 inline constexpr int kFirstPassedFd = 3;
 inline constexpr unsigned kMostThreads = 1024;  // its vCPUs, 64 for its disks, and room

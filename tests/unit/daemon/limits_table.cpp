@@ -31,6 +31,7 @@
 #include "protocol/limits.hpp"
 #include "qemu/console.hpp"
 #include "qemu/dump_store.hpp"
+#include "qemu/launch.hpp"
 #include "qemu/monitor_reply.hpp"
 #include "qemu/qmp_codec.hpp"
 #include "qemu/spawn.hpp"
@@ -284,6 +285,14 @@ Party qemu_process() {
                "",
                "`sim.swarm`, `formal.model`, `given_areas_test`, `e2e.tampered_areas`",
                {}},
+              {"a file that it can write to",
+               "an area, or its base memory and {}, whichever is more",
+               "file",
+               "it grows no further, whoever opened it, and QEMU gets an error (EFBIG)",
+               "qemu/launch.hpp",
+               "`QemuProcessTest.NoFileThatItWasGivenBecomesLongerThanItMayAndItLivesOn`, "
+               "`UsersTest.AQemuIsItsUserAndHasNothingElse`, `e2e.crash_dump`",
+               {SIZE(qemu::kMostBeyondBase)}},
               {"threads",
                "{}",
                "QEMU with a user of its own",

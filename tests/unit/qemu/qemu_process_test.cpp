@@ -91,6 +91,26 @@ TEST_F(QemuProcessTest, GetsItsDescriptorsALogASessionAndNothingElse) {
   ::close(second[0]);
 }
 
+TEST_F(QemuProcessTest, NoFileThatItWasGivenBecomesLongerThanItMayAndItLivesOn) {
+  const std::filesystem::path area = directory.path / "area";
+  std::ofstream(area) << "x";
+  std::filesystem::resize_file(area, 1 << 20);
+  const UniqueFd fd(::open(area.c_str(), O_RDWR | O_CLOEXEC));
+  SpawnSpec spec = shell("truncate -s 2M /proc/self/fd/3 2>&1; fallocate -o 1M -l 4096 /proc/self/fd/3 2>&1;"
+                         "truncate -s 512K /proc/self/fd/3 && truncate -s 1M /proc/self/fd/3 && echo as before;"
+                         "dd if=/dev/zero of=/proc/self/fd/3 bs=1M seek=1 count=1 conv=notrunc 2>&1; echo lives on",
+                         {fd.get()});
+  spec.largest_file_bytes = 1 << 20;
+  const auto process = spawn(spec);
+  ASSERT_TRUE(loop.until([this] { return !ends.empty(); }));
+  EXPECT_THAT(log(), testing::ContainsRegex("truncate: [^\n]*File too large\n"));
+  EXPECT_THAT(log(), testing::ContainsRegex("fallocate: [^\n]*File too large\n"));
+  EXPECT_THAT(log(), HasSubstr("as before\n"));
+  EXPECT_THAT(log(), testing::ContainsRegex("dd: [^\n]*File too large\n"));
+  EXPECT_THAT(log(), HasSubstr("lives on\n"));
+  EXPECT_EQ(std::filesystem::file_size(area), 1U << 20);
+}
+
 TEST_F(QemuProcessTest, KillProvesThatNothingRunsAnyMore) {
   const auto process = spawn(shell("while :; do :; done"));
   std::string how;

@@ -3,6 +3,7 @@
 #include "base/process_network.hpp"
 #include "hypervisor_fixture.hpp"
 #include "qemu/accelerator.hpp"
+#include "qemu/launch.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -139,6 +140,8 @@ TEST_F(UsersTest, AQemuIsItsUserAndHasNothingElse) {
               HasSubstr("Max core file size        0                    0"));
   EXPECT_THAT(read_proc_file(proc + "/limits"),
               HasSubstr("Max processes             1024                 1024"));
+  const std::string largest = std::to_string(settings.guests[0].base_bytes + kMostBeyondBase);
+  EXPECT_THAT(read_proc_file(proc + "/limits"), HasSubstr("Max file size             " + largest));
   EXPECT_EQ(fs::read_symlink(proc + "/cwd"), "/");
   const std::string environment = read_proc_file(proc + "/environ");
   EXPECT_THAT(environment, HasSubstr("UNDERSTUDY_TEST_SEEN=1"));
