@@ -402,6 +402,18 @@ class CommandLine(unittest.TestCase):
             done = self.run_it(*shlex.split(" ".join(words)))
             self.assertEqual(done.returncode, 1, f"understudy {command}: {done.stderr}")
 
+    def test_the_image_is_not_built_in_a_directory_of_somebody_else(self):
+        cache = self.base / "cache"
+        cache.mkdir()
+        (self.base / "agent").write_bytes(b"")
+        (cache / "lock").write_text("somebody's\n")
+        (cache / "thesis.tex").write_text("years of work\n")
+        done = subprocess.run([str(ROOT / "guest" / "build-image"), "--agent", str(self.base / "agent"), "--out",
+                               str(self.base / "out"), "--cache", str(cache)], capture_output=True, text=True, timeout=LIMIT_S)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("files of somebody else's", done.stderr)
+        self.assertEqual(sorted(path.name for path in cache.iterdir()), ["lock", "thesis.tex"])
+
     def test_a_mistyped_command_is_answered_with_the_nearest(self):
         for typed, wanted in (("statsu", "status"), ("takover", "takeover"), ("event", "events")):
             done = self.run_it(typed)

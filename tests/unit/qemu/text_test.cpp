@@ -299,6 +299,28 @@ TEST(GuestFiles, AProcessIsKnownByWhenItWasStarted) {
     EXPECT_EQ(lives(line), "nobody") << line;
 }
 
+TEST(GuestFiles, WhatIsNotOursInAGuestsDirectoryStays) {
+  namespace fs = std::filesystem;
+  const TemporaryDirectory run_dir;
+  for (const char* guest : {"a", "b"}) {
+    const auto files = GuestFiles::at(run_dir.path, guest).value();
+    ASSERT_TRUE(files.prepare());
+    ASSERT_TRUE(listen_on(files.qmp_socket));
+    std::ofstream(files.log) << "log";
+  }
+  const fs::path a = run_dir.path / "guests" / "a";
+  std::ofstream(a / "somebody's") << "data";
+  fs::create_directories(a / "agent.sock.d");
+  EXPECT_FALSE(remove_all_guest_files(run_dir.path)) << "the directory is not empty";
+  EXPECT_FALSE(fs::exists(run_dir.path / "guests" / "b"));
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(a)) left.push_back(entry.path().filename());
+  EXPECT_THAT(left, testing::UnorderedElementsAre("somebody's", "agent.sock.d"));
+  fs::remove_all(a);
+  EXPECT_TRUE(remove_all_guest_files(run_dir.path));
+  EXPECT_FALSE(fs::exists(run_dir.path / "guests"));
+}
+
 TEST(MonitorReply, ReadsWhatQemuSays) {
   const auto status = read_status(boost::json::parse(R"({"running": false, "status": "guest-panicked"})"));
   ASSERT_TRUE(status);
