@@ -96,10 +96,11 @@ TEST_F(QemuProcessTest, NoFileThatItWasGivenBecomesLongerThanItMayAndItLivesOn) 
   std::ofstream(area) << "x";
   std::filesystem::resize_file(area, 1 << 20);
   const UniqueFd fd(::open(area.c_str(), O_RDWR | O_CLOEXEC));
-  SpawnSpec spec = shell("truncate -s 2M /proc/self/fd/3 2>&1; fallocate -o 1M -l 4096 /proc/self/fd/3 2>&1;"
-                         "truncate -s 512K /proc/self/fd/3 && truncate -s 1M /proc/self/fd/3 && echo as before;"
-                         "dd if=/dev/zero of=/proc/self/fd/3 bs=1M seek=1 count=1 conv=notrunc 2>&1; echo lives on",
-                         {fd.get()});
+  SpawnSpec spec = shell(
+      "truncate -s 2M /proc/self/fd/3 2>&1; fallocate -o 1M -l 4096 /proc/self/fd/3 2>&1;"
+      "truncate -s 512K /proc/self/fd/3 && truncate -s 1M /proc/self/fd/3 && echo as before;"
+      "dd if=/dev/zero of=/proc/self/fd/3 bs=1M seek=1 count=1 conv=notrunc 2>&1; echo lives on",
+      {fd.get()});
   spec.largest_file_bytes = 1 << 20;
   const auto process = spawn(spec);
   ASSERT_TRUE(loop.until([this] { return !ends.empty(); }));
