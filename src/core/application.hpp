@@ -81,6 +81,7 @@ struct Starting {
   GuestRun to;
   Time deadline{};
   Bytes limit_bytes = 0;  // what it was told that it may use
+  Bytes lost_bytes = 0;   // of that; as in Serving
 };
 // A twin only: nothing of it runs any more. Its areas, confirmed, wait in the guest for an application that
 // is on its way and may be placed there.
@@ -136,6 +137,7 @@ struct Serving {
   GuestRun on;
   Time since{};
   Bytes limit_bytes = 0;         // what it may use
+  Bytes lost_bytes = 0;          // of that, its guest has given away by itself
   Bytes base_use_bytes = 0;      // of the guest's base memory, as its agent reports
   std::optional<Move> unrouted;  // until the address leads there
   bool unconfirmed = false;      // the daemon was started again; its agent has not said yet that it runs

@@ -20,7 +20,8 @@ constexpr Duration kWorthSaying = std::chrono::seconds(1);
 // What comes many times a second and changes nothing as a rule.
 bool changes_anything(const Event& event) {
   return !std::holds_alternative<event::AgentBeat>(event) && !std::holds_alternative<event::Tick>(event) &&
-         !std::holds_alternative<event::ProbeAnswer>(event);
+         !std::holds_alternative<event::ProbeAnswer>(event) &&
+         !std::holds_alternative<event::GuestSeen>(event);
 }
 
 }  // namespace

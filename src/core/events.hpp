@@ -170,6 +170,16 @@ struct VcpusUnplugged {  // answer to UnplugVcpus, always; and unasked when a gu
   std::string why_not_all;
 };
 
+// Unasked, now and then while nothing is on its way in or out: what is really plugged into it, says the
+// hypervisor.
+struct GuestSeen {
+  GuestRun run;
+  std::vector<PluggedArea> areas;
+  std::optional<std::vector<PluggedVcpus>> vcpus;  // of applications; none: that could not be found out
+  // What the hypervisor has told of it lately that no guest of ours has a reason to cause; empty: nothing.
+  std::string unexpected{};
+};
+
 // ---- the pool port ----
 struct AreaScrubbed {
   AreaId area;
@@ -312,17 +322,16 @@ namespace understudy::core {
 
 using event::MemoryReport;
 
-using Event =
-    std::variant<event::BringUp, event::BringDown, event::Resume, event::StartApp, event::StopApp,
-                 event::Switchover, event::Maintenance, event::Rehearse, event::Proven, event::DrillStarted,
-                 event::GuestLaunched, event::LaunchFailed, event::GuestPanicked, event::GuestExited,
-                 event::GuestFenced, event::GuestAdopted, event::DumpDone, event::GuestGone,
-                 event::StopDelayed, event::ProbeAnswer, event::AreaPlugged, event::PlugFailed,
-                 event::AreaUnplugged, event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged,
-                 event::AreaScrubbed, event::ScrubFailed, event::AddressRouted, event::AddressUnreachable,
-                 event::AgentGreeted, event::AgentBeat, event::AgentLost, event::AgentMisbehaved,
-                 event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
-                 event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted,
-                 event::AppsStated, event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
+using Event = std::variant<
+    event::BringUp, event::BringDown, event::Resume, event::StartApp, event::StopApp, event::Switchover,
+    event::Maintenance, event::Rehearse, event::Proven, event::DrillStarted, event::GuestLaunched,
+    event::LaunchFailed, event::GuestPanicked, event::GuestExited, event::GuestFenced, event::GuestAdopted,
+    event::DumpDone, event::GuestGone, event::StopDelayed, event::ProbeAnswer, event::AreaPlugged,
+    event::PlugFailed, event::AreaUnplugged, event::UnplugFailed, event::VcpusPlugged, event::VcpusUnplugged,
+    event::GuestSeen, event::AreaScrubbed, event::ScrubFailed, event::AddressRouted,
+    event::AddressUnreachable, event::AgentGreeted, event::AgentBeat, event::AgentLost,
+    event::AgentMisbehaved, event::NeedStated, event::AreasEngaged, event::EngageFailed, event::AppServing,
+    event::AppStartFailed, event::AppRestarting, event::AppWantsMemory, event::AppFaulted, event::AppsStated,
+    event::AppStopped, event::StopFailed, event::AreasReleased, event::Tick>;
 
 }  // namespace understudy::core

@@ -33,12 +33,13 @@ void handle(Step& step, const event::AppWantsMemory& event) {
   }
   serving->wants.reset();
   const AppSetup& setup = step.state.setup.app(app.id);
-  if (serving->limit_bytes >= setup.maximum_bytes) {
+  const Bytes has = serving->limit_bytes - std::min(serving->limit_bytes, serving->lost_bytes);
+  if (has >= setup.maximum_bytes) {
     refuse(step, app, "it has its maximum of " + format_size(setup.maximum_bytes));
     return;
   }
   const Bytes usable = usable_bytes(step.state.setup.pool.area_bytes);
-  const Bytes more = std::min(event.more_bytes, setup.maximum_bytes - serving->limit_bytes);
+  const Bytes more = std::min(event.more_bytes, setup.maximum_bytes - has);
   const std::size_t wanted = std::max<std::size_t>(1, (more + usable - 1) / usable);
   const std::uint32_t slots = step.state.definition(event.run.guest).slots;
   const std::uint32_t used = slots_taken(step.state, event.run);
@@ -110,6 +111,18 @@ void growth_plugged(Step& step, Application& app) {
   refuse(step, app, app.serving()->growth_trouble);
 }
 
+void growth_lost(Step& step, Application& app) {
+  auto* serving = app.serving();
+  const std::vector<AreaId> areas = step.state.table.in_use_by(app.id, serving->on);
+  const bool more = std::any_of(areas.begin(), areas.end(), [&](AreaId id) {
+    const AreaState is = step.state.table.area(id).state;
+    return is == AreaState::plugged || is == AreaState::plugging;
+  });
+  if (more) return;  // its guest's answer, or theirs, comes
+  serving->growing.reset();
+  refuse(step, app, step.state.name(serving->on.guest) + " gave away what it was given");
+}
+
 void growth_engaged(Step& step, Application& app, const event::AreasEngaged&) {
   auto* serving = app.serving();
   serving->growing.reset();
@@ -121,7 +134,11 @@ void growth_engaged(Step& step, Application& app, const event::AreasEngaged&) {
   }
   for (const AreaId id : added) step.state.table.engaged(id);
   const Bytes usable = added.size() * usable_bytes(step.state.setup.pool.area_bytes);
-  serving->limit_bytes = std::min(step.state.setup.app(app.id).maximum_bytes, serving->limit_bytes + usable);
+  // What its guest has given away comes first: it was told before that it may use as much.
+  const Bytes replaced = std::min(serving->lost_bytes, usable);
+  serving->lost_bytes -= replaced;
+  serving->limit_bytes =
+      std::min(step.state.setup.app(app.id).maximum_bytes, serving->limit_bytes + usable - replaced);
   enter_trouble(step, app, "being restarted with " + format_size(serving->limit_bytes), {});
   step.out.growth.push_back({serving->on, app.id, app.epoch, serving->limit_bytes, std::move(added), ""});
 }

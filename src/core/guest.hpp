@@ -88,12 +88,20 @@ struct AppVcpus {
   std::optional<std::uint32_t> failed_for;  // the latest request, for that many, was not fulfilled
   Time due{};           // of the answer while something is asked, of the next attempt after a failure
   std::string trouble;  // why the latest request was not fulfilled; empty: it was
+  Time give_back_at{};  // when the guest let go of some unasked: not before then
 };
 
 // Areas of an application that is not there any more, which its guest has kept (leftovers.cpp).
 struct Leftover {
   bool asked = false;  // to let go of them
   Time due{};          // of the answer, or of the next time
+};
+
+// In what a run was last seen to differ from the table (seen.cpp). What is on its way in or out is not in it.
+struct SeenOtherwise {
+  std::vector<AreaId> absent;            // the table has them in it
+  std::vector<AreaId> strange;           // it has them, and the table says otherwise
+  std::map<AppId, std::uint32_t> vcpus;  // that it has of these applications
 };
 
 struct Guest {
@@ -116,6 +124,7 @@ struct Guest {
   std::vector<AppId> no_port_for;       // of this run: applications with an address for which it has no port
   std::map<AppId, AppVcpus> vcpus;      // of this run, beyond its base (vcpus.cpp)
   std::map<AppId, Leftover> leftovers;  // in this run
+  SeenOtherwise seen_otherwise;         // of this run
   bool unprepared = false;  // this run has let go of memory since it read in what its applications start from
   std::vector<Time> misdeeds;             // of this run's agent, lately
   std::optional<Time> maintenance_until;  // its failures move nothing until then

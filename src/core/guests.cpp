@@ -57,6 +57,7 @@ void launch(Step& step, Guest& guest) {
   guest.state_asked.reset();
   guest.down_since.reset();
   guest.leftovers.clear();
+  guest.seen_otherwise = {};
   guest.unprepared = false;
   guest.misdeeds.clear();
   of_the_present_setup(guest);

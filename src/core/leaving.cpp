@@ -331,19 +331,29 @@ void handle(Step& step, const event::AreasReleased& event) {
   condemn(step, step.state.guest(event.run.guest), why, step.now);
 }
 
+namespace {
+
+// A guest that was asked before, and did not let go in time, has done so now. Else nobody asked it.
+void say_lost(Step& step, Application& app, const event::AreaUnplugged& event, AreaState was) {
+  const bool late = was == AreaState::releasing;
+  step.note(Severity::warning, "area-lost",
+            step.state.name(event.run.guest) + " has let go of area " + std::to_string(event.area.value) +
+                " (" + format_size(step.state.setup.pool.area_bytes) + ") of " + step.state.name(app.id) +
+                (late ? " after all" : " without being asked: its OS, or root in it, ejected the memory") +
+                (late ? "" : do_without(step, app, event.run, was)),
+            event.run.guest, app.id);
+}
+
+}  // namespace
+
 void handle(Step& step, const event::AreaUnplugged& event) {
   if (!step.state.table.knows(event.area)) return;
   const Area& area = step.state.table.area(event.area);
   if (area.in != event.run || area.state == AreaState::plugging) return;
   Application& app = step.state.app(*area.user);
-  const bool asked = area.state == AreaState::unplugging;
+  const AreaState was = area.state;
   step.state.table.unplugged(event.area);
-  if (!asked) {
-    step.note(Severity::warning, "area-lost",
-              step.state.name(event.run.guest) + " has let go of area " + std::to_string(event.area.value) +
-                  " of " + step.state.name(app.id) + " without being asked",
-              event.run.guest, app.id);
-  }
+  if (was != AreaState::unplugging) say_lost(step, app, event, was);
   if (app.moving() == nullptr) step.state.table.free(event.area);
   finish_release_if_done(step, app);
 }

@@ -261,7 +261,8 @@ void enter_engaging(Step& step, Application& app, GuestRun to) {
 void enter_starting(Step& step, Application& app, GuestRun to, Bytes limit_bytes) {
   Move& move = app.moving()->move;
   // The agent has the same limit, and knows what the application said and what the last check found.
-  move.step = Starting{to, step.now + step.state.setup.app(app.id).start_limit + kAnswerGrace, limit_bytes};
+  move.step =
+      Starting{to, step.now + step.state.setup.app(app.id).start_limit + kAnswerGrace, limit_bytes, 0};
   step.out.start.push_back({to, app.id, app.epoch, limit_bytes, step.state.table.in_use_by(app.id, to)});
 }
 
@@ -457,7 +458,7 @@ void handle(Step& step, const event::AppServing& event) {
   Application* app = placing_in<Starting>(step, event);
   if (app == nullptr) return;
   if (step.state.is_twin(app->id)) return rehearsal_healthy(step, *app, event.run);
-  const Bytes limit_bytes = app->in_step<Starting>()->limit_bytes;
+  const Starting started = *app->in_step<Starting>();
   Move move = std::move(app->moving()->move);
   move.lap(Phase::start, step.now);
   const std::vector<AreaId> own = step.state.table.in_use_by(app->id, event.run);
@@ -476,7 +477,8 @@ void handle(Step& step, const event::AppServing& event) {
   app_state::Serving serving{
       .on = event.run,
       .since = step.now,
-      .limit_bytes = limit_bytes,
+      .limit_bytes = started.limit_bytes,
+      .lost_bytes = started.lost_bytes,
       .base_use_bytes = std::min(event.base_use_bytes, step.state.definition(event.run.guest).base_bytes),
       .unrouted = {},
       .growing = {},

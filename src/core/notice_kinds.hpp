@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 74> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 76> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -29,6 +29,7 @@ inline constexpr std::array<std::string_view, 74> kNoticeKinds{"agent-misbehaved
                                                                "daemon-leaves",
                                                                "daemon-signal",
                                                                "daemon-started",
+                                                               "difference-found",
                                                                "drill",
                                                                "dump",
                                                                "engage-failed",
@@ -65,6 +66,7 @@ inline constexpr std::array<std::string_view, 74> kNoticeKinds{"agent-misbehaved
                                                                "proof-expired",
                                                                "protection-back",
                                                                "protection-lost",
+                                                               "qemu-event",
                                                                "rehearsal-began",
                                                                "rehearsal-failed",
                                                                "rehearsal-passed",
@@ -91,7 +93,8 @@ inline constexpr std::array<std::string_view, 74> kNoticeKinds{"agent-misbehaved
 [[nodiscard]] constexpr bool is_talk_of_a_guest(std::string_view kind) {
   for (const std::string_view talk :
        {"agent-misbehaved", "agent-says", "agent-silent", "app-grows", "app-restarted", "app-restarting",
-        "guest-answers", "guest-suspected", "no-more-memory", "prepare-failed", "prepared"}) {
+        "area-lost", "difference-found", "guest-answers", "guest-suspected", "no-more-memory",
+        "prepare-failed", "prepared", "qemu-event"}) {
     if (kind == talk) return true;
   }
   return false;

@@ -30,6 +30,14 @@ void take_back_release(Outputs& earlier, const AreaRecord& record) {
   std::erase_if(earlier.release, [](const action::AskRelease& release) { return release.areas.empty(); });
 }
 
+// An area that its guest has let go of meanwhile, by itself.
+void take_back_unplug(Outputs& earlier, const AreaRecord& record) {
+  std::erase_if(earlier.unplug, [&](const action::Unplug& unplug) {
+    const bool still = record.state == AreaState::unplugging && record.in == unplug.run;
+    return unplug.area == record.area && !still;
+  });
+}
+
 }  // namespace
 
 void take_back(Outputs& earlier, const Outputs& later) {
@@ -39,7 +47,10 @@ void take_back(Outputs& earlier, const Outputs& later) {
         app != nullptr && app->state != AppDurable::moving) {
       std::erase_if(earlier.start, [&](const action::AskStart& start) { return start.app == app->app; });
     }
-    if (const auto* area = std::get_if<AreaRecord>(&record)) take_back_release(earlier, *area);
+    if (const auto* area = std::get_if<AreaRecord>(&record)) {
+      take_back_release(earlier, *area);
+      take_back_unplug(earlier, *area);
+    }
     const auto* guest = std::get_if<GuestRecord>(&record);
     if (guest != nullptr && guest->state != GuestDurable::up)
       take_back_from(earlier, {guest->guest, guest->run});

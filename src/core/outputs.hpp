@@ -157,7 +157,7 @@ struct Outputs {
 
 // Takes out of `earlier`, which was not performed yet, what `later` overtakes: requests to a guest that is
 // fenced or has ended, the start of an application that is ended, a route to one that is withdrawn, the
-// release of an area that has been let go of.
+// release and the unplugging of an area that has been let go of.
 void take_back(Outputs& earlier, const Outputs& later);
 
 }  // namespace understudy::core

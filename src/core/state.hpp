@@ -195,7 +195,8 @@ inline constexpr Duration kGrowthLimit = std::chrono::seconds(20);  // until its
 void handle(Step&, const event::AppWantsMemory&);
 // What it asked for while a rehearsal was under way.
 void grow_after_rehearsal(Step&, Application&);
-void growth_plugged(Step&, Application&);                                      // one more of its areas is in
+void growth_plugged(Step&, Application&);  // one more of its areas is in
+void growth_lost(Step&, Application&);     // its guest has let go of one that it had not confirmed yet
 void growth_plug_failed(Step&, Application&, AreaId, const std::string& why);  // the host could not do it
 [[nodiscard]] bool growth_being_confirmed(const State&, const Application&);
 void growth_engaged(Step&, Application&, const event::AreasEngaged&);
@@ -209,11 +210,19 @@ void found_leftovers(Step&, Guest&);
 void leftover_released(Step&, const event::AreasReleased&);
 [[nodiscard]] bool is_being_let_go_of(const Guest&, AppId);
 
+// seen.cpp
+void handle(Step&, const event::GuestSeen&);
+// One of its areas, which `was` in this state, has left the run by the guest's own doing, or is not there.
+// What comes of it, in words that follow a semicolon; empty: nothing.
+[[nodiscard]] std::string do_without(Step&, Application&, GuestRun run, AreaState was);
+
 // vcpus.cpp
 void handle(Step&, const event::VcpusPlugged&);
 void handle(Step&, const event::VcpusUnplugged&);
 // What a former daemon's guest has.
 void found_vcpus(Step&, Guest&, const std::vector<event::PluggedVcpus>&);
+// It has so many of the application's, which the table did not know.
+void vcpus_differ(Step&, Guest&, AppId, std::uint32_t has);
 void advance_vcpus(Step&, Guest&);  // plugs where an application serves, unplugs where it is no more
 [[nodiscard]] std::optional<Time> vcpus_deadline(const State&, const Guest&);
 

@@ -81,7 +81,37 @@ void failed(Step& step, AppVcpus& held, std::uint32_t wanted_count, const std::s
   step.out.notices.push_back(std::move(notice));
 }
 
+// Fewer than it should have are left, and nobody asked for that. They are given back, but not as often as its
+// guest can throw them out.
+bool lacks(const Step& step, AppVcpus& held, GuestRun run, AppId app) {
+  const auto want = wanted(step.state, step.state.app(app), run);
+  if (!want || held.count >= *want) return false;
+  if (step.now < held.give_back_at) {
+    held.failed_for = *want;
+    held.due = held.give_back_at;
+  } else {
+    held.give_back_at = step.now + kRetry;
+  }
+  return true;
+}
+
+std::string left_text(const AppVcpus& held) {
+  return "; it has " + vcpus_text(held.count) + " of them left and is given more, once in " +
+         format_duration(kRetry);
+}
+
 }  // namespace
+
+void vcpus_differ(Step& step, Guest& guest, AppId app, std::uint32_t has) {
+  AppVcpus& held = guest.vcpus[app];
+  const std::string had = vcpus_text(held.count);
+  held.count = has;
+  const bool missing = lacks(step, held, guest.current(), app);
+  step.note(Severity::warning, "difference-found",
+            "QEMU says that " + step.state.name(guest.id) + " has " + vcpus_text(has) + " of " +
+                step.state.name(app) + ", where the table has " + had + (missing ? left_text(held) : ""),
+            guest.id, app);
+}
 
 void advance_vcpus(Step& step, Guest& guest) {
   if (guest.ready() == nullptr || !guest.wanted) return;
@@ -129,6 +159,12 @@ void handle(Step& step, const event::VcpusUnplugged& event) {
   if (asked) held->doing = Doing::nothing;
   const std::string whose = " of " + step.state.name(event.app);
   const std::string& guest = step.state.name(event.run.guest);
+  if (!asked && held->doing == Doing::nothing && lacks(step, *held, event.run, event.app)) {
+    step.note(Severity::warning, "vcpus-missing",
+              guest + " has let go of vCPUs" + whose + " without being asked" + left_text(*held),
+              event.run.guest, event.app);
+    return;
+  }
   if (held->count == 0) {
     step.note(Severity::info, "vcpus-unplugged", "the vCPUs" + whose + " are gone from " + guest,
               event.run.guest, event.app);

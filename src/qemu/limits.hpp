@@ -19,6 +19,8 @@ struct Limits {
   Duration probe = std::chrono::milliseconds(200);
   Duration plug = std::chrono::seconds(10);         // each monitor command of a plug
   Duration unplug = std::chrono::seconds(5);        // device_del to DEVICE_DELETED
+  Duration look = std::chrono::seconds(3);          // at what is plugged into one guest, and then at the next
+  Duration look_again = std::chrono::seconds(1);    // at the same guest, whatever is told of it
   Duration monitor_lost = std::chrono::seconds(1);  // end of the monitor's connection to the end of QEMU
 };
 

@@ -22,10 +22,12 @@ QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings,
       sink_(std::make_shared<engine::EventSink>(std::move(sink))),
       dumps_(settings_.dumps),
       scan_(loop, settings_.run_dir, settings_.limits.scan),
-      dump_files_(loop) {
+      dump_files_(loop),
+      look_(loop) {
   std::vector<std::string> names;
   for (const GuestPlan& plan : settings_.guests) names.push_back(plan.name);
   dumps_.clear_parts(names);
+  look_at_next();
 }
 
 QemuHypervisor::~QemuHypervisor() = default;
@@ -320,6 +322,20 @@ std::optional<HostMemory> QemuHypervisor::host_memory(core::GuestRun run) {
   const QemuRun* known = find(run);
   if (known == nullptr || known->pid() == 0 || !known->has_process()) return std::nullopt;
   return host_bytes_.of(known->pid(), !busy());
+}
+
+void QemuHypervisor::look_at_next() {
+  look_.expires_after(settings_.limits.look);
+  look_.async_wait([this, weak = std::weak_ptr(sink_)](auto error) {
+    const auto alive = weak.lock();
+    if (error || !alive) return;
+    look_at_next();
+    if (runs_.empty()) return;
+    auto next = looked_at_ ? runs_.upper_bound(*looked_at_) : runs_.begin();
+    if (next == runs_.end()) next = runs_.begin();
+    looked_at_ = next->first;
+    next->second->look();
+  });
 }
 
 pid_t QemuHypervisor::pid(core::GuestRun run) const {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 namespace understudy::qemu {
 
@@ -111,6 +112,8 @@ class QemuHypervisor final : public engine::Hypervisor {
   void looked(core::GuestRun run, Asked asked, const std::vector<FoundProcess>& processes);
   void not_found(core::GuestRun run, Asked asked, const std::vector<FoundProcess>& processes);
   [[nodiscard]] std::optional<FoundProcess> written_process(core::GuestRun run) const;
+  // One run after the other, again and again.
+  void look_at_next();
 
   boost::asio::io_context& loop_;
   Settings settings_;
@@ -125,6 +128,8 @@ class QemuHypervisor final : public engine::Hypervisor {
   std::map<core::GuestRun, std::unique_ptr<QemuRun>> runs_;
   std::map<core::GuestId, Worker> starts_;  // each its own: one whose image does not answer holds up nobody
   Worker dump_files_;
+  boost::asio::steady_timer look_;
+  std::optional<core::GuestRun> looked_at_;  // last
 };
 
 }  // namespace understudy::qemu

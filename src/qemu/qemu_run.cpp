@@ -209,6 +209,9 @@ void QemuRun::opened(const Opening& opening) {
                                          VcpuPlugger::unplugs_safely(definition_.accelerator),
                                          [this](core::Event event) { emit_vcpus(std::move(event)); });
   vcpus_->adopt(opening.vcpus);
+  inspector_ = std::make_unique<Inspector>(
+      context_.loop, monitor_, run_, context_.limits, plan_.more_vcpus > 0,
+      [this] { return can_be_looked_at(); }, [this](GuestSeen seen) { emit_seen(std::move(seen)); });
   if (!std::exchange(available_, true)) context_.available(run_);
   if (fence_asked_) return fence_by_monitor();
   if (launched_here_) {
@@ -279,6 +282,27 @@ void QemuRun::emit_vcpus(core::Event event) {
   if (!now) return;
   *app = *now;
   emit(std::move(event));
+}
+
+bool QemuRun::can_be_looked_at() const {
+  return phase_ == Phase::running && !fence_asked_ && !discard_asked_ && !panicked_ && own_reason_.empty() &&
+         !plugger_->busy();
+}
+
+void QemuRun::look() {
+  if (inspector_) inspector_->look();
+}
+
+// An application that is in no file any more is nobody's to compare with.
+void QemuRun::emit_seen(GuestSeen seen) {
+  if (seen.vcpus) {
+    std::vector<core::event::PluggedVcpus> known;
+    for (const core::event::PluggedVcpus& vcpus : *seen.vcpus) {
+      if (const auto now = number_of_now(vcpus.app)) known.push_back({*now, vcpus.count});
+    }
+    seen.vcpus = std::move(known);
+  }
+  emit(std::move(seen));
 }
 
 // Applications that are new since it was started get numbers behind those that are known.
@@ -366,6 +390,7 @@ void QemuRun::on_event(const QmpEvent& event) {
   } else if (plugger_) {
     plugger_->on_event(event);
     vcpus_->on_event(event);
+    inspector_->on_event(event);
   }
 }
 

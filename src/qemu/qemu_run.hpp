@@ -6,6 +6,7 @@
 #include "qemu/command_line.hpp"
 #include "qemu/dump_store.hpp"
 #include "qemu/guest_files.hpp"
+#include "qemu/inspector.hpp"
 #include "qemu/limits.hpp"
 #include "qemu/monitor_reply.hpp"
 #include "qemu/proc.hpp"
@@ -81,6 +82,7 @@ class QemuRun final {
   void plug_vcpus(core::AppId app, std::uint32_t count);
   void unplug_vcpus(core::AppId app);
   void discard();
+  void look();  // at what is plugged into it, if that makes sense now: GuestSeen
 
   [[nodiscard]] core::GuestRun id() const { return run_; }
   [[nodiscard]] const GuestFiles& files() const { return files_; }
@@ -129,6 +131,8 @@ class QemuRun final {
   [[nodiscard]] core::AppId number_here(core::AppId app) const;
   [[nodiscard]] std::optional<core::AppId> number_of_now(core::AppId here) const;
   void emit_vcpus(core::Event event);
+  void emit_seen(core::event::GuestSeen seen);
+  [[nodiscard]] bool can_be_looked_at() const;
   void number_new_applications();
   void fail_start(const std::string& why);
   void not_answering();  // it lives, and that is all that is known
@@ -182,6 +186,7 @@ class QemuRun final {
   std::shared_ptr<QmpClient> monitor_;
   std::unique_ptr<AreaPlugger> plugger_;
   std::unique_ptr<VcpuPlugger> vcpus_;
+  std::unique_ptr<Inspector> inspector_;
   ForwardedPorts ports_;
   boost::asio::steady_timer start_limit_;
   boost::asio::steady_timer lost_limit_;

@@ -155,6 +155,7 @@ void QemuRun::stopped(const std::string& how) {
   lost_limit_.cancel();
   if (plugger_) plugger_->end();
   if (vcpus_) vcpus_->end();
+  if (inspector_) inspector_->end();
   if (std::exchange(available_, false)) context_.gone(run_);
   // Before anybody hears of it: what hears of it gives them to the next guest.
   if (user_) context_.pool.take_back_all(user_->gid);

@@ -98,6 +98,14 @@ struct EventText {
     return std::to_string(e.left) + " vCPUs of " + n(e.app) + " are left in " + n(e.run) +
            (e.why_not_all.empty() ? "" : ": " + e.why_not_all);
   }
+  std::string operator()(const core::event::GuestSeen& e) const {
+    std::vector<AreaId> areas;
+    for (const auto& plugged : e.areas) areas.push_back(plugged.area);
+    std::string text = n(e.run) + " is looked at: it has " + name(areas);
+    for (const auto& each : e.vcpus.value_or(std::vector<core::event::PluggedVcpus>{}))
+      text += ", " + std::to_string(each.count) + " vCPUs of " + n(each.app);
+    return text;
+  }
   std::string operator()(const core::event::UnplugFailed& e) const {
     return n(e.area) + " could not be unplugged from " + n(e.run) + ": " + e.why;
   }

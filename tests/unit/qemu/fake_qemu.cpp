@@ -364,6 +364,8 @@ class FakeQemu {
       (void)!::write(control_, "renamed\n", 8);
     } else if (word == "open") {
       answer_open(detail);
+    } else if (word == "vanish") {
+      devices_.erase(detail);
     } else if (word == "deleted") {
       deleted(detail);
     } else if (word == "exit") {

@@ -62,6 +62,7 @@ struct HypervisorTest : testing::Test {
     settings.limits.plug = milliseconds(200);
     settings.limits.unplug = milliseconds(200);
     settings.limits.monitor_lost = milliseconds(100);
+    settings.limits.look = std::chrono::hours(1);
     make_hypervisor();
   }
   void TearDown() override {
