@@ -53,7 +53,7 @@ void SimAgents::engage(const core::action::AskEngage& request) {
   const core::GuestRun run = request.run;
   if (world_.random.chance(world_.shape.odds.engage_silent)) return;
   const bool all_there = std::all_of(request.areas.begin(), request.areas.end(), [&](const auto& area) {
-    return world_.area(area.area).in == run && world_.area(area.area).address == area.guest_address;
+    return world_.area(area.area).usable_in(run) && world_.area(area.area).address == area.guest_address;
   });
   if (!all_there || world_.random.chance(world_.shape.odds.engage_fails)) {
     world_.from_agent(run, event::EngageFailed{run, request.app, request.epoch, "a block did not go online"});
@@ -172,7 +172,7 @@ void SimAgents::release(const core::action::AskRelease& request) {
       answer.why_not_all = "pages of a block are pinned";
       continue;
     }
-    if (!lies && world_.area(area).in == run) world_.area(area).online = false;
+    if (!lies && world_.area(area).usable_in(run)) world_.area(area).online = false;
     answer.areas.push_back(area);
   }
   world_.from_agent(run, answer);

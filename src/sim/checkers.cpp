@@ -17,11 +17,16 @@ namespace {
 constexpr Duration kLongestWait = std::chrono::seconds(50);
 // An agent waits up to 10 s for the end of what it has killed before it says anything.
 constexpr Duration kLongestPretence = std::chrono::seconds(20);
+// Two looks at each of five guests, one of them in vain.
+constexpr Duration kLongestShown = std::chrono::seconds(30);
 
 }  // namespace
 
 Checkers::Checkers(World& world, const MemoryJournal& journal)
-    : world_(world), journal_(journal), pretends_since_(world.setup().apps.size()) {
+    : world_(world),
+      journal_(journal),
+      pretends_since_(world.setup().apps.size()),
+      shown_since_(world.areas.size()) {
   world_.app_started = [this](core::AppId app, core::GuestRun run) { app_started(app, run); };
   world_.area_mapped = [this](core::AreaId area, core::GuestRun run) { area_mapped(area, run); };
 }
@@ -93,7 +98,8 @@ void Checkers::scrubbing(core::AreaId area) {
 void Checkers::engaging(const core::action::AskEngage& request) {
   for (const auto& area : request.areas) {
     const AreaTruth& truth = world_.area(area.area);
-    if (world_.may_execute(request.run) && truth.in != request.run) {
+    // What it has ejected a moment ago it is asked for once more.
+    if (world_.may_execute(request.run) && truth.in != request.run && truth.let_go_by != request.run) {
       violated(name(request.run) + " is asked to confirm " + name(area.area) + ", which it has not");
     }
   }
@@ -116,7 +122,7 @@ void Checkers::starting(const core::action::AskStart& request) {
   if (!world_.may_execute(request.run)) return;
   for (const core::AreaId area : request.areas) {
     const AreaTruth& truth = world_.area(area);
-    if (truth.in != request.run || !truth.confirmed) {
+    if ((truth.in != request.run || !truth.confirmed) && truth.let_go_by != request.run) {
       violated(name(request.app) + " is started on " + name(request.run) + ", which has not confirmed " +
                name(area));
     }
@@ -135,7 +141,7 @@ void Checkers::growing(const core::action::AnswerGrowth& answer) {
   if (!world_.may_execute(answer.run)) return;
   for (const core::AreaId area : answer.areas) {
     const AreaTruth& truth = world_.area(area);
-    if (truth.in != answer.run || !truth.confirmed) {
+    if ((truth.in != answer.run || !truth.confirmed) && truth.let_go_by != answer.run) {
       violated(name(answer.app) + " is given " + name(area) + ", which " + name(answer.run) +
                " has not confirmed");
     }
@@ -269,6 +275,7 @@ void Checkers::reported(const core::TakeoverReport& report) {
 void Checkers::check(const core::State& state) {
   check_stopped();
   check_areas(state);
+  check_shown(state);
   check_vcpus(state);
   check_apps();
   check_budget();
@@ -374,6 +381,27 @@ void Checkers::check_areas(const core::State& state) {
     const AreaTruth& truth = world_.area(area.id);
     if (!truth.in || area.in == truth.in || !world_.may_execute(*truth.in)) continue;
     violated(name(area.id) + " is in " + name(*truth.in) + ", which the table does not know");
+  }
+}
+
+// What is shown as being in a guest is there. What a guest gave away is found out by a look, or by the
+// second.
+void Checkers::check_shown(const core::State& state) {
+  for (const core::Area& area : state.table.areas()) {
+    std::optional<Time>& since = shown_since_[area.id.value];
+    const bool shown = area.in && (area.state == AreaState::plugged || area.state == AreaState::engaged);
+    const Vm* vm = shown ? world_.living(*area.in) : nullptr;
+    const bool could_be_known = vm != nullptr && vm->vmm_runs() && !vm->fenced &&
+                                vm->linked == world_.daemon && world_.now() > world_.stalled_until &&
+                                !journal_.refusing;
+    if (!could_be_known || world_.area(area.id).usable_in(vm->run)) {
+      since.reset();
+    } else if (!since) {
+      since = world_.now();
+    } else if (world_.now() - *since > kLongestShown) {
+      violated(name(area.id) + " is shown in " + name(vm->run) + " for " + format_duration(kLongestShown) +
+               ", and is not there");
+    }
   }
 }
 

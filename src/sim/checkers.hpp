@@ -59,6 +59,7 @@ class Checkers {
 
  private:
   void check_areas(const core::State& state);
+  void check_shown(const core::State& state);
   void check_vcpus(const core::State& state);
   void check_apps();
   void check_budget();
@@ -88,6 +89,7 @@ class Checkers {
   std::map<core::AppId, Down> down_;
   std::string no_fence_;  // why nobody may be fenced for what the daemon is being told; empty: that may be
   std::vector<std::optional<Time>> pretends_since_;  // that it serves, by application
+  std::vector<std::optional<Time>> shown_since_;     // where it is not, by area
 };
 
 }  // namespace understudy::sim

@@ -70,7 +70,9 @@ void SimHypervisor::adopt(core::GuestRun run) {
     }
     core::event::GuestAdopted adopted{run, reached && !vm->panic_told, {}, {}, reached};
     for (std::uint32_t i = 0; reached && i < world_.areas.size(); ++i) {
-      if (world_.areas[i].in == run) adopted.areas.push_back({core::AreaId{i}, world_.areas[i].address});
+      AreaTruth& area = world_.areas[i];
+      if (area.usable_in(run)) adopted.areas.push_back({core::AreaId{i}, area.address});
+      if (area.in == run && area.let_go_by == run) area.in.reset();  // mapped without a device
     }
     for (std::uint32_t i = 0; reached && i < vm->vcpus.size(); ++i) {
       if (vm->vcpus[i] > 0) adopted.vcpus.push_back({core::AppId{i}, vm->vcpus[i]});
@@ -191,6 +193,7 @@ void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
     world_.from_monitor(run, core::event::UnplugFailed{run, area, kRefused, false});
     return;
   }
+  if (truth.in == run && truth.let_go_by == run) return world_.unmap(run, area);
   if (truth.in != run) return fail({}, "there is no such device");
   if (!vm.executes()) return fail(kUnplugLimit, "the guest does not answer the request");
   if (truth.online) return fail({}, "the guest keeps it: it is in use");
@@ -198,6 +201,32 @@ void SimHypervisor::unplug_one(core::GuestRun run, core::AreaId area) {
   truth.in.reset();
   truth.confirmed = false;
   world_.from_monitor(run, core::event::AreaUnplugged{run, area});
+}
+
+void SimHypervisor::begin_looks() {
+  if (world_.shape.look > Duration{}) look_at(0, world_.daemon);
+}
+
+void SimHypervisor::look_at(std::uint32_t guest, std::uint32_t life) {
+  world_.timeline.after(world_.shape.look, [this, guest, life] {
+    if (life != world_.daemon) return;
+    look_at((guest + 1) % static_cast<std::uint32_t>(world_.vms.size()), life);
+    const Vm& vm = world_.vms[guest];
+    if (!vm.launched || !vm.may_execute() || !vm.vmm_runs()) return;
+    const core::GuestRun run = vm.run;
+    world_.in_monitor(run, world_.takes(world_.shape.timing.monitor), [this, run, life] {
+      const Vm& now = world_.vm(run.guest);
+      if (life != world_.daemon || now.fenced) return;
+      core::event::GuestSeen seen{run, {}, std::vector<core::event::PluggedVcpus>{}};
+      for (std::uint32_t i = 0; i < world_.areas.size(); ++i) {
+        if (world_.areas[i].usable_in(run)) seen.areas.push_back({core::AreaId{i}, world_.areas[i].address});
+      }
+      for (std::uint32_t i = 0; i < now.vcpus.size(); ++i) {
+        if (now.vcpus[i] > 0) seen.vcpus->push_back({core::AppId{i}, now.vcpus[i]});
+      }
+      world_.from_monitor(run, std::move(seen));
+    });
+  });
 }
 
 void SimHypervisor::dump(core::GuestRun run) {

@@ -26,11 +26,15 @@ class SimHypervisor final : public engine::Hypervisor {
   void unplug_vcpus(core::GuestRun run, core::AppId app) override;
   void discard(core::GuestRun run) override;
 
+  // From now on and as long as this daemon lives, it looks at one guest after the other.
+  void begin_looks();
+
  private:
   void plug_one(core::GuestRun run, core::AreaId area);
   void unplug_one(core::GuestRun run, core::AreaId area);
   void unplug_vcpus_now(core::GuestRun run, core::AppId app);
   void stop(Vm& vm);
+  void look_at(std::uint32_t guest, std::uint32_t life);
 
   World& world_;
   Checkers& checkers_;

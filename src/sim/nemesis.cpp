@@ -62,6 +62,8 @@ const char* fault_name(FaultName fault) {
     case FaultName::app_undying: return "app-does-not-end";
     case FaultName::host_refuses: return "host-refuses";
     case FaultName::agent_restart: return "agent-restarts";
+    case FaultName::eject: return "guest-ejects";
+    case FaultName::eject_unseen: return "guest-ejects-unseen";
   }
   return "?";
 }
@@ -131,6 +133,8 @@ bool Nemesis::cause(FaultName fault, core::GuestId guest, core::AppId app) {
     case FaultName::suspend:
     case FaultName::agent_restart:
     case FaultName::agent_lost: done = cause_in_guest(fault, vm); break;
+    case FaultName::eject:
+    case FaultName::eject_unseen: done = eject(vm, fault == FaultName::eject); break;
     case FaultName::signal_cont:
     case FaultName::monitor_cont: done = loosen(fault); break;
     case FaultName::app_exit:
@@ -254,6 +258,28 @@ bool Nemesis::loosen(FaultName fault) {
     return true;
   }
   return false;
+}
+
+bool Nemesis::eject(Vm& vm, bool seen) {
+  if (!vm.may_execute() || !vm.executes() || !vm.booted) return false;
+  std::vector<core::AreaId> areas;
+  for (std::uint32_t i = 0; i < world_.areas.size(); ++i) {
+    if (world_.areas[i].usable_in(vm.run)) areas.push_back(core::AreaId{i});
+  }
+  std::vector<core::AppId> with_vcpus;
+  for (std::uint32_t i = 0; i < vm.vcpus.size(); ++i) {
+    if (vm.vcpus[i] > 0) with_vcpus.push_back(core::AppId{i});
+  }
+  if (areas.empty() && with_vcpus.empty()) return false;
+  if (areas.empty() || (!with_vcpus.empty() && world_.random.chance(0.3))) {
+    world_.eject_vcpu(vm.run, world_.random.pick(with_vcpus), seen);
+    return true;
+  }
+  const core::AreaId area = world_.random.pick(areas);
+  world_.say("root in " + world_.setup().guest(vm.run.guest).name + " ejects area " +
+             std::to_string(area.value));
+  world_.eject(vm.run, area, seen);
+  return true;
 }
 
 bool Nemesis::cause_in_app(FaultName fault, core::AppId app) {

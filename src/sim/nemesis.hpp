@@ -40,6 +40,7 @@ class Nemesis {
   bool cause_in_guest(FaultName fault, Vm& vm);
   bool cause_in_app(FaultName fault, core::AppId app);
   bool loosen(FaultName fault);
+  bool eject(Vm& vm, bool seen);
   bool lie(core::AppId app, Vm& vm);
   // What got stuck last recovers by itself; an earlier recovery is none of a later fault.
   bool stick(Vm& vm, bool Vm::*flag);

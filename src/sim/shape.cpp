@@ -177,6 +177,13 @@ void draw_host(Random& random, Shape& shape) {
   if (random.chance(0.3)) shape.odds.unplug_refused = random.fraction(0, 0.1);
 }
 
+void draw_ejects(Random& random, Shape& shape) {
+  if (random.chance(0.6)) return;
+  shape.weight(FaultName::eject) = random.fraction(0.2, 4);
+  shape.weight(FaultName::eject_unseen) = random.fraction(0.2, 2);
+  shape.look = std::chrono::milliseconds(random.between(500, 1500));
+}
+
 }  // namespace
 
 namespace {
@@ -262,6 +269,7 @@ Shape draw_shape(Random& random, std::size_t guests, std::size_t apps) {
   draw_undying(random, shape);
   draw_host(random, shape);
   if (random.chance(0.5)) shape.file_changes = random.fraction(0.2, 1.0);
+  draw_ejects(random, shape);
   return shape;
 }
 

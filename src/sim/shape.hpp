@@ -93,9 +93,11 @@ enum class FaultName {
   app_undying,    // given up by its agent, and its processes do not end
   host_refuses,   // out of descriptors, say: for a while nothing is plugged, zeroed or launched
   agent_restart,  // started anew in its guest; what it had started may still run
+  eject,          // root in a guest ejects an area or a vCPU of it, and that is told
+  eject_unseen,   // and it is not told
   stop_order,     // the operator stops an application, and starts it again as everything that does not run
 };
-inline constexpr std::size_t kFaultNames = 31;
+inline constexpr std::size_t kFaultNames = 33;
 [[nodiscard]] const char* fault_name(FaultName fault);
 
 // One system and the weather it lives in.
@@ -108,6 +110,7 @@ struct Shape {
   Span fault_gap{std::chrono::milliseconds(200), std::chrono::milliseconds(3000)};
   double follow_up = 0.3;  // odds that a fault is followed by another within the takeover that it causes
   std::uint32_t most_restarts = 3;
+  Duration look{};          // of the port at one guest, and then at the next; 0: never
   double file_changes = 0;  // odds that a daemon that is started again has another configuration
 
   [[nodiscard]] double& weight(FaultName fault) { return weights[static_cast<std::size_t>(fault)]; }

@@ -46,6 +46,7 @@ void Simulation::start_daemon() {
   world.say("the daemon starts");
   if (journal.written() > 0 && world.random.chance(world.shape.file_changes)) world.change_file();
   daemon_ = std::make_unique<Daemon>(world.setup(), ports_);
+  hypervisor_.begin_looks();
   if (journal.written() > 0) resume();
   repeat_order();
 }

@@ -48,6 +48,9 @@ std::string Simulation::app_not_whole(core::AppId app) const {
         return "area " + std::to_string(area.area.value) + " of " + setup.name + " stays " +
                core::area_state_name(area.state);
       }
+      if (holder != nullptr && !world.areas[area.area.value].usable_in(holder->run))
+        return "area " + std::to_string(area.area.value) + " of " + setup.name +
+               " was ejected, and nobody knows";
     } else if (area.state == core::AreaState::unused) {
       ++free_areas;
     } else if (!area.user) {

@@ -53,7 +53,7 @@ core::MemoryReport World::memory(core::GuestId id, std::optional<core::AppId> as
   Bytes online = 0;
   std::vector<Bytes> engaged(machine.apps.size());
   for (const AreaTruth& area : areas) {
-    if (!area.online || area.in != machine.run) continue;
+    if (!area.online || !area.usable_in(machine.run)) continue;
     online += usable_bytes(area_bytes);
     if (area.engaged_for) engaged[area.engaged_for->value] += usable_bytes(area_bytes);
   }
@@ -223,6 +223,29 @@ void World::suspend(core::GuestRun run, Duration alarm) {
     machine->suspended = false;
     go_on(*machine);
   });
+}
+
+void World::eject(core::GuestRun run, core::AreaId id, bool seen) {
+  AreaTruth& truth = area(id);
+  truth.let_go_by = run;
+  truth.online = truth.confirmed = false;
+  if (!seen) return;
+  in_monitor(run, takes(shape.timing.monitor), [this, run, id, life = daemon] {
+    // Whom it was told is gone: the next one finds what is mapped without a device.
+    if (life == daemon && daemon_up) unmap(run, id);
+  });
+}
+
+void World::unmap(core::GuestRun run, core::AreaId id) {
+  AreaTruth& truth = area(id);
+  if (truth.in != run || truth.let_go_by != run) return;  // done already
+  truth.in.reset();
+  from_monitor(run, core::event::AreaUnplugged{run, id});
+}
+
+void World::eject_vcpu(core::GuestRun run, core::AppId app, bool seen) {
+  const std::uint32_t left = --vm(run.guest).vcpus[app.value];
+  if (seen) from_monitor(run, core::event::VcpusUnplugged{run, app, left, ""});
 }
 
 void World::kill_vmm(core::GuestId id, const std::string& how) {

@@ -74,9 +74,14 @@ struct AreaTruth {
   bool online = false;               // its OS uses it
   bool confirmed = false;            // the host was told so
   std::optional<core::AppId> engaged_for;
-  std::string contents;      // trust domain that wrote to it last; empty: all zeroes
+  std::string contents;  // trust domain that wrote to it last; empty: all zeroes
+  // Its guest ejected the device by itself. The hypervisor's process has it mapped until it is told to let
+  // go.
+  std::optional<core::GuestRun> let_go_by;
   bool half_zeroed = false;  // zeroing has begun, and has not come to its end
   std::uint64_t address = 0;
+
+  [[nodiscard]] bool usable_in(core::GuestRun run) const { return in == run && let_go_by != run; }
 };
 
 // Thrown out of a port: the daemon dies in the middle of a step.
@@ -144,7 +149,12 @@ class World {
   void kill_vmm(core::GuestId id, const std::string& how);
   void end_process(Vm& vm);                          // and say nothing of it
   void suspend(core::GuestRun run, Duration alarm);  // by its own OS
-  void go_on(Vm& vm);                                // whatever was stuck and is not any more
+  // Root in it ejects what it was given. `seen`: the hypervisor is told, and the daemon by it.
+  void eject(core::GuestRun run, core::AreaId area, bool seen);
+  void eject_vcpu(core::GuestRun run, core::AppId app, bool seen);
+  // The hypervisor's process unmaps an area whose device is gone, and says so.
+  void unmap(core::GuestRun run, core::AreaId area);
+  void go_on(Vm& vm);  // whatever was stuck and is not any more
   void start_beating(core::GuestRun run);
   // The daemon's end of the channel says hello; the agent says who it is and where each application stands.
   void greet(core::GuestRun run);
