@@ -24,11 +24,10 @@ namespace understudy::qemu {
 //   no-console        as one of an earlier version: there is no such device
 //   unstoppable       `stop` succeeds, but query-status says that it runs
 // Orders: "panic", "shutdown REASON", "stop STATUS", "status STATUS" (it is so, and nothing is said),
-// "event NAME", "deleted DEVICE", "vanish DEVICE" (and nothing is said), "exit STATUS", "abort",
-// "answer", "backend NAME" (as of a former daemon),
-// "writes BASE64" (on its console), "name TEXT" (written over the name in its command line, answered with
-// "renamed"), "open PATH" (answered with "opened", "connected" when it is a socket, or
-// why not).
+// "event NAME", "deleted DEVICE", "vanish DEVICE" (and nothing is said), "exit STATUS", "abort", "answer",
+// "backend NAME" (as of a former daemon), "writes BASE64" (on its console), "name TEXT" (written over the
+// name in its command line, answered with "renamed"), "open PATH" (answered with "opened", "connected" when
+// it is a socket, or why not).
 constexpr const char* kFakeQemuVariable = "UNDERSTUDY_FAKE_QEMU";
 constexpr const char* kFakeQemu = "/proc/self/exe";
 
