@@ -18,8 +18,6 @@ using core::event::GuestSeen;
 
 namespace {
 
-constexpr std::size_t kMostEvents = 8;
-constexpr std::size_t kMostEventBytes = 64;
 constexpr const char* kOthers = "others";
 
 // What any OS causes that sets up its devices and its clock: worth a look, and not a word.
@@ -125,14 +123,14 @@ void Inspector::on_event(const QmpEvent& event) {
   if (is_one_of(event.name, kOfPlugged) && is_plugged_by_us(device, path)) return;
   if (!is_one_of(event.name, kOrdinary)) {
     const std::string& which = device.empty() ? path : device;
-    count(shown(event.name, kMostEventBytes) +
-          (which.empty() ? "" : " (" + shown(which, kMostEventBytes) + ")"));
+    count(shown(event.name, kMostEventNameBytes) +
+          (which.empty() ? "" : " (" + shown(which, kMostEventNameBytes) + ")"));
   }
   look_soon();
 }
 
 void Inspector::count(const std::string& what) {
-  const bool room = unexpected_.size() < kMostEvents || unexpected_.count(what) != 0;
+  const bool room = unexpected_.size() < kMostEventKinds || unexpected_.count(what) != 0;
   ++unexpected_[room ? what : kOthers];
 }
 

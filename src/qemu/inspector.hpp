@@ -6,6 +6,7 @@
 #include "qemu/qmp_client.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -17,6 +18,10 @@
 #include <boost/asio/steady_timer.hpp>
 
 namespace understudy::qemu {
+
+inline constexpr std::size_t kMostEventKinds =
+    8;  // that are named in one telling; the rest is counted as one
+inline constexpr std::size_t kMostEventNameBytes = 64;
 
 // Looks at what is plugged into one running guest, and tells it as GuestSeen: when it is asked to, and soon
 // after QEMU told of something that nobody else handles. A guest can cause such events as often as it likes,

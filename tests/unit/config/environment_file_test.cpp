@@ -23,7 +23,8 @@ class EnvironmentFileTest : public ::testing::Test {
   EnvironmentFileTest() {
     std::string name = (fs::temp_directory_path() / "environment-XXXXXX").string();
     directory_ = ::mkdtemp(name.data());
-    std::ofstream(directory_ / "kernel") << "\x7f" << "ELF";
+    std::ofstream(directory_ / "kernel") << "\x7f"
+                                         << "ELF";
     std::ofstream(directory_ / "initramfs") << "070701";
     std::ofstream(directory_ / "disk") << "hsqs";
   }

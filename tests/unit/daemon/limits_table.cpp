@@ -31,6 +31,7 @@
 #include "protocol/limits.hpp"
 #include "qemu/console.hpp"
 #include "qemu/dump_store.hpp"
+#include "qemu/inspector.hpp"
 #include "qemu/launch.hpp"
 #include "qemu/monitor_reply.hpp"
 #include "qemu/qmp_codec.hpp"
@@ -198,6 +199,20 @@ Party application() {
                "agent/own_files.hpp",
                "`OwnFilesTest.MayHoldAsMuchAsItsMemory`, `OwnFiles.TheirNumberIsBoundedByTheBaseMemory`",
                {SIZE(agent::kBytesPerFile), SIZE(agent::kBaseBytesPerFile)}},
+              {"processes and threads",
+               "an equal share of what the guest's kernel can have",
+               "application",
+               "it cannot make more; its fault says that it was refused some",
+               "",
+               "`kernel_limits_test`, `e2e.neighbours`",
+               {}},
+              {"TCP ports of the guest",
+               "any but those of the other applications' addresses",
+               "application",
+               "the kernel refuses (EPERM)",
+               "",
+               "`port_guard_test`, `e2e.neighbours`",
+               {}},
               {"tables of the guest's kernel (threads, files, watches, connections, buffers)",
                "a part of the base memory each (`agent/kernel_limits.cpp`)",
                "guest",
@@ -300,6 +315,20 @@ Party qemu_process() {
                "qemu/spawn.hpp",
                "`UsersTest.AQemuIsItsUserAndHasNothingElse`",
                {COUNT(qemu::kMostThreads)}},
+              {"System V memory, queues and semaphores, POSIX queues",
+               "none",
+               "QEMU with a user of its own",
+               "it cannot make one",
+               "qemu/spawn.hpp",
+               "`e2e.network_of_its_own`",
+               {}},
+              {"what it tells by itself and nobody expects",
+               "one look at the guest a second, {} kinds of at most {} told",
+               "guest",
+               "counted as others",
+               "qemu/inspector.hpp",
+               "`hypervisor_look_test`",
+               {COUNT(qemu::kMostEventKinds), SIZE(qemu::kMostEventNameBytes)}},
               {"a QMP message",
                "{}, nested {} deep",
                "message",
@@ -706,6 +735,7 @@ std::vector<NoLimit> no_limits() {
       {"control/claim.cpp", "kLongestNamed", shown},
       {"control/claim.cpp", "kMostNamed", shown},
       {"control/command.cpp", "kMostQuotedBytes", shown},
+      {"config/limits.hpp", "kMostId", form},
       {"config/suggest.cpp", "kLongest", shown},
       {"core/forecast.cpp", "kMostAnswersBesides", "a check of the core against itself"},
       {"core/forecast.cpp", "kMostAnswersPerArea", "a check of the core against itself"},
