@@ -63,7 +63,7 @@ TEST(CommandLine, IsThatOfASmallGuestWithRoomForAreas) {
   EXPECT_THAT(argv, Contains("isa-serial,chardev=console"));
   EXPECT_THAT(value_of(argv, "-append"), HasSubstr("console=ttyS0 quiet "));
   EXPECT_EQ(value_of(argv, "-netdev"),
-            "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:6379,hostfwd=tcp:127.0.0.1:0-:5432,"
+            "user,id=net0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:6379,hostfwd=tcp:127.0.0.1:0-:5432,"
             "hostfwd=tcp:127.0.0.1:0-:1");
   EXPECT_THAT(argv, Contains("panic=pause"));
 }
