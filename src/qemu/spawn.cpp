@@ -125,6 +125,16 @@ void say(std::string_view text) {
   (void)!::write(STDERR_FILENO, text.data(), text.size());
 }
 
+// To one with a loopback alone. Where it cannot have that (in a container that may make networks and not
+// change them), it is in the host's again.
+void leave_hosts_network(const Child& child) {
+  const UniqueFd hosts(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (!hosts || ::unshare(CLONE_NEWNET) != 0) return say(kHostsNetwork);
+  if (raise_loopback()) return;
+  if (::setns(hosts.get(), CLONE_NEWNET) != 0) give_up(child, Step::network);
+  say(kHostsNetwork);
+}
+
 // What it kept in System V objects and message queues would outlive it, and has no other limit. These limits
 // are the namespace's own.
 void take_ipc() {
@@ -164,11 +174,7 @@ bool become(const HostUser& user) {
   ::umask(077);
   if (!arrange_descriptors(child)) give_up(child, Step::descriptors);
   take_all_descriptors();
-  if (child.own_network && ::unshare(CLONE_NEWNET) != 0) {
-    say(kHostsNetwork);
-  } else if (child.own_network && !raise_loopback()) {
-    give_up(child, Step::network);
-  }
+  if (child.own_network) leave_hosts_network(child);
   if (!bound_files(child.largest_file)) give_up(child, Step::files);
   if (child.user != nullptr) {
     take_ipc();

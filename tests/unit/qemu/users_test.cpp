@@ -8,11 +8,14 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <fstream>
 #include <sstream>
 
@@ -45,6 +48,24 @@ std::string status_line(pid_t pid, const std::string& key) {
   }
   return "no " + key;
 }
+
+// This thread, and what it starts, for as long as this lives.
+class WithoutCapability {
+ public:
+  explicit WithoutCapability(unsigned capability) {
+    ::syscall(SYS_capget, &header_, before_.data());
+    auto less = before_;
+    less[0].effective &= ~(1U << capability);
+    ::syscall(SYS_capset, &header_, less.data());
+  }
+  ~WithoutCapability() { ::syscall(SYS_capset, &header_, before_.data()); }
+  WithoutCapability(const WithoutCapability&) = delete;
+  WithoutCapability& operator=(const WithoutCapability&) = delete;
+
+ private:
+  __user_cap_header_struct header_{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> before_{};
+};
 
 struct UsersTest : HypervisorTest {
   std::vector<uid_t> holders_when_it_ended;  // of the areas, as the first end of a guest was told
@@ -350,6 +371,23 @@ TEST_F(UsersTest, WhereTheGatewayCannotFollowItIsInTheHostsNetwork) {
   const auto network = ProcessNetwork::of(hypervisor->pid(kA));
   ASSERT_TRUE(network) << network.error().message;
   EXPECT_TRUE(network->is_ours());
+}
+
+// A container's root may have CAP_SYS_ADMIN and not CAP_NET_ADMIN: there a new network would stay without its
+// loopback, and the guest without clients.
+TEST_F(UsersTest, WhereALoopbackCannotBeRaisedItIsInTheHostsNetwork) {
+  const WithoutCapability less(CAP_NET_ADMIN);
+  SpawnSpec spec{{"/bin/sh", "-c", "readlink /proc/self/ns/net >&2"},
+                 directory.path / "log",
+                 {},
+                 HostUser{first_uid() + 5, first_uid() + 5, {}}};
+  spec.own_network = true;
+  const auto pid = spawn_process(spec);
+  ASSERT_TRUE(pid) << pid.error().message;
+  ::waitpid(*pid, nullptr, 0);
+  const std::string log = read_proc_file(directory.path / "log");
+  EXPECT_THAT(log, HasSubstr("in the host's network"));
+  EXPECT_THAT(log, HasSubstr(fs::read_symlink("/proc/self/ns/net").string()));
 }
 
 TEST_F(UsersTest, AQemuHasNoSystemVMemory) {
