@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 import threading
 
-from harness import BUILD, MIB, Client, Failed, Redis, Skipped, Understudy, free_port, pair, redis_config
+from harness import (BUILD, MIB, Client, Failed, Redis, Skipped, Understudy, free_port, pair, processes_with,
+                     redis_config)
 
 STRANGER = 65533
 PUNCH_HOLE, KEEP_SIZE = 2, 1
@@ -215,6 +216,29 @@ def case_stolen_port():
                             "Redis serving on beta")
         client.wait_reply()
         understudy.wait_protected()
+
+
+def case_gateway_killed():
+    """The gateway is killed: until the next one nobody else can take the clients' address, and who connects is served
+    by it."""
+    with pair() as (understudy, client):
+        for _ in range(3):
+            gateway, = processes_with(f"--gateway\0{understudy.run_dir}")
+            descriptor = os.pidfd_open(gateway)
+            os.kill(gateway, signal.SIGKILL)
+            select.select([descriptor], [], [])
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                socket.create_server(("127.0.0.1", understudy.port)).close()
+                raise Failed("the clients' address was anybody's")
+            early = Redis(understudy.port)  # not refused
+            early.do("PING")
+            early.close()
+            client.wait_reply()
+        understudy.wait_protected()
+        said = [event["text"] for event in understudy.events() if event["kind"] == "gateway"]
+        if not any("started again" in text for text in said):
+            raise Failed(f"the gateway's end is not said: {said}")
 
 
 def case_idle_clients():
