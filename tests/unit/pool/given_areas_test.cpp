@@ -121,6 +121,8 @@ TEST_F(GivenAreas, AnotherSizeIsPutRight) {
 
 // One gives memory back, another takes it for what is its own; a third would end for lack of it.
 TEST_F(GivenAreas, MemoryThatWasGivenBackAndTakenByAnotherIsHadAgain) {
+  if (pool->path(a).string().starts_with("/dev/shm"))
+    GTEST_SKIP() << "this root may not mount: what one gives back is not what the other takes";
   for (const int mode : {0, FALLOC_FL_KEEP_SIZE}) {
     ASSERT_TRUE(pool->give(a, kGuest));
     ASSERT_TRUE(pool->give(b, kOtherGuest));
