@@ -1,4 +1,5 @@
-// docs/limits.md is made from limits_table.cpp and the headers that it includes. When a limit has changed:
+// docs/limits.md is made from limits_of_guests.cpp, limits_of_the_host.cpp and the headers that they include.
+// When a limit has changed:
 //   UNDERSTUDY_GOLDEN=write build/bin/daemon_tests --gtest_filter='LimitsDocument.*'
 #include "limits_table.hpp"
 #include "tried_by.hpp"
@@ -20,14 +21,14 @@ constexpr const char* kHead = R"(# Limits
 
 What each party can use up, and what happens then. This file is made from the sources: the figures are the constants of
 the headers named in the column *in* (below `src/`). Do not edit it; after a change of a limit, or of the words in
-`tests/unit/daemon/limits_table.cpp`, renew it:
+`tests/unit/daemon/limits_of_*.cpp`, renew it:
 
     UNDERSTUDY_GOLDEN=write build/bin/daemon_tests --gtest_filter='LimitsDocument.*'
 
-A constant of `src` whose name says that it is a limit has a row here, or stands in the list at the end of
-`limits_table.cpp` with the reason why it is nobody's limit: a test fails otherwise. Times that something is waited for
-are not here: those that a user sets are in docs/configuration.md, and one that passes is the event `limit-passed` or
-an event of its own. *Nobody yet* in the last column: no test tries that bound.
+A constant of `src` whose name says that it is a limit has a row here, or stands in `no_limits.cpp` there with the reason
+why it is nobody's limit: a test fails otherwise. Times that something is waited for are not here: those that a user sets
+are in docs/configuration.md, and one that passes is the event `limit-passed` or an event of its own. *Nobody yet* in the
+last column: no test tries that bound.
 )";
 
 // With the next constant in the place of each {}.
@@ -134,7 +135,8 @@ TEST(LimitsDocument, EveryLimitOfTheSourcesHasARow) {
     if (!sounds_like_a_limit(name)) continue;
     EXPECT_EQ(listed.count({file, name}), 1U)
         << "src/" << file << ": " << name
-        << " has no row in limits_table.cpp (a constant in a .cpp file moves to a "
+        << " has no row in limits_of_guests.cpp or limits_of_the_host.cpp (a constant in a .cpp file moves "
+           "to a "
         << "header for that), and is not in no_limits() either";
   }
 }

@@ -5,12 +5,11 @@
 #include <string>
 #include <vector>
 
-// The table of docs/limits.md: the words stand in limits_table.cpp, the figures come from the sources'
-// headers.
+// The table of docs/limits.md: the words stand in limits_of_guests.cpp and limits_of_the_host.cpp, the
+// figures come from the sources' headers.
 namespace understudy::documents {
 
-// A constant of the sources: its name as it is written in limits_table.cpp, and its value as a person reads
-// it.
+// A constant of the sources: its name as it is written there, and its value as a person reads it.
 struct Figure {
   std::string name;
   std::string text;
@@ -32,9 +31,11 @@ struct Party {
   std::vector<Limit> limits;
 };
 
-[[nodiscard]] std::vector<Party> limits();
+[[nodiscard]] std::vector<Party> limits_of_guests();
+[[nodiscard]] std::vector<Party> limits_of_the_host();
+[[nodiscard]] std::vector<Party> limits();  // of both
 
-// Constants whose name sounds like a limit, and that are none of a party's: file, name, why.
+// Constants whose name sounds like a limit, and that are none of a party's: file, name, why (no_limits.cpp).
 struct NoLimit {
   std::string file;
   std::string name;
