@@ -59,6 +59,18 @@ Result<void> ProcessNetwork::within(const std::function<void()>& act) const {
   return {};
 }
 
+Result<UniqueFd> ProcessNetwork::tcp_socket(int family) const {
+  UniqueFd made;
+  int error = 0;
+  const auto entered = within([&] {
+    made = UniqueFd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    error = errno;
+  });
+  if (!entered) return tl::unexpected(entered.error());
+  if (!made) return failure(std::string("no socket can be made: ") + std::strerror(error));
+  return made;
+}
+
 bool raise_loopback() {
   const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) return false;

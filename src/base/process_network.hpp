@@ -27,6 +27,8 @@ class ProcessNetwork {
   // Runs `act` in that network; only this thread is there, and only for as long as that takes. What `act`
   // opens stays in that network. An error: it cannot be entered, and `act` did not run.
   [[nodiscard]] Result<void> within(const std::function<void()>& act) const;
+  // A TCP socket of that family in it; its calls do not wait.
+  [[nodiscard]] Result<UniqueFd> tcp_socket(int family) const;
 
  private:
   UniqueFd other_;  // none: it is ours

@@ -1,5 +1,6 @@
 #include "gateway/control_link.hpp"
 
+#include "base/passed_descriptors.hpp"
 #include "gateway/limits.hpp"
 
 #include <fmt/format.h>
@@ -86,30 +87,6 @@ Result<std::uint64_t> ControlLink::send(const Request& request, milliseconds lim
   return id;
 }
 
-ssize_t ControlLink::read_some() {
-  std::array<char, 16384> chunk{};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(8 * sizeof(int))> control{};
-  iovec bytes{chunk.data(), chunk.size()};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const ssize_t count = ::recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (count <= 0) return count;
-  received_.append(chunk.data(), static_cast<std::size_t>(count));
-  for (cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr; each = CMSG_NXTHDR(&message, each)) {
-    if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;
-    for (std::size_t at = 0; CMSG_LEN(at + sizeof(int)) <= each->cmsg_len; at += sizeof(int)) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(each) + at, sizeof fd);
-      UniqueFd descriptor(fd);
-      if (descriptors_.size() < kMostServices) descriptors_.push_back(std::move(descriptor));
-    }
-  }
-  return count;
-}
-
 Result<std::optional<Answer>> ControlLink::receive(milliseconds limit) {
   const auto deadline = Clock::now() + limit;
   for (;;) {
@@ -120,9 +97,12 @@ Result<std::optional<Answer>> ControlLink::receive(milliseconds limit) {
       return *std::move(answer);
     }
     if (received_.size() > kLongestAnswer) return failure("the gateway's answer is too long");
-    const ssize_t count = read_some();
-    if (count > 0) continue;
-    if (count == 0) {
+    std::array<char, 16384> chunk{};
+    const ssize_t count = receive_with_descriptors(fd_.get(), chunk.data(), chunk.size(), descriptors_);
+    if (count > 0) {
+      received_.append(chunk.data(), static_cast<std::size_t>(count));
+      if (descriptors_.size() > kMostServices) return failure("the gateway passes too many descriptors");
+    } else if (count == 0) {
       return failure("the gateway closed the connection");
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       if (!ready_by(fd_.get(), POLLIN, deadline)) return std::optional<Answer>();

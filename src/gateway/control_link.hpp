@@ -4,8 +4,6 @@
 #include "base/unique_fd.hpp"
 #include "gateway/protocol.hpp"
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <filesystem>
 #include <optional>
@@ -39,7 +37,6 @@ class ControlLink {
 
  private:
   explicit ControlLink(UniqueFd fd) : fd_(std::move(fd)) {}
-  [[nodiscard]] ssize_t read_some();  // as recv(): bytes into received_
 
   UniqueFd fd_;
   std::uint64_t last_id_ = 0;

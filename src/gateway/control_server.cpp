@@ -1,17 +1,16 @@
 #include "gateway/control_server.hpp"
 
+#include "base/passed_descriptors.hpp"
 #include "base/unique_fd.hpp"
 #include "gateway/limits.hpp"
 #include "gateway/log.hpp"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <deque>
 #include <string>
 #include <string_view>
@@ -24,26 +23,6 @@ namespace understudy::gateway {
 
 namespace asio = boost::asio;
 using boost::system::error_code;
-
-namespace {
-
-ssize_t send_with_descriptor(int socket, std::string_view text, int descriptor) {
-  iovec bytes{const_cast<char*>(text.data()), text.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof descriptor);
-  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-  return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-}  // namespace
 
 // One that is connected: a daemon, or somebody who looks.
 class ControlServer::Session : public std::enable_shared_from_this<Session> {

@@ -5,6 +5,7 @@
 #include "gateway/listening.hpp"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <utility>
@@ -39,14 +40,16 @@ void PathCheck::connect(milliseconds settled) {
   watched_.async_wait([self = shared_from_this()](error_code error) {
     if (!error) self->refuse("QEMU's forward to it takes no connection");
   });
-  error_code opened;
-  const auto entered = way_.network.within([&] { socket_.open(asio::ip::tcp::v4(), opened); });
-  if (!entered || opened) {
-    const std::string why = entered ? opened.message() : entered.error().message;
+  auto socket = way_.network.tcp_socket(AF_INET);
+  error_code refused;
+  if (socket) socket_.assign(asio::ip::tcp::v4(), socket->get(), refused);
+  if (!socket || refused) {
+    const std::string why = socket ? refused.message() : socket.error().message;
     return asio::post(socket_.get_executor(), [self = shared_from_this(), why] {
       self->refuse("QEMU's forward to it cannot be reached: " + why);
     });
   }
+  (void)socket->release();
   socket_.async_connect({asio::ip::address_v4::loopback(), way_.host_port}, [self = shared_from_this(),
                                                                              settled](error_code error) {
     if (error == asio::error::operation_aborted) return;

@@ -196,13 +196,13 @@ void Service::attempt(std::chrono::milliseconds limit) {
   attempt_ =
       std::make_shared<Attempt>(Attempt{Socket(shared_.loop), asio::steady_timer(shared_.loop), limit});
   error_code error;
-  const auto entered =
-      upstream_->network.within([&] { attempt_->socket.open(upstream_->endpoint.protocol(), error); });
-  if (!entered) {
-    complain(entered.error().message);
+  auto socket = upstream_->network.tcp_socket(upstream_->endpoint.protocol().family());
+  if (socket) attempt_->socket.assign(upstream_->endpoint.protocol(), socket->get(), error);
+  if (!socket || error) {
+    complain(socket ? error.message() : socket.error().message);
     return try_again(limit, kStrangerPause);
   }
-  if (error) return try_again(limit);  // out of descriptors
+  (void)socket->release();
   attempt_->socket.set_option(asio::ip::tcp::no_delay(true), error);
   const auto done = [weak = std::weak_ptr<Service*>(self_), generation = generation_,
                      mine = attempt_](error_code code) {

@@ -3,6 +3,7 @@
 #include "base/units.hpp"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <chrono>
@@ -33,14 +34,16 @@ class KernelProbe final : public std::enable_shared_from_this<KernelProbe> {
     timer_.async_wait([self = shared_from_this()](auto error) {
       if (!error) self->finish({false, "no answer from the kernel within " + format_duration(self->limit_)});
     });
-    boost::system::error_code opened;
-    const auto entered = network.within([&] { socket_.open(asio::ip::tcp::v4(), opened); });
-    if (!entered || opened) {
-      const std::string why = entered ? opened.message() : entered.error().message;
+    auto socket = network.tcp_socket(AF_INET);
+    boost::system::error_code refused;
+    if (socket) socket_.assign(asio::ip::tcp::v4(), socket->get(), refused);
+    if (!socket || refused) {
+      const std::string why = socket ? refused.message() : socket.error().message;
       return asio::post(socket_.get_executor(), [self = shared_from_this(), why] {
         self->finish({false, "it cannot be asked: " + why});
       });
     }
+    (void)socket->release();
     socket_.async_connect({asio::ip::address_v4::loopback(), host_port},
                           [self = shared_from_this()](auto error) { self->connected(error); });
   }

@@ -1,13 +1,11 @@
 #include "qemu/qmp_client.hpp"
 
 #include "base/check.hpp"
+#include "base/passed_descriptors.hpp"
 #include "base/units.hpp"
-
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
@@ -24,22 +22,6 @@ namespace {
 
 // QEMU's main loop may be busy, but a monitor that takes this long to leave negotiation is of no use.
 constexpr Duration kNegotiationLimit = std::chrono::seconds(10);
-
-ssize_t send_with(int socket, std::string& text, int descriptor) {
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  iovec bytes{text.data(), text.size()};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-  return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
 
 }  // namespace
 
@@ -136,7 +118,8 @@ void QmpClient::write_with_descriptor() {
   const auto write_now = [self = shared_from_this()](auto error) {
     if (error || self->state_ == State::closed || self->state_ == State::lost) return;
     Output& writing = self->writing_;
-    const ssize_t count = send_with(self->socket_.native_handle(), writing.text, writing.descriptor.get());
+    const ssize_t count =
+        send_with_descriptor(self->socket_.native_handle(), writing.text, writing.descriptor.get());
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return self->write_with_descriptor();
     if (count < 0) return;  // the reader sees the end as well
     writing.descriptor.reset();

@@ -16,6 +16,7 @@ std::vector<NoLimit> no_limits() {
       {"agent/releaser.hpp", "kLargestPartForEnding", pace},
       {"agent/spawn.cpp", "kMostBytes", shown},
       {"agent/users.cpp", "kMaxId", form},
+      {"base/passed_descriptors.cpp", "kMostAtOnce", own},
       {"base/units.cpp", "kMost", form},
       {"base/units.cpp", "kMostQuotedBytes", shown},
       {"base/way.cpp", "kMostLinks", form},
