@@ -55,11 +55,10 @@ struct Child {
   ::_exit(127);
 }
 
-// Above where the child's descriptors are to be: moving one there overwrites no other. Closes `fd`.
-constexpr int kLowestSpare = kFirstListener + static_cast<int>(kMostServices);
-int spare(int fd) {
-  const UniqueFd low(fd);
-  return low ? ::fcntl(low.get(), F_DUPFD_CLOEXEC, kLowestSpare) : -1;
+// A copy above where the child's descriptors are to be: moving one there overwrites no other. And no higher
+// than needed: a process may have few.
+UniqueFd spare(const UniqueFd& of, int lowest) {
+  return UniqueFd(of ? ::fcntl(of.get(), F_DUPFD_CLOEXEC, lowest) : -1);
 }
 
 std::vector<char*> environment_with(std::string& variable) {
@@ -135,18 +134,19 @@ Result<GatewayStart> GatewayStart::begin(const std::filesystem::path& program,
     return failure(
         fmt::format("the gateway cannot be started: {}; its log is {}", std::strerror(errno), log.string()));
   };
-  const UniqueFd null(spare(::open("/dev/null", O_RDWR | O_CLOEXEC)));
-  const UniqueFd log_file(
-      spare(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)));
+  const int lowest = kFirstListener + static_cast<int>(listeners.size());
+  const UniqueFd null = spare(UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC)), lowest);
+  const UniqueFd log_file = spare(
+      UniqueFd(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)), lowest);
   std::array<int, 2> pipe{-1, -1};
   if (!null || !log_file || ::pipe2(pipe.data(), O_CLOEXEC) != 0) return cannot();
   UniqueFd from_child(pipe[0]);
-  const UniqueFd to_starter(spare(pipe[1]));
+  const UniqueFd to_starter = spare(UniqueFd(pipe[1]), lowest);
   if (!to_starter || ::fcntl(from_child.get(), F_SETFL, O_NONBLOCK) != 0) return cannot();
   std::vector<UniqueFd> copies;
   std::vector<int> spares;
   for (const int listener : listeners) {
-    copies.emplace_back(::fcntl(listener, F_DUPFD_CLOEXEC, kLowestSpare));
+    copies.emplace_back(::fcntl(listener, F_DUPFD_CLOEXEC, lowest));
     if (!copies.back()) return cannot();
     spares.push_back(copies.back().get());
   }

@@ -39,7 +39,6 @@ constexpr std::string_view kWritable =
     "make them read-only for it\n";
 constexpr std::string_view kHostsNetwork =
     "this QEMU is in the host's network: this root or this kernel cannot give it one of its own\n";
-constexpr int kLowestSpareFd = 64;  // above every descriptor that a QEMU is given
 
 enum class Step : int { descriptors, network, files, privileges, user, program };
 
@@ -67,7 +66,7 @@ struct Child {
   char* const* environment;
   int null;
   int log;
-  const int* fds;  // all of them above kLowestSpareFd
+  const int* fds;  // all of them, and `report`, above where they are to be
   int fd_count;
   int report;  // closed by exec
   const HostUser* user;
@@ -214,8 +213,8 @@ pid_t fork_and_run(const Child& child) {
   return pid;
 }
 
-Result<UniqueFd> spare_copy(int fd) {
-  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, kLowestSpareFd));
+Result<UniqueFd> spare_copy(int fd, int lowest) {
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, lowest));
   if (!copy) return failure(std::string("cannot pass a descriptor on: ") + std::strerror(errno));
   return copy;
 }
@@ -263,13 +262,14 @@ Result<pid_t> spawn_process(const SpawnSpec& spec) {
   // Copies far above the targets: otherwise moving one into place could overwrite the next.
   std::vector<UniqueFd> copies;
   std::vector<int> fds;
+  const int lowest = kFirstPassedFd + static_cast<int>(spec.fds.size()) + 1;
   for (const int fd : spec.fds) {
-    auto copy = spare_copy(fd);
+    auto copy = spare_copy(fd, lowest);
     if (!copy) return failure(copy.error().message);
     fds.push_back(copy->get());
     copies.push_back(std::move(*copy));
   }
-  auto report = spare_copy(to_parent.get());
+  auto report = spare_copy(to_parent.get(), lowest);
   if (!report) return failure(report.error().message);
   to_parent.reset();
   std::vector<char*> argv;

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -162,6 +163,21 @@ TEST_F(GatewayClientTest, AGatewayThatDiesLeavesItsAddressesToNobody) {
       ASSERT_TRUE(route(*client, kRedis, kFirst));
     }
   }
+}
+
+// As many as a service needs at least (base/inherited_state.cpp) are enough for one.
+TEST_F(GatewayClientTest, AProcessWithFewDescriptorsStartsItToo) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few{64, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const auto client = start();
+  if (client) {
+    const pid_t first = client->pid();
+    kill_and_await(first);
+    EXPECT_TRUE(until([&] { return client->pid() != 0 && client->pid() != first; })) << log();
+  }
+  EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 TEST_F(GatewayClientTest, WhereClientsAreToBeRefusedTheyAreWithoutAGateway) {
