@@ -46,14 +46,20 @@ bool belongs_to(pid_t pid, const std::vector<uid_t>& users) {
   return ids && std::find(users.begin(), users.end(), ids->uid) != users.end();
 }
 
-// Of each run directory's guests, which process each was written down to be, and is.
+// The guest's process that was written down, and that is the one that has this pid now.
+std::optional<WrittenProcess> written_process(const fs::path& run_dir, const std::string& guest) {
+  const auto files = GuestFiles::at(run_dir, guest);
+  const auto process = files ? files->read_process() : std::nullopt;
+  return process && process->lives() ? process : std::nullopt;
+}
+
+// Of all guests of a run directory.
 class Written {
  public:
   explicit Written(fs::path run_dir) : run_dir_(std::move(run_dir)) {
     for (const std::string& guest : guests_with_files(run_dir_)) {
-      const auto files = GuestFiles::at(run_dir_, guest);
-      const auto process = files ? files->read_process() : std::nullopt;
-      if (process && process->lives()) living_.push_back({process->pid, {run_dir_, guest, process->run}});
+      if (const auto process = written_process(run_dir_, guest))
+        living_.push_back({process->pid, {run_dir_, guest, process->run}});
     }
   }
   [[nodiscard]] std::optional<Marker> marker_of(pid_t pid) const {
@@ -116,8 +122,11 @@ std::optional<Marker> find_marker(const std::vector<std::string>& arguments) {
   return std::nullopt;
 }
 
-std::optional<Marker> marker_of(const fs::path& run_dir, pid_t pid) {
-  return Written(run_dir).marker_of(pid);
+// As a rule its own guest's file says so; all of them are read for one that was not written down.
+bool is_the_qemu(const Marker& marker, pid_t pid) {
+  const auto process = written_process(marker.run_dir, marker.guest);
+  if (process && process->run == marker.run) return process->pid == pid;
+  return Written(marker.run_dir).marker_of(pid) == marker;
 }
 
 // One number in each line.
@@ -147,8 +156,7 @@ Result<void> check_no_strangers(const fs::path& run_dir, uid_t first, uid_t last
     const auto ids = ids_of(pid);
     if (!ids || ids->uid < first || ids->uid > last) continue;
     const auto stat = process_stat(pid);
-    if (!stat || stat->is_over()) continue;
-    if (written.marker_of(pid)) continue;
+    if (!stat || all_threads_over(pid) || written.marker_of(pid)) continue;
     return failure("the guests' QEMUs are to run as the uids " + std::to_string(first) + " to " +
                    std::to_string(last) + ", but process " + std::to_string(pid) + " (" + stat->name +
                    ") runs as " + std::to_string(ids->uid) + "; end it, or set another first_uid in [qemu]");
@@ -179,8 +187,7 @@ Result<std::size_t> end_all(const fs::path& run_dir, Duration limit) {
   for (FoundProcess& process : find_processes(run_dir)) {
     UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
     // Only now is the pid held still: look again whose it is.
-    const auto marker = marker_of(run_dir, process.pid);
-    if (!pidfd || !marker || *marker != process.marker) continue;
+    if (!pidfd || !is_the_qemu(process.marker, process.pid)) continue;
     ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
     ending.push_back({std::move(process), std::move(pidfd)});
   }

@@ -39,9 +39,9 @@ inline constexpr const char* kUsersFile = "guest-users";
 // this run directory. Same numbers mean that one can reach what the other has.
 [[nodiscard]] Result<void> check_no_strangers(const std::filesystem::path& run_dir, uid_t first, uid_t last);
 
-// Which QEMU of this run directory this process is; none: it is none. What was written down counts, whatever
-// its command line says, and nobody else is taken for a run whose process was written down and lives.
-[[nodiscard]] std::optional<Marker> marker_of(const std::filesystem::path& run_dir, pid_t pid);
+// Whether this process is that QEMU. What was written down counts, whatever a command line says: nobody else
+// is taken for a run whose process was written down and lives, nor is that process for another.
+[[nodiscard]] bool is_the_qemu(const Marker& marker, pid_t pid);
 
 struct FoundProcess {
   pid_t pid = 0;

@@ -195,9 +195,8 @@ std::optional<FoundProcess> QemuHypervisor::written_process(core::GuestRun run) 
   const auto files = GuestFiles::at(settings_.run_dir, settings_.guests.at(run.guest.value).name);
   US_CHECK(files.has_value());  // as at create()
   const auto written = files->read_process();
-  const auto found = written ? marker_of(settings_.run_dir, written->pid) : std::nullopt;
-  if (!found || *found != marker(run)) return std::nullopt;
-  return FoundProcess{written->pid, *found};
+  if (!written || !is_the_qemu(marker(run), written->pid)) return std::nullopt;
+  return FoundProcess{written->pid, marker(run)};
 }
 
 void QemuHypervisor::look_again(core::GuestRun run) {

@@ -78,10 +78,10 @@ Result<std::unique_ptr<QemuProcess>> QemuProcess::adopt(asio::io_context& loop, 
   UniqueFd pidfd = open_pidfd(pid);
   if (!pidfd) return failure("process " + std::to_string(pid) + " is gone");
   // The pidfd holds the process, so what is read now is about the one that will be signalled later.
-  const auto found = marker_of(marker.run_dir, pid);
+  const bool is_it = is_the_qemu(marker, pid);
   pollfd end{pidfd.get(), POLLIN, 0};
   const bool gone = ::poll(&end, 1, 0) != 0;
-  if (gone || !found || *found != marker)
+  if (gone || !is_it)
     return failure("process " + std::to_string(pid) + " is not the QEMU of guest " + marker.guest + " (run " +
                    std::to_string(marker.run) + ")");
   return std::unique_ptr<QemuProcess>(new QemuProcess(loop, pid, std::move(pidfd), false, std::move(ended)));

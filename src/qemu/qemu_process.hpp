@@ -39,7 +39,7 @@ class QemuProcess final {
   // Takes a process that this one started (spawn_process()), and that nobody has waited for.
   [[nodiscard]] static Result<std::unique_ptr<QemuProcess>> take_child(boost::asio::io_context& loop,
                                                                        pid_t pid, Ended ended);
-  // Takes a living process that is the one of exactly this marker (marker_of()).
+  // Takes a living process that is the one of exactly this marker (is_the_qemu()).
   [[nodiscard]] static Result<std::unique_ptr<QemuProcess>> adopt(boost::asio::io_context& loop, pid_t pid,
                                                                   const Marker& marker, Ended ended);
   ~QemuProcess();

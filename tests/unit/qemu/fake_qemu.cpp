@@ -19,6 +19,7 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <thread>
 #include <utility>
 
 #include <boost/json/parse.hpp>
@@ -359,6 +360,9 @@ class FakeQemu {
       event(detail, "{}");
     } else if (word == "writes") {
       console_ = detail;
+    } else if (word == "first") {
+      std::thread([] { ::pause(); }).detach();
+      ::syscall(SYS_exit, 0);
     } else if (word == "name") {
       rename(detail);
       (void)!::write(control_, "renamed\n", 8);

@@ -26,8 +26,8 @@ namespace understudy::qemu {
 // Orders: "panic", "shutdown REASON", "stop STATUS", "status STATUS" (it is so, and nothing is said),
 // "event NAME", "deleted DEVICE", "vanish DEVICE" (and nothing is said), "exit STATUS", "abort", "answer",
 // "backend NAME" (as of a former daemon), "writes BASE64" (on its console), "name TEXT" (written over the
-// name in its command line, answered with "renamed"), "open PATH" (answered with "opened", "connected" when
-// it is a socket, or why not).
+// name in its command line, answered with "renamed"), "first" (its first thread ends, another does not),
+// "open PATH" (answered with "opened", "connected" when it is a socket, or why not).
 constexpr const char* kFakeQemuVariable = "UNDERSTUDY_FAKE_QEMU";
 constexpr const char* kFakeQemu = "/proc/self/exe";
 

@@ -324,6 +324,22 @@ TEST_F(UsersTest, TheNextDaemonKnowsAQemuThatHasChangedItsCommandLine) {
   EXPECT_EQ(end_all(directory.path).value(), 2u);
 }
 
+// Its first thread is what the kernel shows of a process, and its end hides the command line as well.
+TEST_F(UsersTest, TheNextDaemonKnowsAQemuWhoseFirstThreadHasEnded) {
+  launch();
+  const pid_t a = hypervisor->pid(kA);
+  order(kA, "first");
+  ASSERT_TRUE(loop.until([&] { return process_stat(a)->state == 'Z'; }));
+  ASSERT_TRUE(arguments_of(a).empty());
+  next_daemon();
+  ASSERT_EQ(processes().size(), 1u);
+  EXPECT_EQ(processes()[0].pid, a);
+  EXPECT_TRUE(check_no_strangers(directory.path, uid_a, uid_b));
+  EXPECT_FALSE(check_no_strangers(directory.path / "other", uid_a, uid_b)) << "another's, and it lives";
+  hypervisor.reset();
+  EXPECT_EQ(end_all(directory.path).value(), 1u);
+}
+
 // Of one whose daemon died before it wrote it down nothing is known but what it says. It is nobody else.
 TEST_F(UsersTest, AQemuThatWasNotWrittenDownCannotBeAnotherThatWas) {
   launch();
@@ -337,7 +353,8 @@ TEST_F(UsersTest, AQemuThatWasNotWrittenDownCannotBeAnotherThatWas) {
     ASSERT_EQ(::read(fd.get(), &answer, 1), 1);
   }
   ASSERT_TRUE(fs::remove(directory.path / "guests" / "a" / "pid"));
-  EXPECT_EQ(marker_of(directory.path, a), std::nullopt);
+  EXPECT_FALSE(is_the_qemu({directory.path, "a", 1}, a));
+  EXPECT_FALSE(is_the_qemu({directory.path, "b", 1}, a));
   const auto refused = check_no_strangers(directory.path, uid_a, uid_b);
   ASSERT_FALSE(refused) << "a daemon would start beside it";
   EXPECT_THAT(refused.error().message, HasSubstr("process " + std::to_string(a)));
