@@ -12,8 +12,6 @@
 
 namespace understudy::agent {
 
-namespace {}  // namespace
-
 bool says_ready(std::string_view datagram) {
   while (!datagram.empty()) {
     const std::string_view line = datagram.substr(0, datagram.find('\n'));

@@ -86,11 +86,11 @@ void check_relations(Draft& draft, Report& report);
 void check_memory(Draft& draft, Report& report);
 // guest_users.cpp: the uids of [qemu] belong to nobody.
 void check_first_uid(const Draft& draft, Report& report);
-// checks.cpp: a guest's dump fits into what is kept of dumps.
-// Letters, digits and _, not beginning with a digit.
+// schema_application.cpp: letters, digits and _, not beginning with a digit.
 [[nodiscard]] bool usable_variable(std::string_view name);
-// Adds what stands in the applications' environment files.
+// environment_file.cpp: adds what stands in the applications' environment files.
 void read_environment_files(Draft& draft, Report& report);
+// checks.cpp: a guest's dump fits into what is kept of dumps.
 void check_dumps(const Draft& draft, Report& report);
 // checks.cpp: the images exist, can be read, and are of their kind.
 void check_images(const Draft& draft, Report& report);

@@ -214,11 +214,9 @@ Draft read_draft(const Document& document, const std::filesystem::path& director
   if (const Value* applications = read_tables(root, "application", kMostApplications,
                                               "[[application]] and under it name = \"redis\"")) {
     for (const Value& value : applications->items) {
-      {
-        draft.applications.push_back(read_application(value, report, draft.damaged));
-        auto& file = draft.applications.back().environment_file.path;
-        if (!file.empty()) file = (directory / file).lexically_normal();
-      }
+      draft.applications.push_back(read_application(value, report, draft.damaged));
+      auto& file = draft.applications.back().environment_file.path;
+      if (!file.empty()) file = (directory / file).lexically_normal();
     }
   }
   draft.dumps.directory = (directory / "dumps").lexically_normal();

@@ -3,11 +3,10 @@
 // other and tells what is plugged into it (GuestSeen), and here that is compared with the table. What is on
 // its way in or out differs for a moment and is left out; the rest counts when two looks in a row show it:
 //
-//   the table has an area there, QEMU has not   the hypervisor is asked to unplug it, which ends in its
-//   backing
-//                                               being unmapped; only then it is anybody's
-//   QEMU has an area there, the table has not   somebody else may be given it: the guest is fenced
-//   another number of vCPUs                     the table takes QEMU's, and what follows from that follows
+// - The table has an area there, QEMU has not: the hypervisor is asked to unplug it. That ends in its backing
+//   being unmapped, and only then it is anybody's.
+// - QEMU has an area there, the table has not: somebody else may be given it, so the guest is fenced.
+// - Another number of vCPUs: the table takes QEMU's, and what follows from that follows.
 #include "core/state.hpp"
 
 #include <algorithm>
