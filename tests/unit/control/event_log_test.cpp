@@ -103,7 +103,7 @@ TEST_F(EventLogTest, OfAVeryLongFileTheEndIsRead) {
       file << "{\"number\":" << i << ",\"kind\":\"drill\",\"text\":\"" << std::string(80, 'x') << "\"}\n";
   }
   EventLog log = start();
-  EXPECT_EQ(log.lines().size(), EventLog::kMostEvents);
+  EXPECT_EQ(log.lines().size(), 5000U);
   EXPECT_THAT(log.lines().back(), HasSubstr("{\"number\":120000,"));
 }
 
