@@ -189,6 +189,19 @@ struct Proof {
   std::string void_why;  // why it counts no more; empty: it counts
 };
 
+// An unplanned takeover, for the limit of how many there may be.
+struct Takeover {
+  Time at{};
+  bool shared = false;  // others were in the guest that failed: it may have been their fault
+};
+
+// Why an application was given up that may be innocent.
+struct Suspicion {
+  std::vector<AppId> others;  // whose fault it may have been instead
+  Time since{};
+  std::optional<Time> held_until;  // a guest of theirs has failed without it: it is placed again then
+};
+
 struct Application {
   AppId id;
   AppState state = app_state::Idle{};
@@ -202,11 +215,14 @@ struct Application {
     std::string why;
   };
   std::map<GuestId, Avoid> avoid;
-  std::uint32_t failed_starts = 0;        // in a row, wherever; 0 once it serves
-  std::string failing;                    // why the latest of them failed; empty: none did
-  Measured placing;                       // takeovers: from the choice of its guest until it served there
-  std::optional<Duration> rehearsed;      // the same of the latest rehearsal that started it
-  std::vector<Time> takeovers;            // unplanned ones within the flap window
+  std::uint32_t failed_starts = 0;     // in a row, wherever; 0 once it serves
+  std::string failing;                 // why the latest of them failed; empty: none did
+  Measured placing;                    // takeovers: from the choice of its guest until it served there
+  std::optional<Duration> rehearsed;   // the same of the latest rehearsal that started it
+  std::vector<Takeover> takeovers;     // unplanned ones within the flap window
+  std::uint32_t lost_with_others = 0;  // guests that failed with it and others in them, of all time
+  std::optional<Time> failed_alone;    // its guest failed last with nobody else in it
+  std::optional<Suspicion> suspicion;
   std::optional<Time> yields_from;        // it could not give its areas up lately, and is not asked before
   std::optional<Time> maintenance_until;  // hands off until then
   std::optional<Rehearsal> rehearsal;

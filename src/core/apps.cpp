@@ -17,25 +17,6 @@ std::optional<GuestRun> left_behind(const State& state, AppId app) {
   return std::nullopt;
 }
 
-void start(Step& step, Application& app, const std::string& cause) {
-  app.wanted = true;
-  app.avoid.clear();
-  app.failed_starts = 0;
-  app.failing.clear();
-  begin_move(step, app, cause, std::nullopt, step.now, move_step::Choosing{});
-  const auto left = left_behind(step.state, app.id);
-  if (!left) return;
-  const Guest& guest = step.state.guest(left->guest);
-  if (guest.adopted && !std::holds_alternative<guest_state::Fencing>(guest.state)) {
-    // Whether that guest lives is being found out since the daemon's restart.
-    app.moving()->move.step = move_step::Resuming{*left, true};
-  } else if (guest.believed_up()) {
-    enter_releasing(step, app, *left);
-  } else {
-    enter_fencing(step, app, *left);
-  }
-}
-
 // Beyond the delay before the start and its limit: what is left of it is killed first, before the start and
 // after one that failed, and answers take their time.
 constexpr Duration kRestartGrace = std::chrono::seconds(30);
@@ -46,7 +27,7 @@ Move& leave(Step& step, Application& app, const std::string& cause, const std::s
   step.out.withdraw.push_back({app.id});
   Move& move = begin_move(step, app, cause, from.guest, fault_began(step.state.guest(from.guest), step.now),
                           move_step::Choosing{});
-  count_takeover(step, app);
+  count_own_takeover(step, app);
   if (!step.state.setup.app(app.id).hot_standby) move.give_up = why_given_up;
   // The guest may be a candidate again, but not first of all.
   Application::Avoid& avoided = app.avoid[from.guest];
@@ -63,6 +44,26 @@ bool in_maintenance(const Step& step, GuestId id) {
 
 }  // namespace
 
+void start(Step& step, Application& app, const std::string& cause) {
+  app.wanted = true;
+  app.avoid.clear();
+  app.failed_starts = 0;
+  app.failing.clear();
+  app.suspicion.reset();
+  begin_move(step, app, cause, std::nullopt, step.now, move_step::Choosing{});
+  const auto left = left_behind(step.state, app.id);
+  if (!left) return;
+  const Guest& guest = step.state.guest(left->guest);
+  if (guest.adopted && !std::holds_alternative<guest_state::Fencing>(guest.state)) {
+    // Whether that guest lives is being found out since the daemon's restart.
+    app.moving()->move.step = move_step::Resuming{*left, true};
+  } else if (guest.believed_up()) {
+    enter_releasing(step, app, *left);
+  } else {
+    enter_fencing(step, app, *left);
+  }
+}
+
 void handle(Step& step, const event::BringUp&) {
   for (Guest& guest : step.state.guests) guest.wanted = true;
   for (Application& app : step.state.apps) {
@@ -74,6 +75,7 @@ void handle(Step& step, const event::BringUp&) {
 
 void handle(Step& step, const event::BringDown&) {
   for (Guest& guest : step.state.guests) guest.wanted = false;
+  for (Application& app : step.state.apps) app.suspicion.reset();
   for (Application& app : step.state.apps) {
     if (step.state.is_twin(app.id)) continue;  // it leaves by itself
     app.wanted = false;
@@ -91,6 +93,7 @@ void handle(Step& step, const event::BringDown&) {
 
 void handle(Step& step, const event::StartApp& event) {
   Application& app = step.state.app(event.app);
+  if (is_held_back(step.state, app)) app.suspicion.reset();
   if (app.moving() != nullptr || app.serving() != nullptr || step.state.is_twin(app.id)) return;
   start(step, app, "start asked for");
 }
@@ -116,6 +119,7 @@ std::string why_no_switchover(const State& state, const Application& app, bool m
 void handle(Step& step, const event::StopApp& event) {
   Application& app = step.state.app(event.app);
   if (!why_not_stop(step.state, app).empty()) return;
+  app.suspicion.reset();
   if (const auto* serving = app.serving()) {
     const GuestRun from = serving->on;
     step.out.withdraw.push_back({app.id});
@@ -146,7 +150,7 @@ void handle(Step& step, const event::Switchover& event) {
     condemn(step, step.state.guest(from.guest),
             step.state.name(app.id) + " does not end on " + step.state.name(from.guest) +
                 ", and its end was ordered",
-            step.now);
+            step.now, app.id);
     return;
   }
   auto* serving = app.serving();
@@ -263,7 +267,7 @@ void handle(Step& step, const event::StopFailed& event) {
     return;
   }
   if (app.in_step<move_step::Stopping>() != nullptr) return does_not_end(step, app, cause);
-  condemn(step, *guest, cause, serving != nullptr ? fault_began(*guest, step.now) : step.now);
+  condemn(step, *guest, cause, serving != nullptr ? fault_began(*guest, step.now) : step.now, app.id);
 }
 
 void leave_for_memory(Step& step, Application& app, const std::string& cause) {

@@ -48,17 +48,18 @@ void limit_passed(Step& step, Application& app) {
 
 }  // namespace
 
-void condemn_slow(Step& step, GuestRun run, const std::string& what, Duration limit) {
+void condemn_slow(Step& step, GuestRun run, const std::string& what, Duration limit,
+                  std::optional<AppId> ended_for) {
   const std::string& name = step.state.name(run.guest);
   condemn(step, step.state.guest(run.guest), name + " did not " + what + " within " + format_duration(limit),
-          step.now);
+          step.now, ended_for);
 }
 
 void advance(Step& step, Application& app) {
   const auto* serving = app.serving();
   if (serving != nullptr && serving->growing && step.now >= *serving->growing) {
-    condemn_slow(step, GuestRun(serving->on), "take more memory for " + step.state.name(app.id),
-                 kGrowthLimit);
+    condemn_slow(step, GuestRun(serving->on), "take more memory for " + step.state.name(app.id), kGrowthLimit,
+                 app.id);
     return;
   }
   if (serving != nullptr && serving->restart_due && step.now >= *serving->restart_due)
@@ -94,6 +95,7 @@ std::optional<Time> deadline(const State& state, const Application& app) {
     std::optional<Time> operator()(const Resuming&) const { return std::nullopt; }  // its guest has one
     std::optional<Time> operator()(const Choosing&) const {
       std::optional<Time> at;
+      if (is_held_back(state, app)) at = app.suspicion->held_until;
       for (const auto& [guest, entry] : app.avoid) {
         if (entry.until > state.now) at = at ? std::min(*at, entry.until) : entry.until;
       }

@@ -144,7 +144,7 @@ GuestRecord Guest::record() const {
   return record;
 }
 
-void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
+void condemn(Step& step, Guest& guest, const std::string& why, Time since, std::optional<AppId> ended_for) {
   const bool has_process =
       guest.believed_up() || guest.coming_up() || std::holds_alternative<Adopting>(guest.state);
   if (!has_process) return;  // it is being fenced already, or there is nothing to fence
@@ -153,12 +153,12 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
             step.state.name(guest.id) + " is being fenced: " + why, guest.id);
   guest.state = Fencing{why, step.now, step.now + kStopWorthSaying};
   step.out.fence.push_back({run});
+  const Tenants tenants = tenants_of(step.state, run);
   for (Application& app : step.state.apps) {
     if (app.place() != run) continue;
     if (app.serving() != nullptr) {
       step.out.withdraw.push_back({app.id});
       begin_move(step, app, why, guest.id, since, move_step::AwaitingFence{run});
-      count_takeover(step, app);
     } else {
       if (step.state.is_twin(app.id)) rehearsal_fails(app, why);
       if (auto* moving = app.moving(); moving != nullptr && moving->move.in_vain_why.empty())
@@ -166,6 +166,7 @@ void condemn(Step& step, Guest& guest, const std::string& why, Time since) {
       enter_fencing(step, app, run);
     }
   }
+  count_lost_guest(step, tenants, ended_for);
 }
 
 void handle(Step& step, const event::GuestLaunched& event) {

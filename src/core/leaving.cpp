@@ -228,7 +228,7 @@ void advance_releasing(Step& step, Application& app) {
   }
   if (step.now < releasing.deadline) return;
   condemn_slow(step, GuestRun(releasing.from), "let go of the areas of " + step.state.name(app.id),
-               releasing.asked ? step.state.setup.app(app.id).release_limit : kWayInLimit);
+               releasing.asked ? step.state.setup.app(app.id).release_limit : kWayInLimit, app.id);
 }
 
 void enter_fencing(Step& step, Application& app, GuestRun from) {
@@ -271,7 +271,7 @@ void does_not_end(Step& step, Application& app, const std::string& why) {
         return choosing != nullptr && choosing->for_rehearsal;
       });
   if (!by_plan_only(step.state, app) || others.empty() || in_the_way)
-    return condemn(step, step.state.guest(from.guest), why, step.now);
+    return condemn(step, step.state.guest(from.guest), why, step.now, app.id);
   if (!std::exchange(stopping.overdue, true)) {
     const std::string& guest = step.state.name(from.guest);
     const std::string& name = step.state.name(app.id);
@@ -328,7 +328,7 @@ void handle(Step& step, const event::AreasReleased& event) {
                           format_size(left * area_bytes) + " of the " + format_size(in_all * area_bytes) +
                           " of " + step.state.name(app->id) + " (" + event.why_not_all + ")";
   if (given_up_for_others(step, *app, why)) return;
-  condemn(step, step.state.guest(event.run.guest), why, step.now);
+  condemn(step, step.state.guest(event.run.guest), why, step.now, app->id);
 }
 
 namespace {
@@ -378,7 +378,7 @@ void handle(Step& step, const event::UnplugFailed& event) {
     step.state.table.keep(event.area);
     if (given_up_for_others(step, app, why)) return;
   }
-  condemn(step, step.state.guest(event.run.guest), why, step.now);
+  condemn(step, step.state.guest(event.run.guest), why, step.now, app.id);
 }
 
 }  // namespace understudy::core

@@ -196,6 +196,11 @@ void advance_choosing(Step& step, Application& app, Choosing& choosing) {
     choosing = {.why_not_yet = step.state.journal_trouble};
     return;
   }
+  if (is_held_back(step.state, app)) {
+    choosing = {.why_not_yet = why_held_back(step.state, app)};
+    return;
+  }
+  app.suspicion.reset();
   Move& move = app.moving()->move;
   const std::string before = choosing.why_not_yet;
   choosing = {.why_not_yet = hands_off(step.state, app)};
@@ -313,7 +318,7 @@ void enter_choosing(Step& step, Application& app) {
     app.state = app_state::Failed{move.give_up};
     return;
   }
-  if (!step.state.setup.app(app.id).hot_standby || move.yields) {
+  if (!step.state.setup.app(app.id).hot_standby || move.yields || is_held_back(step.state, app)) {
     for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
   }
   move.step = Choosing{};

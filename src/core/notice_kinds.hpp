@@ -7,7 +7,7 @@ namespace understudy::core {
 
 // Every kind of event (Notice::kind) that can stand in the event log, in the order of the alphabet. A hook
 // can only be on one of these; tests/unit/config/event_kinds_test.cpp holds the list against the sources.
-inline constexpr std::array<std::string_view, 76> kNoticeKinds{"agent-misbehaved",
+inline constexpr std::array<std::string_view, 77> kNoticeKinds{"agent-misbehaved",
                                                                "agent-says",
                                                                "agent-silent",
                                                                "app-failed",
@@ -21,6 +21,7 @@ inline constexpr std::array<std::string_view, 76> kNoticeKinds{"agent-misbehaved
                                                                "app-serving",
                                                                "app-start-failed",
                                                                "app-stopped",
+                                                               "app-taken-back",
                                                                "app-unreachable",
                                                                "area-lost",
                                                                "area-repaired",

@@ -98,18 +98,6 @@ std::string why_not_stop(const State& state, const Application& app) {
   return std::visit(Why{app}, app.state);
 }
 
-void count_takeover(Step& step, Application& app) {
-  const AppSetup& setup = step.state.setup.app(app.id);
-  if (setup.flap_takeovers == 0 || !app.wanted) return;
-  std::erase_if(app.takeovers, [&](Time at) { return step.now - at > setup.flap_window; });
-  app.takeovers.push_back(step.now);
-  if (app.takeovers.size() <= setup.flap_takeovers) return;
-  app.takeovers.clear();
-  app.moving()->move.give_up = "more than " + counted(setup.flap_takeovers, "takeover") + " within " +
-                               format_duration(setup.flap_window) +
-                               "; find the reason, then `understudy start " + setup.name + "`";
-}
-
 bool is_arriving(const Application& app) {
   return app.in_step<move_step::Sizing>() != nullptr || app.in_step<move_step::Plugging>() != nullptr ||
          app.in_step<move_step::Engaging>() != nullptr || app.in_step<move_step::Starting>() != nullptr;

@@ -74,8 +74,9 @@ void handle(Step&, const event::GuestGone&);
 void handle(Step&, const event::StopDelayed&);
 void handle(Step&, const event::DumpDone&);
 // Starts to stop a guest whose OS has failed or cannot be trusted with memory any more. `since` is when the
-// fault began, as far as known: the start of the detect phase.
-void condemn(Step&, Guest&, const std::string& why, Time since);
+// fault began, as far as known: the start of the detect phase. `ended_for` is whose doing it is that the
+// guest has to be ended; none: it may be anybody's in it.
+void condemn(Step&, Guest&, const std::string& why, Time since, std::optional<AppId> ended_for = {});
 void advance(Step&, Guest&);  // deadlines, suspicion, clearing up, coming back
 [[nodiscard]] std::optional<Time> deadline(const State&, const Guest&);
 
@@ -142,7 +143,8 @@ inline constexpr Duration kSizingLimit = std::chrono::seconds(5);
 inline constexpr Duration kEngagingLimit = std::chrono::seconds(20);
 void advance(Step&, Application&);  // choosing, deadlines
 // A living guest has let a limit pass: it is given up. "beta did not WHAT within 20.0 s".
-void condemn_slow(Step&, GuestRun, const std::string& what, Duration limit);
+void condemn_slow(Step&, GuestRun, const std::string& what, Duration limit,
+                  std::optional<AppId> ended_for = {});
 void postpone_deadlines(State&, Duration by);  // of what applications wait for
 [[nodiscard]] std::optional<Time> deadline(const State&, const Application&);
 
@@ -169,6 +171,8 @@ void does_not_end(Step&, Application&, const std::string& why);
 void release_finished(Step&, Application&);
 
 // apps.cpp
+// Begins its way from nowhere: a first start, or one that was asked for.
+void start(Step&, Application&, const std::string& cause);
 void handle(Step&, const event::BringUp&);
 void handle(Step&, const event::BringDown&);
 void handle(Step&, const event::StartApp&);
@@ -234,9 +238,6 @@ void advance_vcpus(Step&, Guest&);  // plugs where an application serves, unplug
 [[nodiscard]] std::string hands_off(const State&, const Guest&);
 // Why the application cannot be stopped by order now; empty: it can.
 [[nodiscard]] std::string why_not_stop(const State&, const Application&);
-// Counts the unplanned move that has just begun. When there were too many lately, the application is given up
-// once it has left: something is wrong that moving does not mend.
-void count_takeover(Step&, Application&);
 // Asks an application of lower priority to give its areas up, when that lets this one reach its minimum.
 void preempt(Step&, Application&);
 // It is on its way into a guest, which was chosen.
@@ -245,6 +246,23 @@ void preempt(Step&, Application&);
 void end_maintenance(Step&);
 // When the next maintenance ends.
 [[nodiscard]] std::optional<Time> maintenance_end(const State&);
+
+// flapping.cpp
+// Who was in a run that fails, each application once.
+struct Tenants {
+  std::vector<AppId> all;       // also those that were leaving, and those that were rehearsed there
+  std::vector<AppId> served;    // of these
+  std::vector<AppId> arriving;  // of these, by no plan
+};
+[[nodiscard]] Tenants tenants_of(const State&, GuestRun);  // before anything is done about them
+// Counts the unplanned move of an application that has just begun. When there were too many lately, it is
+// given up once it has left (true): something is wrong that moving does not mend.
+bool count_own_takeover(Step&, Application&);
+// The same for all whom the end of their guest puts on their way, by whose fault it may be.
+void count_lost_guest(Step&, const Tenants&, std::optional<AppId> ended_for);
+// It may have been its fault that guests failed: it is not placed yet.
+[[nodiscard]] bool is_held_back(const State&, const Application&);
+[[nodiscard]] std::string why_held_back(const State&, const Application&);  // empty: it is not
 
 // rehearsal.cpp
 void handle(Step&, const event::Rehearse&);

@@ -113,7 +113,8 @@ Result<json::value> Daemon::handle_start(const control::command::Start& command)
   const auto named = app_named(command.app);
   if (!named) return tl::unexpected(named.error());
   const core::Application& app = core_->state().app(*named);
-  if (app.serving() != nullptr || app.moving() != nullptr) {
+  const bool held_back = core::is_held_back(core_->state(), app);
+  if ((app.serving() != nullptr || app.moving() != nullptr) && !held_back) {
     return failure(command.app + " is not stopped: it is " + core::app_state_word(app));
   }
   engine_->deliver(core::event::StartApp{*named});

@@ -184,6 +184,16 @@ void draw_ejects(Random& random, Shape& shape) {
   shape.look = std::chrono::milliseconds(random.between(500, 1500));
 }
 
+// Limits that several reach together, and windows that pass while somebody looks.
+void draw_flapping(Random& random, Shape& shape) {
+  if (random.chance(0.7)) return;
+  for (core::AppSetup& app : shape.setup.apps) {
+    if (app.rehearses || random.chance(0.2)) continue;
+    app.flap_takeovers = static_cast<std::uint32_t>(random.between(1, 2));
+    app.flap_window = std::chrono::seconds(random.between(3, 30));
+  }
+}
+
 }  // namespace
 
 namespace {
@@ -270,6 +280,7 @@ Shape draw_shape(Random& random, std::size_t guests, std::size_t apps) {
   draw_host(random, shape);
   if (random.chance(0.5)) shape.file_changes = random.fraction(0.2, 1.0);
   draw_ejects(random, shape);
+  draw_flapping(random, shape);
   return shape;
 }
 

@@ -11,6 +11,8 @@ namespace event = core::event;
 
 // More wake-ups than this in a second of virtual time: a deadline is waited for that does not move.
 constexpr std::uint32_t kMostTicksPerSecond = 5000;
+// Whoever is held back for no longer comes back by itself, without an order.
+constexpr Duration kShortFlapWindow = std::chrono::seconds(30);
 constexpr Span kDaemonAway{std::chrono::milliseconds(1), std::chrono::milliseconds(800)};
 
 }  // namespace
@@ -274,7 +276,9 @@ void Simulation::revive_failed_apps() {
     }
   }
   for (const core::AppRecord& app : journal.apps()) {
-    if (app.state == core::AppDurable::failed || app.state == core::AppDurable::idle) {
+    const bool held_back = world.setup().app(app.app).flap_window > kShortFlapWindow && daemon_ &&
+                           core::is_held_back(daemon_->core.state(), daemon_->core.state().app(app.app));
+    if (app.state == core::AppDurable::failed || app.state == core::AppDurable::idle || held_back) {
       command(event::StartApp{app.app});
     }
   }

@@ -4,7 +4,8 @@ import os
 import pathlib
 import signal
 
-from harness import MIB, Failed, Redis, Understudy, free_port, load_keys, now_ms, pair, redis_config, root_application
+from harness import (MIB, Failed, Redis, Understudy, free_port, guests_config, load_keys, now_ms, pair,
+                     redis_application, redis_config, root_application)
 
 
 def expect_takeover(understudy, client, strike, source, target):
@@ -191,3 +192,40 @@ def case_takeover_storm():
         understudy.run("start", "redis")
         understudy.wait_protected()
         client.wait_reply()
+
+
+CULPRIT = """[[application]]
+name = "culprit"
+guests = ["alpha", "beta"]
+memory = "64 MiB"
+hot_standby = true
+user = "root"
+start = ["/bin/sh", "-c", "sleep 10; echo c > /proc/sysrq-trigger"]
+health = { kind = "process" }
+flap = { takeovers = 1, window = "10 min" }
+"""
+
+
+def case_panicking_neighbour():
+    """Root in an application makes each guest panic a while after it was started there. Redis, which shares them, is the
+    first to be given up, because it stands last in the file. A guest fails without it: it is served again, and the
+    culprit is what stays given up."""
+    port = free_port()
+    flap = '{ takeovers = 1, window = "10 min" }'
+    config = guests_config(("alpha", "beta"), "1600 MiB") + CULPRIT + redis_application(
+        "redis", port, guests=("alpha", "beta"), memory="512 MiB", maxmemory="256mb", flap=flap)
+    with Understudy(config) as understudy:
+        understudy.up()
+        understudy.wait_for(lambda _: understudy.app()["state"] == "failed", "Redis given up with it", limit_s=90)
+        trouble = understudy.app()["trouble"]
+        if "culprit failed with it" not in trouble:
+            raise Failed(f"it is not said that it may be innocent: {trouble}")
+        understudy.wait_for(lambda _: understudy.app("culprit")["state"] == "failed", "the culprit found", limit_s=60)
+        understudy.wait_protected()
+        client = Redis(port)
+        client.send(("PING",))
+        if client.reply() != b"PONG":
+            raise Failed("Redis does not answer")
+        client.close()
+        if not [e for e in understudy.events() if e["kind"] == "app-taken-back" and e.get("application") == "redis"]:
+            raise Failed("that it was taken back is not said")
