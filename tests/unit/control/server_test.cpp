@@ -14,7 +14,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <future>
+#include <string>
 #include <thread>
 
 namespace understudy::control {
@@ -194,8 +197,24 @@ class CrowdedServer : public ServerTest {
     socket().string().copy(address.sun_path, sizeof address.sun_path - 1);
     ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
   }
+  // The server's threads have nothing to do. Until then an accept() that finds nobody has a number for a
+  // moment.
+  static void until_the_others_sleep() {
+    const auto sleeps = [](const std::filesystem::path& task) {
+      std::string stat;
+      std::getline(std::ifstream(task / "stat"), stat);
+      return stat.substr(stat.rfind(')') + 1, 3) == " S ";
+    };
+    const std::string self = std::to_string(::gettid());
+    for (bool all = false; !all; std::this_thread::yield()) {
+      all = true;
+      for (const auto& task : std::filesystem::directory_iterator("/proc/self/task"))
+        all = all && (task.path().filename() == self || sleeps(task.path()));
+    }
+  }
   // So that the next descriptor of this process has a number above this one, whoever opens it.
   static std::vector<UniqueFd> without_holes_below(const UniqueFd& highest) {
+    until_the_others_sleep();
     std::vector<UniqueFd> held;
     while (true) {
       UniqueFd next(::open("/dev/null", O_RDONLY | O_CLOEXEC));
