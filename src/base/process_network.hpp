@@ -9,12 +9,13 @@
 
 namespace understudy {
 
-// The network that a process is in. A guest's QEMU that root starts has one of its own, in which there is a
-// loopback and nothing else (qemu/spawn.cpp): nobody outside can connect to the ports that it forwards, nor
-// listen there when it has ended. Where it has none, this is the network of the caller.
+// The network that a process is in. A guest's QEMU has one of its own where the kernel allows that
+// (base/own_network.hpp): nobody outside can connect to the ports that it forwards, nor listen there when it
+// has ended. Where it has none, this is the network of the caller.
 //
 // Held by descriptor: it stays that network when the process has ended and its number is somebody else's.
-// Entering another network takes CAP_SYS_ADMIN.
+// Root enters it with CAP_SYS_ADMIN. One that came with a user namespace is entered by the user who made
+// that.
 class ProcessNetwork {
  public:
   // The caller's own.
@@ -24,19 +25,18 @@ class ProcessNetwork {
   [[nodiscard]] static Result<ProcessNetwork> of(pid_t pid);
 
   [[nodiscard]] bool is_ours() const { return !other_; }
-  // Runs `act` in that network; only this thread is there, and only for as long as that takes. What `act`
-  // opens stays in that network. An error: it cannot be entered, and `act` did not run.
-  [[nodiscard]] Result<void> within(const std::function<void()>& act) const;
   // A TCP socket of that family in it; its calls do not wait.
   [[nodiscard]] Result<UniqueFd> tcp_socket(int family) const;
+  // Opened to be read by whoever is in that network: below "/proc/thread-self/net", it shows that network.
+  [[nodiscard]] Result<UniqueFd> open(const char* path) const;
 
  private:
+  // What `make` makes in there: a descriptor, or -1 with errno. Nothing but system calls.
+  [[nodiscard]] Result<UniqueFd> make_within(const std::function<int()>& make) const;
+
   UniqueFd other_;  // none: it is ours
   UniqueFd ours_;   // the way back
+  UniqueFd users_;  // the user namespace that it belongs to; none: ours
 };
-
-// The loopback of this thread's network, which a new one does not have. Nothing but system calls: for a
-// forked child, too. False: errno says why.
-[[nodiscard]] bool raise_loopback();
 
 }  // namespace understudy

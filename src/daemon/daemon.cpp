@@ -295,9 +295,8 @@ Result<void> Daemon::open_gateway() {
        }});
   if (!gateway) return tl::unexpected(gateway.error());
   gateway_ = std::move(*gateway);
-  // Only root can give a QEMU a network of its own and enter it.
-  hypervisor_->set_own_network(::geteuid() == 0 && gateway_->enters_networks());
-  if (::geteuid() == 0 && !gateway_->enters_networks()) {
+  hypervisor_->set_own_network(gateway_->enters_networks());
+  if (!gateway_->enters_networks()) {
     log_->notice(clock_->now(),
                  {core::Severity::warning,
                   "gateway",

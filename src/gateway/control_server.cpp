@@ -97,7 +97,7 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
   Result<void> perform(const request::Status&, Answer& answer) {
     answer.pid = ::getpid();
     answer.services = server_->services_.status();
-    answer.enters_networks = true;
+    answer.enters_networks = answer.enters_user_namespaces = true;
     return {};
   }
   Result<void> perform(const request::Quit&, Answer&) {

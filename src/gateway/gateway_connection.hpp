@@ -59,8 +59,9 @@ class GatewayConnection {
   // Takes answers until the one to `id` came, and returns whether it did.
   [[nodiscard]] bool take_until(std::uint64_t id, std::chrono::milliseconds limit);
   [[nodiscard]] Result<std::vector<ServiceStatus>> status(std::chrono::milliseconds limit);
-  [[nodiscard]] pid_t pid() const { return pid_; }                         // 0: none
-  [[nodiscard]] bool enters_networks() const { return enters_networks_; }  // see Answer
+  [[nodiscard]] pid_t pid() const { return pid_; }  // 0: none
+  // Whether it enters the networks that a QEMU of this user gets (base/own_network.hpp).
+  [[nodiscard]] bool enters_networks() const { return enters_networks_; }
   // What it had when it was found, this time.
   [[nodiscard]] const std::vector<ServiceStatus>& found() const { return found_; }
   void close();  // leaves it alone, for good

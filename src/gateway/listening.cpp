@@ -1,7 +1,9 @@
 #include "gateway/listening.hpp"
 
+#include <unistd.h>
+
+#include <array>
 #include <charconv>
-#include <fstream>
 #include <sstream>
 #include <string>
 
@@ -34,31 +36,44 @@ Row read_row(const std::string& line, std::uint16_t port, uid_t& uid) {
   return Row::found;
 }
 
-std::optional<uid_t> look(std::uint16_t port, std::istream& table) {
-  uid_t uid = 0;
-  for (std::string line; std::getline(table, line);) {
-    const Row row = read_row(line, port, uid);
-    if (row == Row::found) return uid;
-    if (row == Row::past_the_listening) break;
+// Takes whole rows off the front of the text, up to the one that decides; of_another: none does yet.
+Row read_rows(std::string& text, std::uint16_t port, uid_t& uid) {
+  std::size_t begin = 0;
+  Row row = Row::of_another;
+  for (std::size_t end = 0; row == Row::of_another; begin = end + 1) {
+    end = text.find('\n', begin);
+    if (end == std::string::npos) break;
+    row = read_row(text.substr(begin, end - begin), port, uid);
   }
-  return std::nullopt;
+  text.erase(0, begin);
+  return row;
 }
 
 }  // namespace
 
 std::optional<uid_t> who_listens(const ProcessNetwork& network, std::uint16_t port) {
-  std::optional<uid_t> uid;
   // Of this thread: the process as a whole is in its own.
-  const auto entered = network.within([&] {
-    std::ifstream table("/proc/thread-self/net/tcp");
-    uid = look(port, table);
-  });
-  return entered ? uid : std::nullopt;
+  const auto table = network.open("/proc/thread-self/net/tcp");
+  if (!table) return std::nullopt;
+  std::string text;
+  std::array<char, 4096> chunk{};
+  uid_t uid = 0;
+  for (;;) {
+    const ssize_t count = ::read(table->get(), chunk.data(), chunk.size());
+    if (count <= 0) return std::nullopt;
+    text.append(chunk.data(), static_cast<std::size_t>(count));
+    switch (read_rows(text, port, uid)) {
+      case Row::found: return uid;
+      case Row::past_the_listening: return std::nullopt;
+      case Row::of_another: break;
+    }
+  }
 }
 
 std::optional<uid_t> who_listens(std::uint16_t port, std::string_view table) {
-  std::istringstream text{std::string(table)};
-  return look(port, text);
+  std::string text(table);
+  uid_t uid = 0;
+  return read_rows(text, port, uid) == Row::found ? std::optional(uid) : std::nullopt;
 }
 
 }  // namespace understudy::gateway

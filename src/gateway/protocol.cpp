@@ -219,6 +219,7 @@ std::string answer_line(const Answer& answer) {
     for (const ServiceStatus& service : answer.services) services.push_back(to_json(service));
     out["services"] = std::move(services);
     out["enters_networks"] = answer.enters_networks;
+    out["enters_user_namespaces"] = answer.enters_user_namespaces;
   }
   return json::serialize(out);
 }
@@ -233,7 +234,9 @@ Result<Answer> parse_answer(std::string_view line) {
   answer.id = members.number("id", static_cast<std::uint64_t>(INT64_MAX));
   answer.ok = members.flag("ok");
   answer.error = members.optional_text("error");
-  answer.enters_networks = members.has("enters_networks") && members.flag("enters_networks");
+  const auto has_flag = [&members](const char* name) { return members.has(name) && members.flag(name); };
+  answer.enters_networks = has_flag("enters_networks");
+  answer.enters_user_namespaces = has_flag("enters_user_namespaces");
   if (const json::value* services = object.if_contains("services");
       services != nullptr && services->is_array()) {
     answer.pid = static_cast<std::int64_t>(members.number("pid", static_cast<std::uint64_t>(INT32_MAX), 1));

@@ -67,8 +67,10 @@ struct Answer {
   std::string error;                    // when not ok
   std::vector<ServiceStatus> services;  // of status
   std::int64_t pid = 0;                 // of status
-  // Of status: it leads into other processes' networks (a route's `pid`). Those of earlier releases do not.
+  // Of status: it leads into other processes' networks (a route's `pid`), those that root made, and those
+  // that came with a user namespace of its user's. Gateways of earlier releases do not, or only into root's.
   bool enters_networks = false;
+  bool enters_user_namespaces = false;
 };
 
 struct NumberedRequest {

@@ -2,7 +2,7 @@
 
 #include "base/doing.hpp"
 #include "base/inherited_state.hpp"
-#include "base/process_network.hpp"
+#include "base/own_network.hpp"
 #include "base/signals_blocked.hpp"
 #include "base/unique_fd.hpp"
 
@@ -37,15 +37,13 @@ namespace {
 constexpr std::string_view kWritable =
     "the file systems stay writable to this QEMU where its user may write: this root or this kernel cannot "
     "make them read-only for it\n";
-constexpr std::string_view kHostsNetwork =
-    "this QEMU is in the host's network: this root or this kernel cannot give it one of its own\n";
 
 enum class Step : int { descriptors, network, files, privileges, user, program };
 
 const char* step_name(Step step) {
   switch (step) {
     case Step::descriptors: return "its descriptors";
-    case Step::network: return "the loopback of its network";
+    case Step::network: return "a network of its own";
     case Step::files: return "the size of its files";
     case Step::privileges: return "giving up privileges";
     case Step::user: return "becoming its user";
@@ -124,18 +122,8 @@ void say(std::string_view text) {
   (void)!::write(STDERR_FILENO, text.data(), text.size());
 }
 
-// To one with a loopback alone. Where it cannot have that (in a container that may make networks and not
-// change them), it is in the host's again.
-void leave_hosts_network(const Child& child) {
-  const UniqueFd hosts(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-  if (!hosts || ::unshare(CLONE_NEWNET) != 0) return say(kHostsNetwork);
-  if (raise_loopback()) return;
-  if (::setns(hosts.get(), CLONE_NEWNET) != 0) give_up(child, Step::network);
-  say(kHostsNetwork);
-}
-
 // What it kept in System V objects and message queues would outlive it, and has no other limit. These limits
-// are the namespace's own.
+// are the namespace's own; an ordinary user may not change them, and what his QEMU keeps goes with it.
 void take_ipc() {
   if (::unshare(CLONE_NEWIPC) != 0) return;
   for (const char* limit : {"/proc/sys/kernel/shmall", "/proc/sys/kernel/msgmni",
@@ -173,10 +161,10 @@ bool become(const HostUser& user) {
   ::umask(077);
   if (!arrange_descriptors(child)) give_up(child, Step::descriptors);
   take_all_descriptors();
-  if (child.own_network) leave_hosts_network(child);
+  if (child.own_network && !take_own_network()) give_up(child, Step::network);
+  if (child.own_network || child.user != nullptr) take_ipc();
   if (!bound_files(child.largest_file)) give_up(child, Step::files);
   if (child.user != nullptr) {
-    take_ipc();
     if (!make_paths_read_only()) say(kWritable);
     if (!drop_privileges()) give_up(child, Step::privileges);
     if (!become(*child.user)) give_up(child, Step::user);
@@ -206,17 +194,49 @@ std::vector<char*> passed_environment() {
   return variables;
 }
 
-pid_t fork_and_run(const Child& child) {
+Result<UniqueFd> spare_copy(int fd, int lowest) {
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, lowest));
+  if (!copy) return failure(std::string("cannot pass a descriptor on: ") + std::strerror(errno));
+  return copy;
+}
+
+pid_t forked(const Child& child) {
   const SignalsBlocked blocked;
   const pid_t pid = ::fork();
   if (pid == 0) run(child);
   return pid;
 }
 
-Result<UniqueFd> spare_copy(int fd, int lowest) {
-  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, lowest));
-  if (!copy) return failure(std::string("cannot pass a descriptor on: ") + std::strerror(errno));
-  return copy;
+// Its process, once it runs the program. The report's end is above what the child has to arrange.
+tl::expected<pid_t, Failed> fork_and_run(Child child) {
+  std::array<int, 2> pipe{-1, -1};
+  if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return tl::unexpected(Failed{Step::descriptors, errno});
+  const UniqueFd from_child(pipe[0]);
+  UniqueFd to_parent(pipe[1]);
+  UniqueFd report(::fcntl(to_parent.get(), F_DUPFD_CLOEXEC, kFirstPassedFd + child.fd_count + 1));
+  if (!report) return tl::unexpected(Failed{Step::descriptors, errno});
+  to_parent.reset();
+  child.report = report.get();
+  const pid_t pid = forked(child);
+  if (pid < 0) return tl::unexpected(Failed{Step::program, errno});
+  report.reset();
+  Failed failed{};
+  ssize_t count = 0;
+  while ((count = ::read(from_child.get(), &failed, sizeof failed)) < 0 && errno == EINTR) {
+  }
+  if (count == 0) return pid;  // closed by a successful exec
+  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (count != static_cast<ssize_t>(sizeof failed)) failed = {Step::program, EIO};
+  return tl::unexpected(failed);
+}
+
+void say_hosts_network(int log, int error) {
+  const std::string text =
+      std::string(
+          "this QEMU is in the host's network: this user or this kernel cannot give it one of its own (") +
+      std::strerror(error) + ")\n";
+  (void)!::write(log, text.data(), text.size());
 }
 
 std::string cannot_start(const SpawnSpec& spec, const Failed& failed) {
@@ -254,11 +274,7 @@ Result<pid_t> spawn_process(const SpawnSpec& spec) {
   const UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   const UniqueFd log(::open(spec.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!log) return failure("cannot open the log " + spec.log.string() + ": " + std::strerror(errno));
-  std::array<int, 2> pipe{-1, -1};
-  if (!null || ::pipe2(pipe.data(), O_CLOEXEC) != 0)
-    return failure("cannot start " + spec.argv[0] + ": " + std::strerror(errno));
-  const UniqueFd from_child(pipe[0]);
-  UniqueFd to_parent(pipe[1]);
+  if (!null) return failure("cannot open /dev/null: " + std::string(std::strerror(errno)));
   // Copies far above the targets: otherwise moving one into place could overwrite the next.
   std::vector<UniqueFd> copies;
   std::vector<int> fds;
@@ -269,28 +285,29 @@ Result<pid_t> spawn_process(const SpawnSpec& spec) {
     fds.push_back(copy->get());
     copies.push_back(std::move(*copy));
   }
-  auto report = spare_copy(to_parent.get(), lowest);
-  if (!report) return failure(report.error().message);
-  to_parent.reset();
   std::vector<char*> argv;
   for (const std::string& argument : spec.argv) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   const std::vector<char*> environment = passed_environment();
-  const pid_t pid =
-      fork_and_run({program->c_str(), argv.data(), environment.data(), null.get(), log.get(), fds.data(),
-                    static_cast<int>(fds.size()), report->get(), spec.user ? &*spec.user : nullptr,
-                    spec.own_network, spec.largest_file_bytes});
-  if (pid < 0) return failure("cannot start " + spec.argv[0] + ": " + std::strerror(errno));
-  report->reset();
-  Failed failed{};
-  ssize_t count = 0;
-  while ((count = ::read(from_child.get(), &failed, sizeof failed)) < 0 && errno == EINTR) {
+  Child child{program->c_str(),
+              argv.data(),
+              environment.data(),
+              null.get(),
+              log.get(),
+              fds.data(),
+              static_cast<int>(fds.size()),
+              -1,
+              spec.user ? &*spec.user : nullptr,
+              spec.own_network,
+              spec.largest_file_bytes};
+  auto pid = fork_and_run(child);
+  if (!pid && pid.error().step == Step::network) {
+    say_hosts_network(log.get(), pid.error().error);
+    child.own_network = false;
+    pid = fork_and_run(child);
   }
-  if (count == 0) return pid;  // closed by a successful exec
-  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  if (count != static_cast<ssize_t>(sizeof failed)) failed = {Step::program, EIO};
-  return failure(cannot_start(spec, failed));
+  if (!pid) return failure(cannot_start(spec, pid.error()));
+  return *pid;
 }
 
 }  // namespace understudy::qemu

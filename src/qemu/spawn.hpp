@@ -26,8 +26,9 @@ struct SpawnSpec {
   std::vector<int> fds;       // become descriptors 3, 4, ... of the process, which gets no others
   // Who it is to be; only root can say. It then has no capabilities and can get no new privileges.
   std::optional<HostUser> user = std::nullopt;
-  // A network with a loopback alone instead of this process's (base/process_network.hpp). Where the kernel or
-  // this root cannot give it one, it has ours, and its log says so.
+  // A network with a loopback alone instead of this process's, for an ordinary user together with a user
+  // namespace (base/own_network.hpp), and System V memory and message queues that end with it. Where the
+  // kernel or this user cannot give it one, it has ours, and its log says so.
   bool own_network = false;
   // No file that it can write to, whoever opened it, becomes longer than this by its doing; 0: any length.
   std::uint64_t largest_file_bytes = 0;

@@ -1,13 +1,13 @@
 #pragma once
 
-#include "base/process_network.hpp"
+#include "base/own_network.hpp"
 #include "base/unique_fd.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,17 +18,21 @@
 
 namespace understudy::test {
 
+// Whether root makes the network and becomes the user, or the user makes it together with a user namespace.
+enum class NetworkBy { root, its_user };
+
 // A process that is in a network of its own, as a guest's QEMU is, and says `word` to whoever connects to
-// `port` of its loopback.
+// `port` of its loopback. One of an ordinary user's has made it itself.
 class ProcessWithNetwork {
  public:
-  ProcessWithNetwork(std::uint16_t port, std::string_view word, uid_t user = 0) {
+  ProcessWithNetwork(std::uint16_t port, std::string_view word, uid_t user = ::geteuid(),
+                     NetworkBy by = NetworkBy::root) {
     std::array<int, 2> pipe{-1, -1};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return;
     const UniqueFd from_child(pipe[0]);
     UniqueFd to_parent(pipe[1]);
     pid_ = ::fork();
-    if (pid_ == 0) serve(port, word, user, to_parent.get());
+    if (pid_ == 0) serve(port, word, user, by, to_parent.get());
     to_parent.reset();
     char ready = 0;
     ready_ = ::read(from_child.get(), &ready, 1) == 1;
@@ -37,7 +41,7 @@ class ProcessWithNetwork {
   ProcessWithNetwork(const ProcessWithNetwork&) = delete;
   ProcessWithNetwork& operator=(const ProcessWithNetwork&) = delete;
 
-  // False: this root may not make networks.
+  // False: this user may not make networks.
   [[nodiscard]] bool ready() const { return ready_; }
   [[nodiscard]] pid_t pid() const { return pid_; }
   void end() {
@@ -48,8 +52,15 @@ class ProcessWithNetwork {
   }
 
  private:
-  [[noreturn]] static void serve(std::uint16_t port, std::string_view word, uid_t user, int ready) {
-    if (::unshare(CLONE_NEWNET) != 0 || !raise_loopback() || ::setresuid(user, user, user) != 0) ::_exit(1);
+  static bool become(uid_t user) {
+    return ::setresuid(user, user, user) == 0 && ::prctl(PR_SET_DUMPABLE, 1) == 0;  // as exec makes it
+  }
+
+  [[noreturn]] static void serve(std::uint16_t port, std::string_view word, uid_t user, NetworkBy by,
+                                 int ready) {
+    const bool placed =
+        by == NetworkBy::root ? take_own_network() && become(user) : become(user) && take_own_network();
+    if (!placed) ::_exit(1);
     const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;

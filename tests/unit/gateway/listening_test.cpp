@@ -1,5 +1,6 @@
 #include "gateway/listening.hpp"
 
+#include "../as_user.hpp"
 #include "../process_with_network.hpp"
 #include "base/unique_fd.hpp"
 
@@ -7,6 +8,9 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <cstdint>
+#include <vector>
 
 namespace understudy::gateway {
 namespace {
@@ -49,12 +53,45 @@ TEST(Listening, OfThisHostItKnowsOurOwn) {
 }
 
 TEST(Listening, OfAnotherNetworkItKnowsWhoIsThere) {
-  const understudy::test::ProcessWithNetwork process(6379, "", 4711);
-  if (!process.ready()) GTEST_SKIP() << "this user may not make networks";
-  const auto network = ProcessNetwork::of(process.pid());
-  ASSERT_TRUE(network) << network.error().message;
-  EXPECT_EQ(who_listens(*network, 6379), 4711U);
-  EXPECT_EQ(who_listens(*network, 6380), std::nullopt);
+  using understudy::test::NetworkBy;
+  for (const NetworkBy by : {NetworkBy::root, NetworkBy::its_user}) {
+    const understudy::test::ProcessWithNetwork process(6379, "", 4711, by);
+    if (!process.ready()) GTEST_SKIP() << "this user may not make networks";
+    const auto network = ProcessNetwork::of(process.pid());
+    ASSERT_TRUE(network) << network.error().message;
+    EXPECT_EQ(who_listens(*network, 6379), 4711U);
+    EXPECT_EQ(who_listens(*network, 6380), std::nullopt);
+  }
+}
+
+// In a user namespace users may have other numbers.
+TEST(Listening, OfAnOrdinaryUsersNetworkItKnowsHim) {
+  using namespace understudy::test;
+  as_user(unused_uid(), [] {
+    const ProcessWithNetwork process(6379, "", ::geteuid(), NetworkBy::its_user);
+    if (!process.ready()) GTEST_SKIP() << "this user may not make networks";
+    const auto network = ProcessNetwork::of(process.pid());
+    ASSERT_TRUE(network) << network.error().message;
+    EXPECT_EQ(who_listens(*network, 6379), ::geteuid());
+  });
+}
+
+// More of them than one read brings.
+TEST(Listening, ItIsFoundBehindManyOthers) {
+  std::vector<UniqueFd> sockets;
+  std::uint16_t port = 0;
+  for (int i = 0; i < 200; ++i) {
+    sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    ASSERT_EQ(::bind(sockets.back().get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    ASSERT_EQ(::getsockname(sockets.back().get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    ASSERT_EQ(::listen(sockets.back().get(), 1), 0);
+    port = ntohs(address.sin_port);
+    EXPECT_EQ(who_listens({}, port), ::geteuid());
+  }
 }
 
 }  // namespace

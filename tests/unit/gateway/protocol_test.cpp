@@ -53,11 +53,12 @@ TEST(Protocol, AnswersAreReadAsTheyWereWritten) {
   answer.pid = 42;
   answer.services = {{"redis", "127.0.0.1:1", true, "127.0.0.1:2", 3, 4, 5, 6, "", 4711},
                      {"db", "[::1]:7", false, {}, 0, 0, 0, 0, "no descriptors"}};
-  answer.enters_networks = true;
+  answer.enters_networks = answer.enters_user_namespaces = true;
   const auto read = parse_answer(answer_line(answer));
   ASSERT_TRUE(read.has_value()) << read.error().message;
   EXPECT_EQ(read->id, 3u);
   EXPECT_TRUE(read->enters_networks);
+  EXPECT_TRUE(read->enters_user_namespaces);
   EXPECT_TRUE(read->ok);
   EXPECT_EQ(read->pid, 42);
   ASSERT_EQ(read->services.size(), 2u);
@@ -74,10 +75,13 @@ TEST(Protocol, AnswersAreReadAsTheyWereWritten) {
   EXPECT_EQ(read->services[1].paused, "no descriptors");
 }
 
-TEST(Protocol, AGatewayOfAnEarlierReleaseEntersNoNetworks) {
+TEST(Protocol, AGatewayOfAnEarlierReleaseEntersNoNetworksOrRootsAlone) {
   const auto read = parse_answer(R"({"v":1,"id":1,"ok":true,"pid":7,"services":[]})");
   ASSERT_TRUE(read.has_value()) << read.error().message;
   EXPECT_FALSE(read->enters_networks);
+  const auto later = parse_answer(R"({"v":1,"id":1,"ok":true,"pid":7,"services":[],"enters_networks":true})");
+  ASSERT_TRUE(later.has_value()) << later.error().message;
+  EXPECT_FALSE(later->enters_user_namespaces);
 }
 
 std::string refusal(std::string_view line) {

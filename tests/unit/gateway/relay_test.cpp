@@ -524,13 +524,16 @@ TEST_F(ServicesTest, WhenEveryConnectionIsTakenTheNextWaitInTheKernel) {
   EXPECT_EQ(app.receive(1), "x");
 }
 
-class OtherNetworkTest : public ServicesTest {
+using understudy::test::NetworkBy;
+using understudy::test::ProcessWithNetwork;
+
+class OtherNetworkTest : public ServicesTest, public testing::WithParamInterface<NetworkBy> {
  protected:
   void SetUp() override {
     if (!qemu_.ready()) GTEST_SKIP() << "this user may not make networks";
     listen();
   }
-  Result<void> route_into(const understudy::test::ProcessWithNetwork& process, std::uint32_t uid = kQemu) {
+  Result<void> route_into(const ProcessWithNetwork& process, std::uint32_t uid = kQemu) {
     return on_loop([&] {
       return services_->route({"app", "127.0.0.1", stranger_.port(), uid, process.pid()});
     });
@@ -538,17 +541,17 @@ class OtherNetworkTest : public ServicesTest {
   static constexpr uid_t kQemu = 4711;
   // In our own network somebody else listens at the same port.
   Server stranger_;
-  understudy::test::ProcessWithNetwork qemu_{stranger_.port(), "a", kQemu};
+  ProcessWithNetwork qemu_{stranger_.port(), "a", kQemu, GetParam()};
 };
 
-TEST_F(OtherNetworkTest, ClientsAreLedIntoItAndToNobodyHere) {
+TEST_P(OtherNetworkTest, ClientsAreLedIntoItAndToNobodyHere) {
   ASSERT_TRUE(route_into(qemu_));
   EXPECT_EQ(Stream::connect(port_).receive(1), "a");
   EXPECT_EQ(status().pid, qemu_.pid());
   EXPECT_FALSE(stranger_.has_connection(0));
 }
 
-TEST_F(OtherNetworkTest, WhenItsProcessHasEndedClientsWait) {
+TEST_P(OtherNetworkTest, WhenItsProcessHasEndedClientsWait) {
   ASSERT_TRUE(route_into(qemu_));
   const Stream connected = Stream::connect(port_);
   EXPECT_EQ(connected.receive(1), "a");
@@ -558,13 +561,13 @@ TEST_F(OtherNetworkTest, WhenItsProcessHasEndedClientsWait) {
   EXPECT_TRUE(eventually_waiting(1));
   EXPECT_EQ(client.ending(50), EAGAIN);
   EXPECT_FALSE(stranger_.has_connection(0));
-  const understudy::test::ProcessWithNetwork next(stranger_.port(), "b", kQemu);
+  const ProcessWithNetwork next(stranger_.port(), "b", kQemu, GetParam());
   ASSERT_TRUE(route_into(next));
   EXPECT_EQ(client.receive(1), "b");
 }
 
-TEST_F(OtherNetworkTest, TheSamePortOfAnotherProcessIsAnotherPlace) {
-  const understudy::test::ProcessWithNetwork other(stranger_.port(), "b", kQemu);
+TEST_P(OtherNetworkTest, TheSamePortOfAnotherProcessIsAnotherPlace) {
+  const ProcessWithNetwork other(stranger_.port(), "b", kQemu, GetParam());
   ASSERT_TRUE(route_into(qemu_));
   const Stream client = Stream::connect(port_);
   EXPECT_EQ(client.receive(1), "a");
@@ -573,20 +576,23 @@ TEST_F(OtherNetworkTest, TheSamePortOfAnotherProcessIsAnotherPlace) {
   EXPECT_EQ(Stream::connect(port_).receive(1), "b");
 }
 
-TEST_F(OtherNetworkTest, AnotherUserInItAnswersNobody) {
+TEST_P(OtherNetworkTest, AnotherUserInItAnswersNobody) {
   ASSERT_TRUE(route_into(qemu_, kQemu + 1));
   const Stream client = Stream::connect(port_);
   EXPECT_TRUE(eventually_waiting(1));
   EXPECT_EQ(client.ending(50), EAGAIN);
 }
 
-TEST_F(OtherNetworkTest, OfAProcessThatIsGoneTheRouteIsRefused) {
+TEST_P(OtherNetworkTest, OfAProcessThatIsGoneTheRouteIsRefused) {
   ASSERT_TRUE(route_into(qemu_));
   const auto refused = on_loop([&] { return services_->route({"app", "127.0.0.1", 1, kQemu, 0x3FFFFFFF}); });
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message, "the network of process 1073741823: No such file or directory");
   EXPECT_EQ(Stream::connect(port_).receive(1), "a") << "where it led, it leads";
 }
+
+INSTANTIATE_TEST_SUITE_P(Made, OtherNetworkTest, testing::Values(NetworkBy::root, NetworkBy::its_user),
+                         [](const auto& by) { return by.param == NetworkBy::root ? "byRoot" : "byItsUser"; });
 
 }  // namespace
 }  // namespace understudy::gateway

@@ -1,5 +1,6 @@
 #include "pool/area_pool.hpp"
 
+#include "../as_user.hpp"
 #include "../contained.hpp"
 #include "pool/host_memory.hpp"
 #include "pool_fixture.hpp"
@@ -55,19 +56,11 @@ void as_root_and_as_user(const std::function<void(const fs::path& run_dir)>& bod
   if (::geteuid() != 0) return;
   const RunDir dir;
   ASSERT_EQ(::chown(dir.path.c_str(), kNobody, kNobody), 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    if (::setgid(kNobody) != 0 || ::setuid(kNobody) != 0) ::_exit(3);
-    SCOPED_TRACE("as uid 65534");
+  understudy::test::as_user(kNobody, [&] {
     body(dir.path);
     const auto removed = AreaPool::remove(dir.path);
     if (!removed) ADD_FAILURE() << removed.error().message;
-    std::fflush(nullptr);
-    ::_exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0) << "failed as uid 65534, see above";
+  });
 }
 
 TEST(AreaPool, MakesFilesOfExactlyTheRightSizeThatOnlyTheOwnerCanOpen) {

@@ -1,5 +1,6 @@
 // Guests whose QEMUs have users of their own. Only root can give somebody another user, so these tests run
 // for root alone; what everybody else gets is what all other tests run.
+#include "../as_user.hpp"
 #include "../process_with_network.hpp"
 #include "base/process_network.hpp"
 #include "hypervisor_fixture.hpp"
@@ -30,12 +31,8 @@ using core::GuestRun;
 using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using understudy::test::unused_uid;
 namespace fs = std::filesystem;
-
-// As far as the tests know nobody's: a block of its own for every test program that sees others.
-uid_t first_uid() {
-  return 200'000 + 8 * static_cast<uid_t>(::getpid() % 10'000);
-}
 
 // Lines of /proc/PID/status without their blanks: "Uid:66000 66000 66000 66000".
 std::string status_line(pid_t pid, const std::string& key) {
@@ -74,8 +71,8 @@ bool may_have_namespaces() {
 
 struct UsersTest : HypervisorTest {
   std::vector<uid_t> holders_when_it_ended;  // of the areas, as the first end of a guest was told
-  const uid_t uid_a = first_uid();
-  const uid_t uid_b = first_uid() + 1;
+  const uid_t uid_a = unused_uid();
+  const uid_t uid_b = unused_uid() + 1;
 
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "only root can give QEMU another user";
@@ -147,7 +144,7 @@ struct UsersTest : HypervisorTest {
 TEST_F(UsersTest, AQemuIsItsUserAndHasNothingElse) {
   ::setenv("UNDERSTUDY_TEST_SEEN", "1", 1);
   ::setenv("A_SECRET_OF_ROOT", "1", 1);
-  settings.guests[0].user->groups = {first_uid() + 7};
+  settings.guests[0].user->groups = {unused_uid() + 7};
   make_hypervisor();
   launch();
   launch(kB);
@@ -155,7 +152,7 @@ TEST_F(UsersTest, AQemuIsItsUserAndHasNothingElse) {
   const std::string id = std::to_string(uid_a);
   EXPECT_EQ(status_line(a, "Uid"), id + " " + id + " " + id + " " + id);
   EXPECT_EQ(status_line(a, "Gid"), id + " " + id + " " + id + " " + id);
-  EXPECT_EQ(status_line(a, "Groups"), std::to_string(first_uid() + 7));
+  EXPECT_EQ(status_line(a, "Groups"), std::to_string(unused_uid() + 7));
   EXPECT_EQ(status_line(a, "NoNewPrivs"), "1");
   for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapAmb"})
     EXPECT_EQ(status_line(a, set), "0000000000000000") << set;
@@ -379,11 +376,9 @@ TEST_F(UsersTest, AQemuHasANetworkOfItsOwnInWhichItIsAskedForItsKernel) {
   const auto network = ProcessNetwork::of(hypervisor->pid(kA));
   ASSERT_TRUE(network) << network.error().message;
   EXPECT_FALSE(network->is_ours());
-  std::ostringstream devices;
-  ASSERT_TRUE(network->within([&] { devices << std::ifstream("/proc/thread-self/net/dev").rdbuf(); }));
-  EXPECT_THAT(devices.str(), HasSubstr("lo:"));
-  const std::string lines = devices.str();
-  EXPECT_EQ(std::count(lines.begin(), lines.end(), ':'), 1) << devices.str();
+  const std::string devices = read_proc_file("/proc/" + std::to_string(hypervisor->pid(kA)) + "/net/dev");
+  EXPECT_THAT(devices, HasSubstr("lo:"));
+  EXPECT_EQ(std::count(devices.begin(), devices.end(), ':'), 1) << devices;
   hypervisor->probe(kA);
   const auto answer = await<ProbeAnswer>(kA);
   EXPECT_TRUE(answer.kernel_answers) << answer.evidence;
@@ -403,7 +398,7 @@ TEST_F(UsersTest, WhereALoopbackCannotBeRaisedItIsInTheHostsNetwork) {
   SpawnSpec spec{{"/bin/sh", "-c", "readlink /proc/self/ns/net >&2"},
                  directory.path / "log",
                  {},
-                 HostUser{first_uid() + 5, first_uid() + 5, {}}};
+                 HostUser{unused_uid() + 5, unused_uid() + 5, {}}};
   spec.own_network = true;
   const auto pid = spawn_process(spec);
   ASSERT_TRUE(pid) << pid.error().message;
@@ -434,14 +429,14 @@ TEST_F(UsersTest, AStrangerWithOurMarkerIsNobody) {
       {"/bin/sh", "-c", "while :; do sleep 1; done", "sh", "-name", name_option({directory.path, "a", 1})},
       directory.path / "log",
       {},
-      HostUser{first_uid() + 5, first_uid() + 5, {}}};
+      HostUser{unused_uid() + 5, unused_uid() + 5, {}}};
   const auto pid = spawn_process(spec);
   ASSERT_TRUE(pid) << pid.error().message;
   EXPECT_TRUE(processes().empty());
   EXPECT_EQ(end_all(directory.path).value(), 0u);
   // A stranger with the number of a guest is told of.
   EXPECT_TRUE(check_no_strangers(directory.path, uid_a, uid_b));
-  const auto refused = check_no_strangers(directory.path / "other", uid_a, first_uid() + 5);
+  const auto refused = check_no_strangers(directory.path / "other", uid_a, unused_uid() + 5);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message, HasSubstr("process " + std::to_string(*pid) + " (sh) runs as"));
   ::kill(*pid, SIGKILL);
@@ -525,13 +520,13 @@ struct UsersTrialTest : UsersTest {
 
 TEST_F(UsersTrialTest, ItsGuestHasAUserTooAndTheGroupOfTheDevice) {
   ::setenv(kFakeQemuVariable, "hello", 1);
-  const auto choice = choose(0660, first_uid() + 6, config::Accelerator::automatic);
+  const auto choice = choose(0660, unused_uid() + 6, config::Accelerator::automatic);
   ASSERT_TRUE(choice) << choice.error().message;
   EXPECT_EQ(choice->accelerator, Accelerator::kvm) << choice->reason;
-  EXPECT_THAT(choice->groups, ElementsAre(first_uid() + 6));
+  EXPECT_THAT(choice->groups, ElementsAre(unused_uid() + 6));
   EXPECT_THAT(remembered_users(directory.path), ElementsAre(uid_a));
   EXPECT_TRUE(choose(0666, 0, config::Accelerator::kvm)->groups.empty()) << "everybody may use it";
-  EXPECT_TRUE(choose(0660, first_uid() + 6, config::Accelerator::tcg)->groups.empty());
+  EXPECT_TRUE(choose(0660, unused_uid() + 6, config::Accelerator::tcg)->groups.empty());
 }
 
 TEST_F(UsersTrialTest, ADeviceForRootAloneIsOfNoUse) {
@@ -539,7 +534,7 @@ TEST_F(UsersTrialTest, ADeviceForRootAloneIsOfNoUse) {
   ASSERT_TRUE(choice);
   EXPECT_EQ(choice->accelerator, Accelerator::tcg);
   EXPECT_THAT(choice->reason, HasSubstr("open to root alone"));
-  const auto refused = choose(0600, first_uid() + 6, config::Accelerator::kvm);
+  const auto refused = choose(0600, unused_uid() + 6, config::Accelerator::kvm);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message, HasSubstr("chgrp kvm"));
 }
