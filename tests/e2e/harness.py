@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import pathlib
+import pwd
+import random
 import re
 import select
 import shutil
@@ -51,6 +53,15 @@ def processes_with(text):
     return found
 
 
+def unused_uid():
+    """An ordinary user's, whom nobody on this host is."""
+    taken = {entry.pw_uid for entry in pwd.getpwall()}
+    for entry in pathlib.Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            taken.add(entry.stat().st_uid)
+    return random.choice([uid for uid in range(100_000, 102_000) if uid not in taken])
+
+
 def end_process(pid, text):
     """SIGKILL, if the process still has the text in its command line: the pid may be somebody else's by now."""
     with contextlib.suppress(OSError):
@@ -63,22 +74,29 @@ def end_process(pid, text):
 
 
 class Understudy:
-    """One understudyd, its guests and its configuration, in a run directory made for it."""
+    """One understudyd, its guests and its configuration, in a run directory made for it. With `user`, a uid, all of it
+    is that user's, and root starts it as him."""
 
-    def __init__(self, config, run_dir=None, quiet=True):
+    def __init__(self, config, run_dir=None, quiet=True, user=None):
         self.base = pathlib.Path(run_dir or tempfile.mkdtemp(prefix="understudy-"))
         self.own_base = run_dir is None
         self.run_dir = self.base / "run"
         self.config = self.base / "understudy.toml"
         self.config.write_text(config)
         self.quiet = quiet
+        self.identity = {}
+        if user is not None:
+            self.identity = {"user": user, "group": user, "extra_groups": [], "env": {**os.environ, "HOME": str(self.base)}}
+            for path in (self.base, self.config):
+                os.chown(path, user, user)
 
     def command(self, *args):
         return [str(BUILD / "bin" / "understudy"), "--run-dir", str(self.run_dir), *args]
 
     def run(self, *args, check=True, limit_s=120):
         try:
-            done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=limit_s, check=False)
+            done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=limit_s, check=False,
+                                  **self.identity)
         except subprocess.TimeoutExpired as expired:
             said = (expired.stdout or b"").decode(errors="replace")
             raise Failed(f"understudy {' '.join(args)}: nothing for {limit_s} s\n{said}{self.log()}") from expired
@@ -119,7 +137,8 @@ class Understudy:
         """Follows the events, and asks `met` (with the event) after each until it is true."""
         if met(None):
             return
-        follower = subprocess.Popen(self.command("events", "--follow", "--json"), stdout=subprocess.PIPE, text=True)
+        follower = subprocess.Popen(self.command("events", "--follow", "--json"), stdout=subprocess.PIPE, text=True,
+                                    **self.identity)
         expired = threading.Event()
 
         def expire():
@@ -439,10 +458,10 @@ class Client(threading.Thread):
 
 
 @contextlib.contextmanager
-def pair(run_dir=None, up=Understudy.up, **options):
+def pair(run_dir=None, up=Understudy.up, user=None, **options):
     """alpha serving Redis, beta its standby, and a client at work. Afterwards all is checked and ended."""
     port = free_port()
-    with Understudy(redis_config(port, **options), run_dir=run_dir) as understudy:
+    with Understudy(redis_config(port, **options), run_dir=run_dir, user=user) as understudy:
         up(understudy)
         understudy.wait_protected()
         client = Client(port)
