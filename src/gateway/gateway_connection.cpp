@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -121,7 +122,7 @@ Result<void> GatewayConnection::start() {
 // What a gateway has to know before any route: which addresses there are, and no others.
 std::vector<Request> GatewayConnection::introduction(const Answer& status) {
   pid_ = static_cast<pid_t>(status.pid);
-  enters_networks_ = ::geteuid() == 0 ? status.enters_networks : status.enters_user_namespaces;
+  enters_networks_ = status.enters_networks_of(::geteuid());
   found_ = status.services;
   std::vector<Request> requests;
   for (const ServiceStatus& service : found_) {

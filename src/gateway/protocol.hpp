@@ -71,6 +71,11 @@ struct Answer {
   // that came with a user namespace of its user's. Gateways of earlier releases do not, or only into root's.
   bool enters_networks = false;
   bool enters_user_namespaces = false;
+
+  // Whether it leads into those that QEMUs of this user's get (base/own_network.hpp).
+  [[nodiscard]] bool enters_networks_of(std::uint32_t uid) const {
+    return uid == 0 ? enters_networks : enters_user_namespaces;
+  }
 };
 
 struct NumberedRequest {

@@ -5,7 +5,9 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -36,6 +38,8 @@ class ProcessWithNetwork {
     to_parent.reset();
     char ready = 0;
     ready_ = ::read(from_child.get(), &ready, 1) == 1;
+    if (!ready_ && by == NetworkBy::its_user && may_have_user_namespace(user))
+      ADD_FAILURE() << "uid " << user << " may have a user namespace, and got no network with it";
   }
   ~ProcessWithNetwork() { end(); }
   ProcessWithNetwork(const ProcessWithNetwork&) = delete;
@@ -54,6 +58,18 @@ class ProcessWithNetwork {
  private:
   static bool become(uid_t user) {
     return ::setresuid(user, user, user) == 0 && ::prctl(PR_SET_DUMPABLE, 1) == 0;  // as exec makes it
+  }
+
+  // With capabilities in it, which AppArmor may take.
+  static bool may_have_user_namespace(uid_t user) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const bool may = become(user) && ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 &&
+                       ::open("/proc/self/setgroups", O_WRONLY | O_CLOEXEC) >= 0;
+      ::_exit(may ? 0 : 1);
+    }
+    int status = 0;
+    return ::waitpid(child, &status, 0) == child && status == 0;
   }
 
   [[noreturn]] static void serve(std::uint16_t port, std::string_view word, uid_t user, NetworkBy by,

@@ -81,7 +81,8 @@ TEST(Protocol, AGatewayOfAnEarlierReleaseEntersNoNetworksOrRootsAlone) {
   EXPECT_FALSE(read->enters_networks);
   const auto later = parse_answer(R"({"v":1,"id":1,"ok":true,"pid":7,"services":[],"enters_networks":true})");
   ASSERT_TRUE(later.has_value()) << later.error().message;
-  EXPECT_FALSE(later->enters_user_namespaces);
+  EXPECT_TRUE(later->enters_networks_of(0));
+  EXPECT_FALSE(later->enters_networks_of(1000));
 }
 
 std::string refusal(std::string_view line) {

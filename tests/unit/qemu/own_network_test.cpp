@@ -26,16 +26,14 @@ using testing::Not;
 class OwnNetworkTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (!understudy::test::ProcessWithNetwork(6379, "", uid, understudy::test::NetworkBy::its_user).ready())
-      GTEST_SKIP() << "this user may not make networks";
     std::string name = fs::temp_directory_path() / "understudy-test-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     directory = name;
     ASSERT_EQ(::chown(name.c_str(), uid, uid), 0);
+    if (!understudy::test::ProcessWithNetwork(6379, "", uid, understudy::test::NetworkBy::its_user).ready())
+      GTEST_SKIP() << "this user may not make networks";
   }
-  void TearDown() override {
-    if (!directory.empty()) fs::remove_all(directory);
-  }
+  void TearDown() override { fs::remove_all(directory); }
   // What the script says, and the log with it.
   [[nodiscard]] std::string say(const std::string& script) const {
     fs::remove(directory / "log");
