@@ -135,6 +135,36 @@ TEST(UsersNetworkTest, ItsUserEntersItAndNothingOfIt) {
   });
 }
 
+// A gateway that is killed while somebody makes a socket for it.
+TEST(UsersNetworkTest, WhoIsKilledWhileEnteringLeavesNobodyBehind) {
+  test::as_user(test::unused_uid(), [] {
+    test::ProcessWithNetwork process(kPort, "a", ::geteuid(), NetworkBy::its_user);
+    if (!process.ready()) GTEST_SKIP() << "this user may not make networks";
+    const auto network = ProcessNetwork::of(process.pid());
+    ASSERT_TRUE(network) << network.error().message;
+    ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);  // whoever is left becomes our child
+    std::array<int, 2> pipe{-1, -1};
+    ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+    for (int i = 0; i < 30; ++i) {
+      const pid_t child = ::fork();
+      while (child == 0) {
+        const auto socket = network->tcp_socket(AF_INET);
+        if (!socket || ::write(pipe[1], "s", 1) != 1) ::_exit(1);
+      }
+      char made = 0;
+      for (int n = 0; n <= i; ++n) ASSERT_EQ(::read(pipe[0], &made, 1), 1);
+      ASSERT_EQ(::kill(child, SIGKILL), 0);
+    }
+    process.end();
+    while (::waitpid(-1, nullptr, __WALL) > 0) {
+    }
+    EXPECT_EQ(errno, ECHILD) << "and this returned: everybody has ended";
+    ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+    ::close(pipe[0]);
+    ::close(pipe[1]);
+  });
+}
+
 TEST(UsersNetworkTest, AnotherUserCannotEnterIt) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can be two users";
   const uid_t uid = test::unused_uid();
