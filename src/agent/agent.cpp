@@ -3,6 +3,7 @@
 #include "agent/drills.hpp"
 #include "agent/os.hpp"
 #include "agent/own_domain.hpp"
+#include "agent/own_processes.hpp"
 #include "base/memory_rules.hpp"
 #include "protocol/codec.hpp"
 
@@ -71,6 +72,7 @@ Result<std::unique_ptr<Agent>> Agent::create(Loop& loop, Options options) {
   if (!children) return tl::unexpected(children.error());
   std::unique_ptr<Agent> agent(new Agent(loop, std::move(options), std::move(*children)));
   agent->set_up_containers();
+  agent->try_processes();
   agent->listen_to_kernel();
   agent->port_.open();
   return agent;
@@ -101,7 +103,7 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
             },
             options_.run_directory,
             options_.passwd_file,
-            [this](Bytes limit) { return own_files(limit); },
+            [this](const protocol::Application& of, Bytes limit) { return namespaces(of, limit); },
             [this] { return limits_ ? limits_->processes() : 0; },
             [this](Container& container, const protocol::Application& of, Part part) {
               bound(container, of, part);
@@ -144,6 +146,7 @@ void Agent::set_up_containers() {
   }
   children_->on_any_end([this] {
     for (const auto& [name, application] : applications_) application->look();
+    preparer_.look();
   });
 }
 
@@ -165,10 +168,32 @@ void Agent::listen_to_kernel() {
 
 // ---- what applications have of the guest ----
 
-std::optional<OwnFiles> Agent::own_files(Bytes memory_limit_bytes) const {
-  if (options_.own_files == OwnFilesOf::nobody) return std::nullopt;
-  return OwnFiles{options_.own_files == OwnFilesOf::our_image, memory_limit_bytes,
-                  most_files(memory_limit_bytes, base_bytes_), staging_of(options_), options_.run_directory};
+// Without cgroups nobody would be told that what its keeper has adopted has ended.
+void Agent::try_processes() {
+  if (options_.own_files == OwnFilesOf::nobody) return;
+  if (cgroups_.empty()) {
+    why_no_processes_ = "there are no cgroups";
+  } else if (auto tried = try_own_processes(); !tried) {
+    why_no_processes_ = tried.error().message;
+  }
+}
+
+Namespaces Agent::namespaces(const protocol::Application& of, Bytes memory_limit_bytes) {
+  Namespaces own;
+  own.isolated = of.isolated;
+  own.scratch = of.scratch;
+  if (options_.own_files == OwnFilesOf::nobody) return own;
+  own.files = OwnFiles{options_.own_files == OwnFilesOf::our_image,
+                       memory_limit_bytes,
+                       most_files(memory_limit_bytes, base_bytes_),
+                       staging_of(options_),
+                       options_.run_directory,
+                       options_.run_directory + "/own-" + of.name};
+  own.processes = why_no_processes_.empty();
+  if (!own.processes && !std::exchange(told_of_processes_, true))
+    log("applications of this guest that run as one user can stop each other's processes: " +
+        why_no_processes_);
+  return own;
 }
 
 MemInfo Agent::memory_left(const Application* asking) const {

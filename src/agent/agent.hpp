@@ -47,7 +47,9 @@ class Agent {
   Agent(Loop& loop, Options options, std::unique_ptr<Children> children);
   void set_up_containers();
   void listen_to_kernel();
-  [[nodiscard]] std::optional<OwnFiles> own_files(Bytes memory_limit_bytes) const;
+  // Tried once: it takes the kernel longer than anything else that a start needs.
+  void try_processes();
+  [[nodiscard]] Namespaces namespaces(const protocol::Application& of, Bytes memory_limit_bytes);
   [[nodiscard]] Shortage shortage(const std::string& name) const;
   // As much memory as there is now.
   void adjust_limits();
@@ -111,6 +113,8 @@ class Agent {
   std::vector<std::uint16_t> ports_;  // where clients and health checks find applications; sorted, each once
   bool told_of_ports_ = false;
   bool told_of_domains_ = false;
+  std::string why_no_processes_;  // of an application's own; empty: it has them
+  bool told_of_processes_ = false;
   Duration beat_interval_{};
   Time next_beat_;
   MemInfo beat_memory_;

@@ -22,35 +22,34 @@ Result<std::unique_ptr<Application>> Application::create(Host& host, protocol::A
   if (!container) return tl::unexpected(container.error());
   auto checks = host.make_container("check-" + definition.name);
   if (!checks) return tl::unexpected(checks.error());
-  std::unique_ptr<OwnFilesKeeper> files;
-  // What is rehearsed has its own with its isolation, and is never started twice.
-  if (!definition.isolated && host.own_files && host.own_files(0)) {
-    auto keeper = host.make_container("files-" + definition.name);
-    if (!keeper) return tl::unexpected(keeper.error());
-    files = std::make_unique<OwnFilesKeeper>(std::move(*keeper));
+  std::unique_ptr<Keeper> keeper;
+  if (host.namespaces && host.namespaces(definition, 0).any()) {
+    auto keepers = host.make_container("keeper-" + definition.name);
+    if (!keepers) return tl::unexpected(keepers.error());
+    keeper = std::make_unique<Keeper>(std::move(*keepers));
   }
   return std::unique_ptr<Application>(new Application(host, std::move(definition), std::move(*container),
-                                                      std::move(*checks), std::move(files)));
+                                                      std::move(*checks), std::move(keeper)));
 }
 
 Application::Application(Host& host, protocol::Application definition, std::unique_ptr<Container> container,
-                         std::unique_ptr<Container> checks, std::unique_ptr<OwnFilesKeeper> files)
+                         std::unique_ptr<Container> checks, std::unique_ptr<Keeper> keeper)
     : host_(host),
       definition_(std::move(definition)),
       container_(std::move(container)),
       checks_(std::move(checks)),
-      files_(std::move(files)) {
+      keeper_(std::move(keeper)) {
   container_->on_change([this] { look(); });
   container_->on_stall([this] { stalled(); });
   checks_->on_change([this] { look(); });
-  if (files_) files_->on_change([this] { look(); });
+  if (keeper_) keeper_->on_change([this] { look(); });
 }
 
 Application::~Application() {
   container_->on_change({});
   container_->on_stall({});
   checks_->on_change({});
-  if (files_) files_->on_change({});
+  if (keeper_) keeper_->on_change({});
   run_.reset();
   kill_everything();
 }
@@ -106,7 +105,7 @@ void Application::stop(const protocol::to_agent::Stop& request) {
   // What was only rehearsed has nothing to put in order, and somebody may be waiting for its place.
   if (definition_.isolated && anything_left()) return kill_to_stop();
   if (is<Starting>() || is<Serving>()) return stopping();
-  if (anything_left() || files_left()) return kill_to_stop();
+  if (anything_left() || namespaces_left()) return kill_to_stop();
   stopped();
 }
 
@@ -135,12 +134,12 @@ void Application::grow_refused(const protocol::to_agent::GrowRefused& answer) {
 // ---- start ----
 
 // What an earlier start wrote is nothing to a new one, wherever it was.
-void Application::clear_and_launch(bool files_too) {
+void Application::clear_and_launch(bool namespaces_too) {
   run_.reset();
-  if (files_too) kill_files();
-  if (!anything_left() && !(files_too && files_left())) return launch();
+  if (namespaces_too) end_namespaces();
+  if (!anything_left() && !(namespaces_too && namespaces_left())) return launch();
   kill_everything();
-  state_ = Clearing{files_too, host_.loop.after(kKillPatience, [this] {
+  state_ = Clearing{namespaces_too, host_.loop.after(kKillPatience, [this] {
                       still_there("being cleared away for a new start");
                     })};
   look();
@@ -163,7 +162,7 @@ void Application::launch() {
            "it was not ready within " + format_duration(limit) + (why.empty() ? "" : "; " + why)});
   })};
   auto launched =
-      Run::launch(host_, definition_, {*container_, *checks_, output_, files_.get(), memory_limit_bytes_},
+      Run::launch(host_, definition_, {*container_, *checks_, output_, keeper_.get(), memory_limit_bytes_},
                   {[this] { ready(); }, [this](Fault why) { fault(std::move(why)); }, [this] { look(); }});
   if (!launched) return fault(std::move(launched.error()));
   run_ = std::move(*launched);
@@ -248,8 +247,8 @@ void Application::kill_everything() {
   checks_->kill_all();
 }
 
-void Application::kill_files() {
-  if (files_) files_->end();
+void Application::end_namespaces() {
+  if (keeper_) keeper_->end();
 }
 
 // As good as killed by the kernel, which would let it crawl like this for minutes.
@@ -259,7 +258,7 @@ void Application::stalled() {
 }
 
 void Application::look() {
-  if (is<Closing>() && !files_left()) {
+  if (is<Closing>() && !namespaces_left()) {
     const auto decision = std::get<Closing>(state_).decision;
     return give_up(decision);
   }
@@ -267,10 +266,10 @@ void Application::look() {
   if (anything_left()) return;
   if (is<Ending>()) return ended();
   if (is<Stopping>()) {
-    if (!files_left()) return stopped();
-    return kill_files();
+    if (!namespaces_left()) return stopped();
+    return end_namespaces();
   }
-  if (!std::get<Clearing>(state_).files_too || !files_left()) launch();
+  if (!std::get<Clearing>(state_).namespaces_too || !namespaces_left()) launch();
 }
 
 void Application::ended() {
@@ -285,10 +284,9 @@ void Application::ended() {
 
 // Given up, and said so when nothing of what it wrote is left either: its areas are taken next.
 void Application::close(const FaultPolicy::GiveUp& decision) {
-  if (!files_left()) return give_up(decision);
-  state_ =
-      Closing{decision, host_.loop.after(kKillPatience, [this] { still_there("with its file systems"); })};
-  kill_files();
+  if (!namespaces_left()) return give_up(decision);
+  state_ = Closing{decision, host_.loop.after(kKillPatience, [this] { still_there("with its namespaces"); })};
+  end_namespaces();
 }
 
 void Application::act(const FaultPolicy::Decision& decision, const std::string& cause) {
@@ -350,7 +348,7 @@ void Application::stopped() {
 void Application::still_there(const std::string& doing) {
   std::vector<pid_t> left = container_->processes();
   if (left.empty()) left = checks_->processes();
-  if (left.empty() && files_) left = files_->processes();
+  if (left.empty() && keeper_) left = keeper_->processes();
   std::string who = "something of it";
   if (!left.empty()) {
     const auto process = read_process_state(left.front());

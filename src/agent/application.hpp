@@ -71,7 +71,7 @@ class Application {
  private:
   struct Idle {};
   struct Clearing {  // what is left from before is killed, then it is started
-    bool files_too = false;
+    bool namespaces_too = false;
     Loop::Timer patience;
   };
   struct Starting {
@@ -83,7 +83,7 @@ class Application {
     Loop::Timer patience;
     Loop::Timer not_ended_yet;
   };
-  struct Closing {  // all of it has ended; its file systems are on their way
+  struct Closing {  // all of it has ended; its namespaces, with its files, are on their way
     FaultPolicy::GiveUp decision;
     Loop::Timer patience;
   };
@@ -105,11 +105,11 @@ class Application {
                              Stopping, Faulted>;
 
   Application(Host& host, protocol::Application definition, std::unique_ptr<Container> container,
-              std::unique_ptr<Container> checks, std::unique_ptr<OwnFilesKeeper> files);
+              std::unique_ptr<Container> checks, std::unique_ptr<Keeper> keeper);
 
   void begin(const protocol::to_agent::Start& request);
   void start_again(const protocol::to_agent::Start& request);  // the epoch that is known already
-  void clear_and_launch(bool files_too = false);
+  void clear_and_launch(bool namespaces_too = false);
   void launch();
   void ready();
   void fault(Fault fault);
@@ -125,9 +125,9 @@ class Application {
   // Of it or of its checks: what does not end holds memory, files and the network, whatever it was started
   // for.
   [[nodiscard]] bool anything_left() const { return container_->populated() || checks_->populated(); }
-  [[nodiscard]] bool files_left() const { return files_ && files_->there(); }
+  [[nodiscard]] bool namespaces_left() const { return keeper_ && keeper_->there(); }
   void kill_everything();
-  void kill_files();
+  void end_namespaces();
   void close(const FaultPolicy::GiveUp& decision);
   void judge_memory(Fault& fault) const;
   void judge_processes(Fault& fault) const;
@@ -143,8 +143,8 @@ class Application {
   Host& host_;
   protocol::Application definition_;
   std::unique_ptr<Container> container_;
-  std::unique_ptr<Container> checks_;      // of its exec health checks
-  std::unique_ptr<OwnFilesKeeper> files_;  // null: it writes where everybody does
+  std::unique_ptr<Container> checks_;  // of its exec health checks
+  std::unique_ptr<Keeper> keeper_;     // null: it is where everybody is
   protocol::Epoch epoch_ = 0;
   Bytes memory_limit_bytes_ = 0;
   std::vector<protocol::AreaNumber> areas_;

@@ -49,8 +49,8 @@ Result<void> HealthCheck::main_process_lives() const {
 
 void HealthCheck::check_tcp() {
   constexpr int kType = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-  if (command_.inside_network) {
-    auto inside = socket_inside(command_.inside, AF_INET, kType);
+  if (command_.isolated) {
+    auto inside = socket_inside(command_.keeper->pid(), AF_INET, kType);
     if (!inside) return finish(tl::unexpected(inside.error()));
     connection_ = std::move(*inside);
   } else {

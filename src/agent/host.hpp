@@ -2,7 +2,7 @@
 
 #include "agent/children.hpp"
 #include "agent/container.hpp"
-#include "agent/own_files.hpp"
+#include "agent/keeper.hpp"
 #include "protocol/messages.hpp"
 
 #include <functional>
@@ -29,11 +29,10 @@ struct Host {
   std::function<void(protocol::FromAgent)> send;
   // Of an area that has been engaged; 0 when it is not known.
   std::function<Bytes(protocol::AreaNumber)> area_bytes;
-  std::string run_directory;  // exists; notify sockets go there
+  std::string run_directory;  // exists; for notify sockets of applications without files of their own
   std::string passwd_file = "/etc/passwd";
-  // What an application that may use so much memory has of its own to write to; none: it writes where
-  // everybody does.
-  std::function<std::optional<OwnFiles>(Bytes memory_limit_bytes)> own_files = {};
+  // What an application that may use so much memory has of the guest to itself.
+  std::function<Namespaces(const protocol::Application& of, Bytes memory_limit_bytes)> namespaces = {};
   // How many processes one user may have; 0: as many as the agent's.
   std::function<std::uint64_t()> processes = {};
   // Keeps a container of this application from taking what its neighbours in the guest need.

@@ -75,7 +75,7 @@ std::string isolate(const std::vector<std::string>& scratch) {
   return "";
 }
 
-std::string join_isolation(pid_t of) {
+std::string join_namespaces(pid_t of) {
   const std::string process = std::to_string(of);
   // All are opened first: in its mounts, /proc may look different.
   const UniqueFd net = namespace_of(process, "net");
@@ -84,10 +84,10 @@ std::string join_isolation(pid_t of) {
   const UniqueFd root(::open(("/proc/" + process + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!net || !ipc || !mounts || !root || ::setns(net.get(), CLONE_NEWNET) != 0 ||
       ::setns(ipc.get(), CLONE_NEWIPC) != 0 || ::setns(mounts.get(), CLONE_NEWNS) != 0) {
-    return "joining the rehearsal";
+    return "joining its namespaces";
   }
   // Joining mounts leads to their own root, which is not the agent's where that is in a chroot.
-  if (::fchdir(root.get()) != 0 || ::chroot(".") != 0) return "joining the rehearsal's root";
+  if (::fchdir(root.get()) != 0 || ::chroot(".") != 0) return "joining their root";
   return "";
 }
 

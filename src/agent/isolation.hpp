@@ -16,8 +16,8 @@ namespace understudy::agent {
 
 // In a forked child that still has its privileges. The step that failed (errno says why); empty: done.
 [[nodiscard]] std::string isolate(const std::vector<std::string>& scratch);
-// In a forked child: goes where that process was isolated. As above.
-[[nodiscard]] std::string join_isolation(pid_t of);
+// In a forked child: goes where that process is, with its network, IPC and mounts. As above.
+[[nodiscard]] std::string join_namespaces(pid_t of);
 // In the agent itself: a socket in the network of that process.
 [[nodiscard]] Result<UniqueFd> socket_inside(pid_t of, int family, int type);
 

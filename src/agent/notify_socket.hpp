@@ -20,7 +20,6 @@ class NotifySocket {
                                                                     const User& user,
                                                                     std::function<void()> on_ready);
   ~NotifySocket();
-  [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
   NotifySocket(UniqueFd socket, std::string path, std::function<void()> on_ready)

@@ -1,14 +1,12 @@
 #include "agent/own_files.hpp"
 
-#include "agent/inheritance.hpp"
 #include "agent/os.hpp"
+#include "base/unique_fd.hpp"
 
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -85,9 +83,8 @@ bool put(const std::string& from, const OwnFiles& files, const Place& place, con
   if (!make_directory(part, place.mode, place.mode == kUsers ? &user : nullptr)) return false;
   if (place.where == "/var" && !make_directory(part + "/tmp", kAnybodys, nullptr)) return false;
   if (below(files.run_directory, place.where)) {
-    // What the agent has in there stays in sight, for those who are allowed to use it.
     const std::string inside = part + files.run_directory.substr(place.where.size());
-    if (!make_path(inside, part.size() + 1) || !bind_to(files.run_directory, inside)) return false;
+    if (!make_path(inside, part.size() + 1) || !bind_to(files.own_run_directory, inside)) return false;
   }
   return bind_to(part, place.where, MS_REC);
 }
@@ -115,11 +112,15 @@ std::string make_own_files(const OwnFiles& files, const User& user) {
   if (!made) return "a file system of its own";
   const std::string from = "/proc/self/fd/" + std::to_string(made.get());
   int number = 0;
+  bool has_run_directory = false;
   for (const Place& place : places(files, user)) {
     if (!put(from, files, place, user, number++)) return place.where + " of its own";
+    has_run_directory = has_run_directory || below(files.run_directory, place.where);
   }
   // Where it was made it is not to be seen; what is used of it stays.
   if (::umount2(from.c_str(), MNT_DETACH) != 0) return "a file system of its own";
+  if (!has_run_directory && !bind_to(files.own_run_directory, files.run_directory))
+    return files.run_directory + " of its own";
   if (directory(kSharedMemory)) {
     const std::string anybodys = options(files) + ",mode=1777";
     if (::mount("tmpfs", kSharedMemory, "tmpfs", kFlags, anybodys.c_str()) != 0) return "/dev/shm of its own";
@@ -146,37 +147,6 @@ void see_own_cgroups() {
   if (!directory(kCgroups) || ::unshare(CLONE_NEWCGROUP) != 0) return;
   (void)::umount2(kCgroups, MNT_DETACH);  // of a former life
   (void)::mount("cgroup2", kCgroups, "cgroup2", kFlags | MS_NOEXEC, "");
-}
-
-Result<void> OwnFilesKeeper::keep(const OwnFiles& files, const User& user) {
-  if (there()) return {};
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return failure(errno_text("pipe"));
-  ready_ = UniqueFd(ends[0]);
-  const UniqueFd made(ends[1]);
-  bool born_inside = false;
-  const pid_t pid = fork_into(*container_, born_inside);
-  if (pid < 0) return failure(errno_text("fork"));
-  if (pid > 0) {
-    pid_ = pid;
-    container_->forked(pid, born_inside);
-    return {};
-  }
-  // Nothing of the agent's is kept open in here, and nothing of it is done.
-  ::setsid();
-  default_signals();
-  ordinary_scheduling(0);
-  (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);  // an agent that is started anew makes others
-  if (!born_inside && !container_->join_in_child()) ::_exit(1);
-  const int out = ::dup2(made.get(), STDIN_FILENO);
-  (void)::syscall(SYS_close_range, STDERR_FILENO + 1U, ~0U, 0U);
-  if (const std::string failed = make_own_files(files, user); !failed.empty()) {
-    const std::string text = errno_text(failed);
-    (void)!::write(out, text.data(), text.size());
-    ::_exit(1);
-  }
-  ::close(out);
-  for (;;) ::pause();
 }
 
 }  // namespace understudy::agent

@@ -1,14 +1,10 @@
 #pragma once
 
-#include "agent/container.hpp"
 #include "agent/users.hpp"
-#include "base/unique_fd.hpp"
 #include "base/units.hpp"
 
-#include <functional>
-#include <memory>
+#include <cstdint>
 #include <string>
-#include <vector>
 
 // What an application may write to: file systems in memory that are its own. They count against its memory.
 // They outlive its restarts in place, so that it finds what it wrote, and are gone, with all that is in them,
@@ -23,7 +19,9 @@ struct OwnFiles {
   Bytes size_bytes = 0;       // of each; 0: half of the guest's memory
   std::uint64_t files = 0;    // at most so many; 0: what the kernel thinks right
   std::string staging;        // an empty directory, used while they are made
-  std::string run_directory;  // the agent's, which stays in sight (notify sockets)
+  std::string run_directory;  // the agent's
+  // What is seen in its place, and by this application alone: its notify socket.
+  std::string own_run_directory;
 };
 
 inline constexpr Bytes kBytesPerFile = 16_KiB;
@@ -43,32 +41,5 @@ void resize_own_files(const OwnFiles& files);
 // In a forked child that is in its cgroup and has mounts of its own: what it sees of the cgroups, and may
 // change, is what lies below its own.
 void see_own_cgroups();
-
-// Keeps the file systems of one application from its start to its end: a process that does nothing else.
-class OwnFilesKeeper {
- public:
-  explicit OwnFilesKeeper(std::unique_ptr<Container> container) : container_(std::move(container)) {}
-  ~OwnFilesKeeper() { container_->kill_all(); }
-  OwnFilesKeeper(const OwnFilesKeeper&) = delete;
-  OwnFilesKeeper& operator=(const OwnFilesKeeper&) = delete;
-
-  // They are being made, or are there.
-  [[nodiscard]] Result<void> keep(const OwnFiles& files, const User& user);
-  // For those who are to join them: whose they are, and what is to be read until they are there: end of file,
-  // or the step that failed.
-  [[nodiscard]] pid_t pid() const { return pid_; }
-  [[nodiscard]] int ready() const { return ready_.get(); }
-
-  void end() { container_->kill_all(); }
-  // All that was in them is gone when this says no.
-  [[nodiscard]] bool there() const { return container_->populated(); }
-  void on_change(std::function<void()> handler) { container_->on_change(std::move(handler)); }
-  [[nodiscard]] std::vector<pid_t> processes() const { return container_->processes(); }
-
- private:
-  std::unique_ptr<Container> container_;
-  pid_t pid_ = -1;
-  UniqueFd ready_;
-};
 
 }  // namespace understudy::agent

@@ -34,19 +34,14 @@ tl::expected<std::unique_ptr<Run>, Fault> Run::launch(Host& host, const protocol
   if (!user) return not_executable(user.error());
 
   std::unique_ptr<Run> run(new Run(host, definition, around, std::move(handlers)));
-  auto* self = run.get();
-  if (definition.ready == protocol::Ready::notify) {
-    auto notify = NotifySocket::create(host.loop, host.run_directory + "/notify-" + definition.name, *user,
-                                       [self] { self->ready(); });
-    if (!notify) return not_executable(notify.error());
-    run->notify_ = std::move(*notify);
+  Namespaces namespaces;
+  if (around.keeper != nullptr) {
+    namespaces = host.namespaces(definition, around.memory_limit_bytes);
+    if (auto kept = around.keeper->keep(namespaces, *user); !kept) return not_executable(kept.error());
   }
-  SpawnRequest request = run->request(*user);
-  if (request.own_files && around.files != nullptr) {
-    if (auto kept = around.files->keep(*request.own_files, *user); !kept) return not_executable(kept.error());
-    request.inside = around.files->pid();
-    request.inside_ready = around.files->ready();
-  }
+  if (auto listens = run->listen_for_readiness(namespaces, *user); !listens)
+    return not_executable(listens.error());
+  SpawnRequest request = run->request(namespaces, *user);
   auto spawned = spawn(request);
   if (!spawned) return not_executable(spawned.error());
   run->pid_ = spawned->pid;
@@ -56,15 +51,29 @@ tl::expected<std::unique_ptr<Run>, Fault> Run::launch(Host& host, const protocol
   return run;
 }
 
-SpawnRequest Run::request(const User& user) const {
+// Whoever can write to the socket is believed. Where the application has files of its own, nobody else has it
+// in sight; that needs no look at the sender, which may have ended by the time that it is read.
+Result<void> Run::listen_for_readiness(const Namespaces& namespaces, const User& user) {
+  if (definition_.ready != protocol::Ready::notify) return {};
+  const std::string name = namespaces.files ? "/notify" : "/notify-" + definition_.name;
+  auto notify = NotifySocket::create(
+      host_.loop, (namespaces.files ? namespaces.files->own_run_directory : host_.run_directory) + name, user,
+      [this] { ready(); });
+  if (!notify) return tl::unexpected(notify.error());
+  notify_ = std::move(*notify);
+  notify_path_ = host_.run_directory + name;
+  return {};
+}
+
+SpawnRequest Run::request(const Namespaces& namespaces, const User& user) const {
   SpawnRequest request;
   request.argv = definition_.start;
-  request.environment = environment_of(definition_, user, notify_ ? notify_->path() : "");
+  request.environment = environment_of(definition_, user, notify_path_);
   request.user = user;
   request.container = &around_.container;
-  request.isolated = definition_.isolated;
-  request.scratch = definition_.scratch;
-  if (host_.own_files) request.own_files = host_.own_files(around_.memory_limit_bytes);
+  request.keeper = around_.keeper;
+  request.isolated = namespaces.isolated;
+  request.own_files = namespaces.files;
   if (host_.processes) request.processes = host_.processes();
   if (host_.own_domain) request.own_domain = host_.own_domain(definition_, user);
   return request;
@@ -73,9 +82,6 @@ SpawnRequest Run::request(const User& user) const {
 // Its checks run as it does, and where it does.
 void Run::watch(SpawnRequest request) {
   request.container = &around_.checks;
-  if (request.inside < 0 && (request.isolated || request.own_files)) request.inside = pid_;
-  request.inside_network = request.isolated;
-  request.isolated = false;
   request.own_files.reset();
   monitor_ = std::make_unique<HealthMonitor>(
       host_.loop, host_.children, definition_.health, pid_, std::move(request),

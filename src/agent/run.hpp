@@ -26,8 +26,8 @@ class Run {
   struct Surroundings {
     Container& container;
     Container& checks;
-    OutputTail& output;               // has what it writes, too
-    OwnFilesKeeper* files = nullptr;  // null: it writes where everybody does
+    OutputTail& output;        // has what it writes, too
+    Keeper* keeper = nullptr;  // null: it is where everybody is
     Bytes memory_limit_bytes = 0;
   };
 
@@ -51,7 +51,8 @@ class Run {
  private:
   Run(Host& host, const protocol::Application& definition, const Surroundings& around, Handlers handlers)
       : host_(host), definition_(definition), around_(around), handlers_(std::move(handlers)) {}
-  [[nodiscard]] SpawnRequest request(const User& user) const;
+  [[nodiscard]] Result<void> listen_for_readiness(const Namespaces& namespaces, const User& user);
+  [[nodiscard]] SpawnRequest request(const Namespaces& namespaces, const User& user) const;
   void watch(SpawnRequest request);
   bool read_output() { return tail_.read_from(output_.get(), &around_.output); }
   // Reads what became of the exec; the fault, if it failed.
@@ -74,6 +75,7 @@ class Run {
   UniqueFd exec_error_;
   OutputTail tail_;
   std::unique_ptr<NotifySocket> notify_;
+  std::string notify_path_;  // as the application sees it
   std::unique_ptr<HealthMonitor> monitor_;
   Loop::Watch output_watch_;
   Loop::Watch exec_watch_;

@@ -4,6 +4,7 @@
 #include "agent/isolation.hpp"
 #include "agent/os.hpp"
 #include "agent/own_domain.hpp"
+#include "agent/own_processes.hpp"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -42,22 +43,14 @@ struct Child {
 
   // Where it runs: what it sees of the guest, and what it may write to.
   void go_to_its_place() const {
-    if (request.inside > 0) return go_inside();
-    if (request.own_files) must(make_own_files(*request.own_files, request.user));
-    if (request.isolated) must(isolate(request.scratch));
-    if (request.isolated && request.own_files)
-      must(keep_own_files_writable(*request.own_files, request.user));
-    if (request.own_files) see_own_cgroups();
-  }
-
-  void go_inside() const {
+    if (request.keeper == nullptr) return;
     char text[256];
-    const ssize_t got = request.inside_ready < 0 ? 0 : ::read(request.inside_ready, text, sizeof text);
+    const ssize_t got = ::read(request.keeper->ready(), text, sizeof text);
     if (got > 0) {
       (void)!::write(exec_error, text, static_cast<std::size_t>(got));
       ::_exit(127);
     }
-    must(join_isolation(request.inside));
+    must(join_namespaces(request.keeper->pid()));
     if (!request.own_files) return;
     resize_own_files(*request.own_files);
     see_own_cgroups();
@@ -140,7 +133,8 @@ Result<Spawned> spawn(const SpawnRequest& request) {
   const auto argv = pointers(request.argv);
   const auto environment = pointers(request.environment);
   bool born_inside = false;
-  const pid_t pid = request.container == nullptr ? ::fork() : fork_into(*request.container, born_inside);
+  const int pid_namespace = request.keeper == nullptr ? -1 : request.keeper->pid_namespace();
+  const pid_t pid = fork_among(pid_namespace, request.container, born_inside);
   if (pid < 0) return failure(errno_text("fork"));
   if (pid == 0) Child{request, argv, environment, output_write.get(), error_write.get(), born_inside}.run();
   if (request.container != nullptr) request.container->forked(pid, born_inside);

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "agent/container.hpp"
-#include "agent/own_files.hpp"
+#include "agent/keeper.hpp"
 #include "agent/users.hpp"
 #include "base/unique_fd.hpp"
 
@@ -18,17 +18,13 @@ struct SpawnRequest {
   User user;
   int nice = 0;
   Container* container = nullptr;
-  bool isolated = false;                  // see isolation.hpp
-  std::vector<std::string> scratch = {};  // of an isolated program
-  // Made for it alone; or, where it goes inside, the size that they are to have.
-  std::optional<OwnFiles> own_files = {};
   // One user may have so many, where the container has no limit of its own; 0: as the agent.
   std::uint64_t processes = 0;
-  bool own_domain = false;  // see own_domain.hpp
-  // It goes where this process is, which has file systems of its own, or is isolated; -1: where the agent is.
-  pid_t inside = -1;
-  int inside_ready = -1;        // end of file once there is an inside, else a text: why there is none
-  bool inside_network = false;  // and that one has a network of its own
+  bool own_domain = false;         // see own_domain.hpp
+  const Keeper* keeper = nullptr;  // it goes where this is; null: where the agent is
+  bool isolated = false;           // which is a rehearsal's
+  // The files there are to have this size from now on; and it sees no cgroups but its own.
+  std::optional<OwnFiles> own_files = {};
 };
 
 struct Spawned {
