@@ -109,7 +109,8 @@ Agent::Agent(Loop& loop, Options options, std::unique_ptr<Children> children)
               bound(container, of, part);
             },
             [this](const protocol::Application& of, const User& user) { return needs_own_domain(of, user); },
-            [this](const std::string& name) { return shortage(name); }},
+            [this](const std::string& name) { return shortage(name); },
+            [this](pid_t process) { return owner(process); }},
       engager_(
           loop, blocks_, base_bytes_, [this] { return memory_left(); }, host_.send),
       releaser_(loop, *children_, blocks_, options_.drop_caches_file, host_.send,
@@ -230,6 +231,12 @@ Shortage Agent::shortage(const std::string& name) const {
     shortage.text += "; " + holder + " held " + format_size(most) + " of it";
   shortage.text += "; give this guest more `base_memory`";
   return shortage;
+}
+
+std::string Agent::owner(pid_t process) const {
+  const auto found = std::find_if(applications_.begin(), applications_.end(),
+                                  [process](const auto& entry) { return entry.second->has(process); });
+  return found == applications_.end() ? "" : found->first;
 }
 
 void Agent::adjust_limits() {

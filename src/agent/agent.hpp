@@ -51,6 +51,7 @@ class Agent {
   void try_processes();
   [[nodiscard]] Namespaces namespaces(const protocol::Application& of, Bytes memory_limit_bytes);
   [[nodiscard]] Shortage shortage(const std::string& name) const;
+  [[nodiscard]] std::string owner(pid_t process) const;
   // As much memory as there is now.
   void adjust_limits();
   void bound(Container& container, const protocol::Application& of, Part part);

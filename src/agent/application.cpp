@@ -109,6 +109,11 @@ void Application::stop(const protocol::to_agent::Stop& request) {
   stopped();
 }
 
+bool Application::has(pid_t process) const {
+  const std::vector<pid_t> all = container_->processes();
+  return std::find(all.begin(), all.end(), process) != all.end();
+}
+
 Bytes Application::promised_bytes(Bytes engaged_bytes) const {
   const bool over = is<Idle>() || is<Stopping>() || is<Faulted>();
   const Bytes promised = std::max(over ? 0 : memory_limit_bytes_, engaged_bytes);
@@ -161,11 +166,25 @@ void Application::launch() {
     fault({FaultKind::not_ready,
            "it was not ready within " + format_duration(limit) + (why.empty() ? "" : "; " + why)});
   })};
+  if (auto taken = port_taken()) return fault(std::move(*taken));
   auto launched =
       Run::launch(host_, definition_, {*container_, *checks_, output_, keeper_.get(), memory_limit_bytes_},
                   {[this] { ready(); }, [this](Fault why) { fault(std::move(why)); }, [this] { look(); }});
   if (!launched) return fault(std::move(launched.error()));
   run_ = std::move(*launched);
+}
+
+// Its clients and its health check would be answered by whoever has its port.
+std::optional<Fault> Application::port_taken() const {
+  if (definition_.port == 0 || definition_.isolated) return std::nullopt;
+  const auto pid = who_listens(definition_.port);
+  if (!pid) return std::nullopt;
+  const auto process = read_process_state(*pid);
+  const std::string owner = host_.owner ? host_.owner(*pid) : "";
+  return Fault{FaultKind::ended, "port " + std::to_string(definition_.port) +
+                                     " of the guest is taken: process " + std::to_string(*pid) +
+                                     (process ? " (" + process->name + ")" : "") +
+                                     (owner.empty() ? "" : " of " + owner) + " listens there"};
 }
 
 void Application::take_bounds() {

@@ -40,6 +40,8 @@ class Application {
     return twin && (is<Idle>() || is<Faulted>());
   }
 
+  [[nodiscard]] bool has(pid_t process) const;
+
   // Its memory and its files, all processes together.
   [[nodiscard]] Bytes memory_used() const { return container_->memory_used(); }
 
@@ -131,6 +133,7 @@ class Application {
   void close(const FaultPolicy::GiveUp& decision);
   void judge_memory(Fault& fault) const;
   void judge_processes(Fault& fault) const;
+  [[nodiscard]] std::optional<Fault> port_taken() const;
   void tell_where_it_listens();
   void say(protocol::FromAgent message) { host_.send(std::move(message)); }
   void say_serving();

@@ -42,6 +42,8 @@ struct Host {
   std::function<bool(const protocol::Application& of, const User& user)> own_domain = {};
   // For the application of this name.
   std::function<Shortage(const std::string& name)> shortage = {};
+  // The name of the application that this process is of; empty: of none.
+  std::function<std::string(pid_t)> owner = {};
 };
 
 }  // namespace understudy::agent

@@ -1,49 +1,39 @@
 #include "config/config.hpp"
 #include "config/report.hpp"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <utility>
 
 namespace understudy::config {
 
 namespace {
 
-// The same for "61001" and "61001:61000": a group keeps no process off.
-std::string id_of(std::string_view user) {
+// A group keeps root off nothing.
+bool is_root(std::string_view user) {
   const std::string_view name = user.substr(0, user.find(':'));
-  std::uint64_t number = 0;
+  std::uint64_t number = 1;
   const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), number);
-  if (code == std::errc() && end == name.data() + name.size()) return std::to_string(number);
-  return name == "root" ? "0" : std::string(name);
+  return name == "root" || (code == std::errc() && end == name.data() + name.size() && number == 0);
 }
 
-// Applications that run as one user in a guest that they share, by that user.
-std::vector<std::string> remarks_on_users(const Config& config) {
-  std::map<std::string, std::vector<const Application*>> sharing;
-  for (const Application& each : config.applications) {
-    const bool shares =
-        std::any_of(config.applications.begin(), config.applications.end(), [&](const Application& other) {
-          return &other != &each && id_of(other.user) == id_of(each.user) && share_a_guest(each, other);
-        });
-    if (shares) sharing[id_of(each.user)].push_back(&each);
-  }
+// Applications are kept from each other in a guest that they share, but for root.
+std::vector<std::string> remarks_on_root(const Config& config) {
   std::vector<std::string> all;
-  for (const auto& [id, applications] : sharing) {
-    std::string names;
-    for (const Application* each : applications) {
-      if (!names.empty()) names += each == applications.back() ? " and " : ", ";
-      names += each->name;
+  for (const Application& each : config.applications) {
+    if (!is_root(each.user)) continue;
+    std::vector<std::string> others;
+    for (const Application& other : config.applications) {
+      if (&other != &each && share_a_guest(each, other)) others.push_back(other.name);
     }
-    all.push_back(
-        fmt::format("{} share a guest and run as {} there, so each can {}: give each a `user` of its "
-                    "own, a number will do (user = \"61001\")",
-                    names, in_quotes(applications.front()->user),
-                    id == "0" ? "read, change and stop the others" : "stop the others' processes"));
+    if (others.empty()) continue;
+    all.push_back(fmt::format(
+        "{} runs as root and shares a guest with {}, so it can read, change and stop what is theirs: "
+        "give it another `user`, a number will do (user = \"61001\")",
+        each.name, fmt::join(others, ", ")));
   }
   return all;
 }
@@ -62,7 +52,7 @@ std::vector<std::string> remarks(const Config& config) {
                     "environment_file, or close it with `chmod 0600 {}`",
                     config.file.string(), info.st_mode & 07777U, each.name, config.file.string()));
   }
-  for (std::string& each : remarks_on_users(config)) all.push_back(std::move(each));
+  for (std::string& each : remarks_on_root(config)) all.push_back(std::move(each));
   return all;
 }
 
