@@ -11,7 +11,8 @@
 // Where a rehearsal of an application runs: a network of its own with nothing but its loopback, so that it
 // neither reaches anybody nor is reached nor takes a port; every file system read-only, so that it cannot
 // touch the application's data; empty directories in the memory of its cgroup in place of /tmp, /var/tmp,
-// /dev/shm and those that the configuration names. All of it ends with its last process.
+// /dev/shm and those that the configuration names. Its keeper is the one that is isolated: all of it ends
+// with that.
 namespace understudy::agent {
 
 // In a forked child that still has its privileges. The step that failed (errno says why); empty: done.

@@ -235,5 +235,21 @@ TEST_F(OwnProcessesTest, WhatPreparesHasThemToo) {
   }
 }
 
+TEST(OwnProcesses, WithoutCgroupsTheyAreSharedAndThatIsSaid) {
+  if (!can_isolate())
+    GTEST_SKIP() << "no right to make namespaces and mounts here, or / is no mount (a plain chroot)";
+  Harness harness("", OwnFilesOf::an_ordinary_guest);
+  harness.welcome({script("exec sleep 60")});
+  EXPECT_EQ(harness.hear<from::Log>().text,
+            "applications of this guest that run as one user can stop each other's processes: there are no "
+            "cgroups");
+  harness.send(to::Start{1, 7, 64_MiB, {}});
+  const auto pid = std::to_string(harness.hear<from::Serving>().pid);
+  EXPECT_EQ(std::filesystem::read_symlink("/proc/" + pid + "/ns/pid"),
+            std::filesystem::read_symlink("/proc/self/ns/pid"));
+  harness.send(to::Stop{1, 7});
+  (void)harness.hear<from::Stopped>();
+}
+
 }  // namespace
 }  // namespace understudy::agent
