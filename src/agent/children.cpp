@@ -1,6 +1,6 @@
 #include "agent/children.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <signal.h>
 #include <sys/signalfd.h>

@@ -1,13 +1,11 @@
 #include "agent/container.hpp"
 
-#include "agent/os.hpp"
 #include "agent/process_state.hpp"
+#include "base/kernel_files.hpp"
 
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -69,20 +67,6 @@ Result<void> make_directory(const std::string& path) {
 }
 
 }  // namespace
-
-// CLONE_INTO_CGROUP: Linux 5.7 and newer.
-pid_t fork_into(const Container& container, bool& born_inside, unsigned long namespaces) {
-  clone_args arguments{};
-  arguments.flags = CLONE_INTO_CGROUP | namespaces;
-  arguments.exit_signal = SIGCHLD;
-  arguments.cgroup = static_cast<std::uint64_t>(container.cgroup());
-  const bool has_cgroup = container.cgroup() >= 0;
-  const pid_t pid =
-      has_cgroup ? static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments)) : pid_t{-1};
-  born_inside = pid >= 0;
-  if (born_inside) return pid;
-  return static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, 0, 0, 0, 0));
-}
 
 Result<std::string> prepare_cgroups(const std::string& root) {
   if (!exists(root + "/cgroup.controllers")) return failure(root + " is not a cgroup v2 directory");

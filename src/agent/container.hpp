@@ -90,10 +90,6 @@ class Container {
   std::function<void()> stalled_;
 };
 
-// A fork whose child is in there from its first instruction on, where that can be had (born_inside); else it
-// has to join by itself. namespaces: CLONE_NEW..., which it is the first in.
-[[nodiscard]] pid_t fork_into(const Container& container, bool& born_inside, unsigned long namespaces = 0);
-
 // A cgroup v2 of its own below `parent`, killed as one by the kernel when its memory runs out. Those that the
 // application makes below its own (podman, systemd) belong to it: their processes count, and they go with it.
 class CgroupContainer final : public Container {

@@ -1,6 +1,6 @@
 #include "agent/drills.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 namespace understudy::agent {
 

@@ -1,8 +1,8 @@
 #include "agent/health_check.hpp"
 
 #include "agent/isolation.hpp"
-#include "agent/os.hpp"
 #include "agent/process_state.hpp"
+#include "base/kernel_files.hpp"
 
 #include <netinet/in.h>
 #include <sys/socket.h>

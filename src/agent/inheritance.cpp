@@ -1,6 +1,6 @@
 #include "agent/inheritance.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <fcntl.h>
 #include <linux/close_range.h>

@@ -2,8 +2,9 @@
 
 #include "agent/inheritance.hpp"
 #include "agent/isolation.hpp"
-#include "agent/os.hpp"
 #include "agent/own_processes.hpp"
+#include "base/cgroup.hpp"
+#include "base/kernel_files.hpp"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -68,7 +69,8 @@ Result<void> Keeper::keep(const Namespaces& namespaces, const User& user) {
       return failure(errno_text(own_run_directory_));
   }
   bool born_inside = false;
-  const pid_t pid = fork_into(*container_, born_inside, namespaces.processes ? CLONE_NEWPID : 0);
+  const pid_t pid =
+      fork_into_cgroup(container_->cgroup(), born_inside, namespaces.processes ? CLONE_NEWPID : 0);
   if (pid < 0) return failure(errno_text("fork"));
   if (pid == 0) {
     if (!born_inside && !container_->join_in_child()) ::_exit(1);

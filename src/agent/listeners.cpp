@@ -1,6 +1,6 @@
 #include "agent/listeners.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 #include "base/unique_fd.hpp"
 
 #include <netinet/in.h>

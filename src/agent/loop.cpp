@@ -1,7 +1,7 @@
 #include "agent/loop.hpp"
 
-#include "agent/os.hpp"
 #include "base/check.hpp"
+#include "base/kernel_files.hpp"
 
 #include <array>
 #include <cerrno>

@@ -1,6 +1,6 @@
 #include "agent/meminfo.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <algorithm>
 #include <optional>

@@ -1,6 +1,6 @@
 #include "agent/memory_blocks.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <utility>
 

@@ -1,6 +1,6 @@
 #include "agent/memory_pressure.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -17,17 +17,6 @@ constexpr Bytes kLeastFileBytes = 256_KiB;
 constexpr double kCrawlTimesPerSecond = 4;  // seen crawling: 20 to 40
 
 }  // namespace
-
-std::uint64_t counter(std::string_view text, std::string_view name) {
-  while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-    if (line.starts_with(name) && line.size() > name.size() && line[name.size()] == ' ') {
-      return parse_number(line.substr(name.size() + 1)).value_or(0);
-    }
-  }
-  return 0;
-}
 
 MemoryStat parse_memory_stat(std::string_view text) {
   MemoryStat stat;

@@ -25,9 +25,6 @@ struct MemoryStat {
 };
 [[nodiscard]] MemoryStat parse_memory_stat(std::string_view text);
 
-// The number behind "NAME " in the lines of text; 0: there is none.
-[[nodiscard]] std::uint64_t counter(std::string_view text, std::string_view name);
-
 // Tells an application that crawls at its limit from one that works: what it allocated fills the limit, and
 // the kernel drops the last pages of its program and reads them in again, all of them many times a second,
 // and so neither lets it run nor kills it. The share of time that it waits says little, because reading pages

@@ -1,6 +1,6 @@
 #include "agent/notify_socket.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <sys/socket.h>
 #include <sys/stat.h>

@@ -1,6 +1,7 @@
 #include "agent/own_processes.hpp"
 
-#include "agent/os.hpp"
+#include "base/cgroup.hpp"
+#include "base/kernel_files.hpp"
 #include "base/unique_fd.hpp"
 
 #include <fcntl.h>
@@ -23,7 +24,7 @@ int tried_in_child() {
 }
 
 pid_t fork_anywhere(const Container* container, bool& born_inside) {
-  return container == nullptr ? ::fork() : fork_into(*container, born_inside);
+  return fork_into_cgroup(container == nullptr ? -1 : container->cgroup(), born_inside);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "agent/port.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 #include "protocol/limits.hpp"
 
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 #include "agent/port_guard.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <arpa/inet.h>
 #include <linux/bpf.h>

@@ -1,7 +1,7 @@
 #include "agent/preparer.hpp"
 
-#include "agent/os.hpp"
 #include "agent/spawn.hpp"
+#include "base/kernel_files.hpp"
 
 #include <sys/wait.h>
 

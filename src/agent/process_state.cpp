@@ -1,6 +1,6 @@
 #include "agent/process_state.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <array>
 

@@ -1,7 +1,7 @@
 #include "agent/releaser.hpp"
 
-#include "agent/os.hpp"
 #include "base/counted.hpp"
+#include "base/kernel_files.hpp"
 
 #include <fcntl.h>
 #include <signal.h>

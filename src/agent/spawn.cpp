@@ -2,9 +2,10 @@
 
 #include "agent/inheritance.hpp"
 #include "agent/isolation.hpp"
-#include "agent/os.hpp"
 #include "agent/own_domain.hpp"
 #include "agent/own_processes.hpp"
+#include "base/cgroup.hpp"
+#include "base/kernel_files.hpp"
 
 #include <fcntl.h>
 #include <grp.h>

@@ -1,6 +1,6 @@
 #include "agent/standing.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <sched.h>
 #include <sys/mman.h>

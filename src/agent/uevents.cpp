@@ -1,6 +1,6 @@
 #include "agent/uevents.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 
 #include <linux/netlink.h>
 #include <poll.h>

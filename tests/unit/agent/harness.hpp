@@ -1,7 +1,7 @@
 #pragma once
 
 #include "agent/agent.hpp"
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 #include "directory.hpp"
 #include "protocol/codec.hpp"
 

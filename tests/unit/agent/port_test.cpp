@@ -1,6 +1,6 @@
 #include "agent/port.hpp"
 
-#include "agent/os.hpp"
+#include "base/kernel_files.hpp"
 #include "harness.hpp"
 
 #include <fcntl.h>
