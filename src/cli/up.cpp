@@ -1,3 +1,4 @@
+#include "base/cgroup.hpp"
 #include "base/counted.hpp"
 #include "cli/bring_up.hpp"
 #include "cli/cli.hpp"
@@ -168,6 +169,7 @@ int check(const std::string& file, const Options& options) {
   fmt::print("{}: {} and {}; it can be brought up here\n", file, counted(config->guests.size(), "guest"),
              counted(config->applications.size(), "application"));
   fmt::print("{}\n", who_qemu_runs_as(*config, dir));
+  fmt::print("{}; see docs/configuration.md\n", cgroup_words(delegated_cgroup()));
   fmt::print("{}\n", kStateIsLost);
   for (const std::string& each : config::remarks(*config)) fmt::print("{}\n", each);
   for (const std::string& each : not_seen) fmt::print("not looked at: {}\n", each);

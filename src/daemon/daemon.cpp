@@ -1,5 +1,6 @@
 #include "daemon/daemon.hpp"
 
+#include "base/cgroup.hpp"
 #include "base/inherited_state.hpp"
 #include "config/changes.hpp"
 #include "config/guest_users.hpp"
@@ -91,6 +92,7 @@ Result<void> Daemon::prepare() {
     return true;
   });
   clock_ = std::make_unique<AsioClock>(loop_, sink());
+  divide_own_cgroup();  // before there is memory that is charged, or a process
   if (auto done = open_journal(); !done) return done;
   if (auto done = open_pool(); !done) return done;
   if (auto done = open_hypervisor(); !done) return done;
@@ -147,6 +149,13 @@ Result<void> Daemon::go_on_with_what_is_left() {
   config_.pool.made_areas = left.names.areas;
   setup_ = core::with_rehearsals(config_.setup());
   return {};
+}
+
+void Daemon::divide_own_cgroup() {
+  cgroups_ = delegated_cgroup();
+  if (!cgroups_) return;
+  if (auto divided = divide_cgroup(*cgroups_); !divided)
+    cgroups_ = failure("the control group that was delegated cannot be divided: " + divided.error().message);
 }
 
 Result<void> Daemon::open_pool() {
@@ -223,6 +232,7 @@ Result<void> Daemon::open_hypervisor() {
   accelerator_reason_ = choice->reason;
   qemu->accelerator = choice->accelerator;
   settings.qemu = *qemu;
+  settings.cgroups = cgroups_.value_or("");
 
   auto hypervisor = qemu::QemuHypervisor::create(loop_, std::move(settings), *pool_, sink());
   if (!hypervisor) return tl::unexpected(hypervisor.error());
@@ -371,12 +381,13 @@ void Daemon::finish_if_down() {
 int Daemon::run() {
   watch_signals();
   cut_back_logs_now_and_then();
-  log_->notice(clock_->now(), {core::Severity::info,
-                               "daemon-started",
-                               fmt::format("understudyd runs guests under {} ({}), {}; {}", accelerator_,
-                                           accelerator_reason_, users_, pool_->description()),
-                               {},
-                               {}});
+  log_->notice(clock_->now(),
+               {core::Severity::info,
+                "daemon-started",
+                fmt::format("understudyd runs guests under {} ({}), {}; {}; {}", accelerator_,
+                            accelerator_reason_, users_, pool_->description(), cgroup_words(cgroups_)),
+                {},
+                {}});
   for (const std::string& remark : options_.remarks) {
     log_->notice(clock_->now(),
                  {core::Severity::warning, "daemon-started", "understudyd: " + remark, {}, {}});

@@ -58,6 +58,7 @@ class Daemon {
   [[nodiscard]] Result<void> prepare();
   [[nodiscard]] Result<void> open_journal();
   [[nodiscard]] Result<void> go_on_with_what_is_left();
+  void divide_own_cgroup();
   [[nodiscard]] Result<void> open_pool();
   [[nodiscard]] Result<void> open_hypervisor();
   [[nodiscard]] std::vector<std::uint32_t> uids_of_guests(const config::GuestUids& uids) const;
@@ -115,7 +116,8 @@ class Daemon {
   std::unique_ptr<pool::AreaPool> pool_;
   std::string accelerator_;
   std::string accelerator_reason_;
-  std::string users_;  // whom QEMUs run as, for the operator
+  std::string users_;                                               // whom QEMUs run as, for the operator
+  Result<std::string> cgroups_ = failure("it was not looked for");  // below which each QEMU has one
   std::unique_ptr<qemu::QemuHypervisor> hypervisor_;
   std::unique_ptr<link::AgentLinks> links_;
   std::unique_ptr<gateway::GatewayClient> gateway_;

@@ -299,4 +299,9 @@ Bytes AreaPool::allocated_bytes() const {
   return total;
 }
 
+Bytes AreaPool::missing_bytes(core::AreaId area) const {
+  const Bytes allocated = files_.at(area.value).allocated_bytes();
+  return config_.area_bytes - std::min(config_.area_bytes, allocated);
+}
+
 }  // namespace understudy::pool

@@ -83,6 +83,8 @@ class AreaPool final : public engine::Pool {
   [[nodiscard]] std::uint32_t area_count() const { return static_cast<std::uint32_t>(files_.size()); }
   // Host memory that the areas occupy now. A move that neither zeroes nor copies leaves it as it is.
   [[nodiscard]] Bytes allocated_bytes() const;
+  // Of this area's memory, what does not exist yet: it is allocated when it is touched.
+  [[nodiscard]] Bytes missing_bytes(core::AreaId area) const;
   // What a mapping should be aligned to so that the host can use huge pages for it.
   [[nodiscard]] Bytes alignment() const { return alignment_; }
   // "private tmpfs on /run/understudy/areas (huge=within_size,noswap)".

@@ -4,6 +4,7 @@
 #include "base/unique_fd.hpp"
 #include "qemu/guest_files.hpp"
 #include "qemu/proc.hpp"
+#include "qemu/qemu_cgroup.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 #include <fstream>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 namespace understudy::qemu {
 
@@ -182,14 +184,16 @@ Result<std::size_t> end_all(const fs::path& run_dir, Duration limit) {
   struct Ending {
     FoundProcess process;
     UniqueFd pidfd;
+    std::optional<QemuCgroup> cgroup;
   };
   std::vector<Ending> ending;
   for (FoundProcess& process : find_processes(run_dir)) {
     UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
     // Only now is the pid held still: look again whose it is.
     if (!pidfd || !is_the_qemu(process.marker, process.pid)) continue;
+    auto cgroup = QemuCgroup::of(process.pid, process.marker);
     ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
-    ending.push_back({std::move(process), std::move(pidfd)});
+    ending.push_back({std::move(process), std::move(pidfd), std::move(cgroup)});
   }
   const auto deadline = std::chrono::steady_clock::now() + limit;
   std::string left;
@@ -200,6 +204,7 @@ Result<std::size_t> end_all(const fs::path& run_dir, Duration limit) {
     if (::poll(&end, 1, std::max(0, static_cast<int>(rest.count()))) != 1)
       left += (left.empty() ? "" : ", ") + each.process.marker.guest + " (pid " +
               std::to_string(each.process.pid) + ")";
+    if (each.cgroup) each.cgroup->remove();
   }
   if (!left.empty())
     return failure("these guests were killed but their QEMU does not end: " + left +

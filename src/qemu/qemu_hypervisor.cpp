@@ -27,6 +27,7 @@ QemuHypervisor::QemuHypervisor(boost::asio::io_context& loop, Settings settings,
   std::vector<std::string> names;
   for (const GuestPlan& plan : settings_.guests) names.push_back(plan.name);
   dumps_.clear_parts(names);
+  if (!settings_.cgroups.empty()) remove_empty_cgroups(settings_.cgroups, settings_.run_dir);
   look_at_next();
 }
 
@@ -110,6 +111,7 @@ QemuRun& QemuHypervisor::make(core::GuestRun run, RunDefinition definition) {
                            settings_.apps,
                            settings_.limits,
                            dumps_,
+                           settings_.cgroups,
                            starts_.try_emplace(run.guest, loop_).first->second,
                            dump_files_,
                            [this](core::Event event) { emit(std::move(event)); },

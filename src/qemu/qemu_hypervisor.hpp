@@ -29,6 +29,8 @@ class QemuHypervisor final : public engine::Hypervisor {
     Qemu qemu;                      // see find_qemu() and choose_accelerator()
     Limits limits;
     config::Dumps dumps;  // where dump() writes
+    // A delegated cgroup that was divided (base/cgroup.hpp); empty: QEMUs have no cgroups of their own.
+    std::string cgroups;
   };
   // Called from the loop. available: the agent's socket and the forwarded ports of the run can be used
   // (before its GuestLaunched); gone: no more (before its GuestFenced or GuestExited). At most once each per

@@ -27,6 +27,25 @@ struct QemuRun::Opening {
   Result<std::vector<core::AreaId>> backends = failure("qom-list: no answer");
 };
 
+namespace {
+
+// It is started without one rather than not at all; its log says so.
+std::optional<QemuCgroup> cgroup_for(Launch& launch, const std::string& cgroups, const GuestPlan& plan,
+                                     const Marker& marker) {
+  if (cgroups.empty()) return std::nullopt;
+  auto made = QemuCgroup::make(cgroups, marker, most_memory_of(plan));
+  if (!made) {
+    launch.spec.first_words =
+        "this QEMU has the daemon's control group, and so no limit of memory: " + made.error().message + "\n";
+    return std::nullopt;
+  }
+  launch.spec.cgroup = made->directory_fd();
+  launch.spec.cgroup_processes = made->processes_fd();
+  return std::move(*made);
+}
+
+}  // namespace
+
 QemuRun::QemuRun(Context context, core::GuestRun run, RunDefinition definition, GuestFiles files,
                  Marker marker)
     : context_(std::move(context)),
@@ -85,19 +104,21 @@ void QemuRun::begin_process() {
   beginning_ = true;
   say_that_it_takes_long(context_.limits.launch);
   const auto begin = [qemu = context_.qemu, definition = definition_, marker = marker_, files = files_,
-                      areas = context_.areas]() mutable -> Result<Begun> {
+                      areas = context_.areas, cgroups = context_.cgroups]() mutable -> Result<Begun> {
     definition.image_stamp = image_stamp(definition.plan.image);
-    const auto launch = make_launch(qemu, definition.plan, marker, files, areas);
+    auto launch = make_launch(qemu, definition.plan, marker, files, areas);
     if (!launch) return failure(launch.error().message);
     // Before the process is there: a daemon that dies now leaves no run of which nothing is known.
     if (auto ok = write_definition(files.definition, definition); !ok) return failure(ok.error().message);
+    auto cgroup = cgroup_for(*launch, cgroups, definition.plan, marker);
     const auto pid = spawn_process(launch->spec);
+    if (!pid && cgroup) cgroup->remove();
     if (!pid) return failure(pid.error().message);
     (void)files.write_process(*pid, marker.run);  // a later daemon looks at every process, too
-    return Begun{*pid, definition.image_stamp};
+    return Begun{*pid, definition.image_stamp, std::move(cgroup)};
   };
-  context_.starts.run(begin, [weak = std::weak_ptr(self_)](const Result<Begun>& process) {
-    if (const auto self = weak.lock()) (*self)->begun(process);
+  context_.starts.run(begin, [weak = std::weak_ptr(self_)](Result<Begun> process) {
+    if (const auto self = weak.lock()) (*self)->begun(std::move(process));
   });
 }
 
@@ -113,7 +134,7 @@ void QemuRun::say_that_it_takes_long(Duration after) {
   });
 }
 
-void QemuRun::begun(const Result<Begun>& process) {
+void QemuRun::begun(Result<Begun> process) {
   beginning_ = false;
   start_limit_.cancel();
   auto taken = process ? QemuProcess::take_child(context_.loop, process->pid,
@@ -121,6 +142,7 @@ void QemuRun::begun(const Result<Begun>& process) {
                        : failure(process.error().message);
   if (!taken) return discard_asked_ ? finish_discard() : fail_start(taken.error().message);
   definition_.image_stamp = process->image_stamp;
+  cgroup_ = std::move(process->cgroup);
   process_ = std::move(*taken);
   watch_process();
   if (discard_asked_) return process_->kill([](const std::string&) {});
@@ -359,6 +381,7 @@ bool QemuRun::take_process(pid_t pid) {
                                     [this](const std::string& how) { on_process_end(how); });
   if (!process) return false;
   process_ = std::move(*process);
+  cgroup_ = QemuCgroup::of(pid, marker_);
   // As it was started, which another configuration may have said.
   const auto ids = ids_of(pid);
   user_ = ids && ids->uid != ::geteuid() ? std::optional(HostUser{ids->uid, ids->gid, {}}) : std::nullopt;
@@ -455,9 +478,12 @@ void QemuRun::on_monitor_lost(const std::string& why) {
 void QemuRun::on_process_end(const std::string& how) {
   if (monitor_) monitor_->close();
   end_dump("its QEMU ended meanwhile: " + how);
+  const std::string limit = cgroup_ ? cgroup_->ended_by_limit() : "";
+  if (cgroup_) cgroup_->remove();
   if (phase_ == Phase::starting || phase_ == Phase::running) {
     const bool asked = fence_asked_ || discard_asked_;
-    stopped(own_reason_.empty() ? (asked ? how : with_log(how)) : own_reason_ + "; ended by us: " + how);
+    const std::string why = limit.empty() ? how : how + "; " + limit;
+    stopped(own_reason_.empty() ? (asked ? why : with_log(why)) : own_reason_ + "; ended by us: " + why);
   }
   if (discard_asked_) finish_discard();
 }

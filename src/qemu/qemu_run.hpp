@@ -10,6 +10,7 @@
 #include "qemu/limits.hpp"
 #include "qemu/monitor_reply.hpp"
 #include "qemu/proc.hpp"
+#include "qemu/qemu_cgroup.hpp"
 #include "qemu/qemu_process.hpp"
 #include "qemu/qmp_client.hpp"
 #include "qemu/run_definition.hpp"
@@ -52,6 +53,7 @@ class QemuRun final {
     const std::vector<std::string>& apps;  // names of the applications, under the core's ids
     const Limits& limits;
     const DumpStore& dumps;
+    const std::string& cgroups;  // below which each QEMU has one of its own; empty: they have none
     // A dump's files may take the disk long: nobody is launched later for it.
     Worker& starts;
     Worker& dump_files;
@@ -113,10 +115,11 @@ class QemuRun final {
   struct Begun {
     pid_t pid = 0;
     std::string image_stamp;
+    std::optional<QemuCgroup> cgroup;
   };
   void begin_process();
   void say_that_it_takes_long(Duration after);
-  void begun(const Result<Begun>& process);
+  void begun(Result<Begun> process);
   [[nodiscard]] bool find_process(const std::vector<FoundProcess>& processes);
   [[nodiscard]] bool take_process(pid_t pid);
   void watch_process();
@@ -169,6 +172,7 @@ class QemuRun final {
   void end_dump(const std::string& failed);
   void hold_again();
   void finish_discard();
+  void allow_memory_for(std::span<const core::AreaId> areas) const;
   void answer_probe(bool answered, const std::string& text, const std::string& monitor);
   void emit(core::Event event) { context_.emit(std::move(event)); }
   [[nodiscard]] std::string with_log(const std::string& how) const;
@@ -182,6 +186,7 @@ class QemuRun final {
   Phase phase_ = Phase::starting;
   std::optional<HostUser> user_;  // of its QEMU, if that is not the daemon's
   std::unique_ptr<QemuProcess> process_;
+  std::optional<QemuCgroup> cgroup_;  // of it
   std::unique_ptr<QemuProcess> leftover_;
   std::shared_ptr<QmpClient> monitor_;
   std::unique_ptr<AreaPlugger> plugger_;

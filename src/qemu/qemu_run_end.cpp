@@ -16,10 +16,23 @@ namespace understudy::qemu {
 using namespace core::event;
 
 void QemuRun::plug(std::span<const core::AreaId> areas) {
-  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) return plugger_->plug(areas);
+  if (phase_ == Phase::running && own_reason_.empty() && monitor_->ready()) {
+    allow_memory_for(areas);
+    return plugger_->plug(areas);
+  }
   if (phase_ == Phase::running) return;  // it is being ended; that answers
   const char* why = phase_ == Phase::starting ? "the guest is still being launched" : "the guest is stopped";
   for (const core::AreaId area : areas) emit(PlugFailed{run_, area, why});
+}
+
+// Whoever touches a page of an area first is charged for it, as long as the page exists, wherever the area is
+// by then. Those that are there already are somebody else's.
+void QemuRun::allow_memory_for(std::span<const core::AreaId> areas) const {
+  if (!cgroup_) return;
+  Bytes missing = 0;
+  for (const core::AreaId area : areas) missing += context_.pool.missing_bytes(area);
+  const Bytes whole_pool = context_.pool.area_count() * context_.pool.area_bytes();
+  cgroup_->allow(missing, most_memory_of(plan_) + whole_pool);
 }
 
 void QemuRun::unplug(std::span<const core::AreaId> areas) {
@@ -183,6 +196,7 @@ void QemuRun::discard() {
 void QemuRun::finish_discard() {
   if (phase_ == Phase::starting || phase_ == Phase::running) stopped("discarded");
   phase_ = Phase::gone;
+  if (cgroup_) cgroup_->remove();
   files_.remove(true);
   emit(GuestGone{run_});
 }

@@ -1,5 +1,6 @@
 #include "qemu/spawn.hpp"
 
+#include "base/cgroup.hpp"
 #include "base/doing.hpp"
 #include "base/inherited_state.hpp"
 #include "base/own_network.hpp"
@@ -38,6 +39,10 @@ constexpr std::string_view kWritable =
     "the file systems stay writable to this QEMU where its user may write: this root or this kernel cannot "
     "make them read-only for it\n";
 
+constexpr std::string_view kDaemonsCgroup =
+    "this QEMU has the daemon's control group, and so no limit of memory: the kernel let it not into its "
+    "own\n";
+
 enum class Step : int { descriptors, network, files, privileges, user, program };
 
 const char* step_name(Step step) {
@@ -70,6 +75,8 @@ struct Child {
   const HostUser* user;
   bool own_network;
   rlim_t largest_file;  // 0: any
+  int cgroup;           // -1: the daemon's
+  int cgroup_processes;
 };
 
 // ---- in the child: nothing but system calls, because the daemon has other threads ----
@@ -155,11 +162,13 @@ bool become(const HostUser& user) {
   return ::syscall(SYS_capset, &header, no_capabilities.data()) == 0;
 }
 
-[[noreturn]] void run(const Child& child) {
+[[noreturn]] void run(const Child& child, bool in_cgroup) {
   ::setsid();
+  const bool joined = in_cgroup || child.cgroup < 0 || ::write(child.cgroup_processes, "0", 1) == 1;
   become_ordinary_child();
   ::umask(077);
   if (!arrange_descriptors(child)) give_up(child, Step::descriptors);
+  if (!joined) say(kDaemonsCgroup);
   take_all_descriptors();
   if (child.own_network && !take_own_network()) give_up(child, Step::network);
   if (child.own_network || child.user != nullptr) take_ipc();
@@ -202,8 +211,9 @@ Result<UniqueFd> spare_copy(int fd, int lowest) {
 
 pid_t forked(const Child& child) {
   const SignalsBlocked blocked;
-  const pid_t pid = ::fork();
-  if (pid == 0) run(child);
+  bool in_cgroup = false;
+  const pid_t pid = fork_into_cgroup(child.cgroup, in_cgroup);
+  if (pid == 0) run(child, in_cgroup);
   return pid;
 }
 
@@ -275,6 +285,7 @@ Result<pid_t> spawn_process(const SpawnSpec& spec) {
   const UniqueFd log(::open(spec.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!log) return failure("cannot open the log " + spec.log.string() + ": " + std::strerror(errno));
   if (!null) return failure("cannot open /dev/null: " + std::string(std::strerror(errno)));
+  (void)!::write(log.get(), spec.first_words.data(), spec.first_words.size());
   // Copies far above the targets: otherwise moving one into place could overwrite the next.
   std::vector<UniqueFd> copies;
   std::vector<int> fds;
@@ -299,7 +310,9 @@ Result<pid_t> spawn_process(const SpawnSpec& spec) {
               -1,
               spec.user ? &*spec.user : nullptr,
               spec.own_network,
-              spec.largest_file_bytes};
+              spec.largest_file_bytes,
+              spec.cgroup,
+              spec.cgroup_processes};
   auto pid = fork_and_run(child);
   if (!pid && pid.error().step == Step::network) {
     say_hosts_network(log.get(), pid.error().error);

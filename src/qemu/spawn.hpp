@@ -32,6 +32,12 @@ struct SpawnSpec {
   bool own_network = false;
   // No file that it can write to, whoever opened it, becomes longer than this by its doing; 0: any length.
   std::uint64_t largest_file_bytes = 0;
+  // A cgroup v2 that it is in from its first instruction on: its directory, and its file of processes
+  // (qemu/qemu_cgroup.hpp); -1: the daemon's. Where the kernel refuses that, it is in the daemon's, and its
+  // log says so.
+  int cgroup = -1;
+  int cgroup_processes = -1;
+  std::string first_words = {};  // in its log, before its own
 };
 inline constexpr int kFirstPassedFd = 3;
 inline constexpr unsigned kMostThreads = 1024;  // its vCPUs, 64 for its disks, and room

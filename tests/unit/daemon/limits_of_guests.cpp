@@ -21,6 +21,7 @@
 #include "qemu/inspector.hpp"
 #include "qemu/launch.hpp"
 #include "qemu/monitor_reply.hpp"
+#include "qemu/qemu_cgroup.hpp"
 #include "qemu/qmp_codec.hpp"
 #include "qemu/spawn.hpp"
 
@@ -240,6 +241,15 @@ Party qemu_process() {
                "",
                "`sim.swarm`, `formal.model`, `given_areas_test`, `e2e.tampered_areas`",
                {}},
+              {"memory of the host",
+               "{} and {} for each vCPU, its base memory twice and a dump's headers, one part in {} of all "
+               "that its guest can "
+               "have, and of an area what did not exist when it was given",
+               "QEMU with a control group of its own",
+               "the kernel ends it, and the end of its guest says why",
+               "qemu/qemu_cgroup.hpp",
+               "`e2e.cgroups`, `MemoryOfAQemu.HasRoomForAllThatItsGuestCanHave`",
+               {SIZE(qemu::kMostOverhead), SIZE(qemu::kMostOverheadOfVcpu), COUNT(qemu::kTablesDivisor)}},
               {"a file that it can write to",
                "an area, or its base memory and {}, whichever is more",
                "file",
@@ -250,10 +260,10 @@ Party qemu_process() {
                {SIZE(qemu::kMostBeyondBase)}},
               {"threads",
                "{}",
-               "QEMU with a user of its own",
+               "QEMU with a user or a control group of its own",
                "it cannot make more",
                "qemu/spawn.hpp",
-               "`UsersTest.AQemuIsItsUserAndHasNothingElse`",
+               "`UsersTest.AQemuIsItsUserAndHasNothingElse`, `e2e.cgroups`",
                {COUNT(qemu::kMostThreads)}},
               {"System V memory, queues and semaphores, POSIX queues",
                "none",
