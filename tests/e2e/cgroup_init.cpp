@@ -28,7 +28,6 @@ namespace {
 using namespace understudy;
 using qemu::QemuCgroup;
 
-constexpr const char* kUnit = "/sys/fs/cgroup/test.service";
 constexpr const char* kRunDir = "/run/understudy";
 constexpr Bytes kLimit = 64_MiB;
 constexpr Bytes kArea = 128_MiB;
@@ -77,6 +76,8 @@ int act(const std::string& role) {
 
 // ---- what starts it ----
 
+std::string unit;  // the cgroup that was delegated to us
+
 void say(const std::string& text) {
   std::printf("%s\n", text.c_str());
   std::fflush(stdout);
@@ -90,7 +91,7 @@ void expect(bool is_so, const std::string& what) {
 class Started {
  public:
   explicit Started(const std::string& role, const UniqueFd& area = {}, Bytes more = 0, bool own_user = true)
-      : cgroup_(QemuCgroup::make(kUnit, {kRunDir, role, ++runs}, kLimit)) {
+      : cgroup_(QemuCgroup::make(unit, {kRunDir, role, ++runs}, kLimit)) {
     const auto pid = cgroup_ ? start(role, area, more, own_user) : tl::unexpected(cgroup_.error());
     pid_ = pid.value_or(0);
     if (!pid) say("FAILED: " + pid.error().message);
@@ -122,9 +123,9 @@ class Started {
  private:
   Result<pid_t> start(const std::string& role, const UniqueFd& area, Bytes more, bool own_user) const {
     cgroup_->allow(more, 10 * kArea);
-    qemu::SpawnSpec spec{{"/init", role}, "/log", {}};
+    qemu::SpawnSpec spec{{"/init", role}, "/areas/log-" + std::to_string(::geteuid()), {}};
     if (area) spec.fds = {area.get()};
-    if (own_user) spec.user = qemu::HostUser{61000, 61000, {}};
+    if (own_user && ::geteuid() == 0) spec.user = qemu::HostUser{61000, 61000, {}};
     spec.cgroup = cgroup_->directory_fd();
     spec.cgroup_processes = cgroup_->processes_fd();
     return qemu::spawn_process(spec);
@@ -162,8 +163,7 @@ bool prepare_guest() {
          ::mount("sys", "/sys", "sysfs", 0, nullptr) == 0 &&
          ::mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, nullptr) == 0 &&
          ::mount("areas", "/areas", "tmpfs", 0, nullptr) == 0 &&
-         write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids").has_value() &&
-         ::mkdir(kUnit, 0755) == 0;
+         write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids").has_value();
 }
 
 // As systemd starts a service with Delegate=yes, whose command has started us.
@@ -173,17 +173,16 @@ void try_delegation() {
     while (true) ::pause();
   }
   for (const pid_t pid : {starter, ::getpid()})
-    expect(write_file(std::string(kUnit) + "/cgroup.procs", std::to_string(pid)).has_value(),
-           "we are in a unit");
+    expect(write_file(unit + "/cgroup.procs", std::to_string(pid)).has_value(), "we are in a unit");
   expect(!delegated_cgroup(), "what was not delegated is not taken");
-  ::setxattr(kUnit, "user.delegate", "1", 1, 0);
-  expect(delegated_cgroup().value_or("") == kUnit, "what was delegated is found");
-  const auto divided = divide_cgroup(kUnit);
+  ::setxattr(unit.c_str(), "user.delegate", "1", 1, 0);
+  expect(delegated_cgroup().value_or("") == unit, "what was delegated is found");
+  const auto divided = divide_cgroup(unit);
   expect(divided.has_value(), "it is divided" + (divided ? "" : ": " + divided.error().message));
-  expect(divide_cgroup(kUnit).has_value(), "a later daemon may do it again");
-  expect(delegated_cgroup().value_or("") == kUnit, "it is found from its part, too");
+  expect(divide_cgroup(unit).has_value(), "a later daemon may do it again");
+  expect(delegated_cgroup().value_or("") == unit, "it is found from its part, too");
   for (const pid_t pid : {starter, ::getpid()})
-    expect(cgroup_of(pid).value_or("") == std::string(kUnit) + "/understudy", "we are in its part");
+    expect(cgroup_of(pid).value_or("") == unit + "/understudy", "we are in its part");
   ::kill(starter, SIGKILL);
   ::waitpid(starter, nullptr, 0);
 }
@@ -227,15 +226,39 @@ void try_processes() {
   expect(well(many.await()), "it has as many processes as it may have, and no more");
 }
 
+// As systemd gives a cgroup to a user.
+bool make_unit(const char* directory, uid_t user) {
+  unit = directory;
+  bool made = ::mkdir(directory, 0755) == 0 && ::chown(directory, user, user) == 0;
+  for (const char* const file : {"/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads"})
+    made = made && ::chown((unit + file).c_str(), user, user) == 0;
+  return made && write_file(unit + "/cgroup.procs", std::to_string(::getpid())).has_value();
+}
+
+void try_as_ordinary_user() {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    constexpr uid_t kUser = 1000;
+    expect(make_unit("/sys/fs/cgroup/users.service", kUser) && ::setresgid(kUser, kUser, kUser) == 0 &&
+               ::setresuid(kUser, kUser, kUser) == 0,
+           "we are an ordinary user");
+    try_delegation();
+    try_greed();
+    ::_exit(0);
+  }
+  ::waitpid(pid, nullptr, 0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (::getpid() != 1) return argc == 2 ? act(argv[1]) : 2;
-  if (prepare_guest()) {
+  if (prepare_guest() && make_unit("/sys/fs/cgroup/test.service", 0)) {
     try_delegation();
     try_greed();
     try_areas();
     try_processes();
+    try_as_ordinary_user();
     say("all tried");
   } else {
     std::perror("FAILED: the guest cannot be prepared");

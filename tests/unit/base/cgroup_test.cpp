@@ -84,6 +84,9 @@ TEST_F(DelegatedCgroupTest, NeedsBothControllers) {
   const auto found = delegated_cgroup_above(own);
   ASSERT_FALSE(found);
   EXPECT_THAT(found.error().message, HasSubstr("without the controllers memory and pids"));
+  const std::string other = group("other.service", "pids\n");
+  ASSERT_TRUE(mark(other));
+  EXPECT_FALSE(delegated_cgroup_above(other));
 }
 
 TEST_F(DelegatedCgroupTest, HasToBeWritable) {

@@ -7,9 +7,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <fstream>
 
 // What works in any cgroup v2. That the limits hold is tried in a guest's kernel, which has the controllers:
 // tests/e2e/cgroups.py.
@@ -55,8 +58,8 @@ struct QemuCgroupTest : testing::Test {
   void SetUp() override {
     if (top.directory.empty()) GTEST_SKIP() << "no cgroup v2 can be made here";
   }
-  QemuCgroup make(const Marker& marker) const {
-    auto made = QemuCgroup::make(top.directory, marker, 1_GiB);
+  QemuCgroup make(const Marker& its) const {
+    auto made = QemuCgroup::make(top.directory, its, 1_GiB);
     EXPECT_TRUE(made) << made.error().message;
     return std::move(*made);
   }
@@ -191,6 +194,52 @@ TEST_F(HypervisorCgroupTest, WithoutAPlaceForItTheGuestIsStartedAndItsLogSaysSo)
   launch(test::kA);
   EXPECT_THAT(read_proc_file(directory.path / "guests/a/qemu.log"),
               HasSubstr("has the daemon's control group"));
+}
+
+// Its files are the test's: those of a real one need the controllers. In the mounts of this program alone.
+struct WrittenCgroupTest : HypervisorCgroupTest {
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root mounts";
+    HypervisorCgroupTest::SetUp();
+    if (top.directory.empty()) return;
+    make_hypervisor();
+    launch(test::kA);
+    its = QemuCgroup::of(hypervisor->pid(test::kA), {directory.path, "a", 1}).value().directory();
+    if (::mount("none", its.c_str(), "tmpfs", 0, nullptr) != 0) GTEST_SKIP() << "this root mounts nothing";
+    mounted = true;
+    write("memory.max", "67108864\n");
+  }
+  void TearDown() override {
+    if (mounted) ::umount(its.c_str());
+    HypervisorCgroupTest::TearDown();
+  }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(its + "/" + name) << text;
+  }
+  std::string its;
+  bool mounted = false;
+};
+
+TEST_F(WrittenCgroupTest, TheEndOfAGuestSaysThatItWasTheLimit) {
+  write("memory.events", "low 0\noom 1\noom_kill 1\n");
+  ASSERT_TRUE(hypervisor->sigkill(test::kA));
+  EXPECT_THAT(await<GuestExited>(test::kA).how,
+              HasSubstr("because it used all the memory that a QEMU may have (64 MiB, memory.max"));
+}
+
+TEST_F(WrittenCgroupTest, AnotherEndDoesNot) {
+  write("memory.events", "low 0\noom 1\noom_kill 0\n");
+  ASSERT_TRUE(hypervisor->sigkill(test::kA));
+  EXPECT_THAT(await<GuestExited>(test::kA).how, testing::Not(HasSubstr("memory")));
+}
+
+TEST_F(WrittenCgroupTest, WhatAnAreaLacksIsAllowedWhenItIsGiven) {
+  const UniqueFd file(::open(pool->path(test::kAreas[1]).c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_EQ(::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1_MiB), 0);
+  EXPECT_EQ(pool->missing_bytes(test::kAreas[0]), 0U);
+  EXPECT_EQ(pool->missing_bytes(test::kAreas[1]), 1_MiB);
+  plug();
+  EXPECT_EQ(read_proc_file(its + "/memory.max"), std::to_string(65_MiB) + "\n");
 }
 
 }  // namespace
