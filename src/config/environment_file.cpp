@@ -61,11 +61,12 @@ class EnvironmentFile {
       return wrong(fmt::format("belongs to somebody else (uid {})", info.st_uid));
     std::string text(kLargestEnvironmentFileBytes + 1, '\0');
     std::size_t have = 0;
-    for (ssize_t got = 1; got > 0 && have < text.size(); have += static_cast<std::size_t>(got)) {
-      got = ::read(fd.get(), text.data() + have, text.size() - have);
-      if (got < 0 && errno == EINTR) got = 0;
+    while (have < text.size()) {
+      const ssize_t got = ::read(fd.get(), text.data() + have, text.size() - have);
+      if (got < 0 && errno == EINTR) continue;
       if (got < 0) return wrong(fmt::format("cannot be read: {}", std::strerror(errno)));
       if (got == 0) break;
+      have += static_cast<std::size_t>(got);
     }
     if (have > kLargestEnvironmentFileBytes)
       return wrong(fmt::format("is larger than {} bytes", kLargestEnvironmentFileBytes));
