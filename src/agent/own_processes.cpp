@@ -1,5 +1,6 @@
 #include "agent/own_processes.hpp"
 
+#include "agent/os.hpp"
 #include "base/cgroup.hpp"
 #include "base/kernel_files.hpp"
 #include "base/unique_fd.hpp"
