@@ -152,6 +152,22 @@ TEST_F(Memory, AnAreaThatIsNoWholeBlockIsRefused) {
   EXPECT_NE(only<from::EngageFailed>().why.find("area 3"), std::string::npos);
 }
 
+TEST_F(Memory, OnlySoManyRequestsToTakeAreasInWaitAtOnce) {
+  const auto most = static_cast<std::uint32_t>(Engager::kMostPending);
+  for (std::uint32_t epoch = 0; epoch < most; ++epoch) engager.engage({1, epoch, {area(3, 32)}});
+  EXPECT_TRUE(said.empty());
+  engager.engage({1, most, {area(4, 33)}});
+  EXPECT_EQ(only<from::EngageFailed>().epoch, most);
+  engager.engage({1, 0, {area(3, 32)}});
+  EXPECT_TRUE(said.empty()) << "a repetition is no other one";
+  directory.set_memory(128 + 126);
+  online(32);
+  EXPECT_EQ(said.size(), Engager::kMostPending);
+  said.clear();
+  engager.engage({1, most, {area(4, 33)}});
+  EXPECT_TRUE(said.empty()) << "there is room again";
+}
+
 TEST_F(Memory, OtherSubsystemsAndNamesAreIgnored) {
   engager.engage({1, 7, {area(3, 32)}});
   directory.set(32, "online\n");
@@ -226,6 +242,23 @@ TEST_F(Release, ABlockThatBlocksForEverIsCutShortWithinTheLimit) {
   EXPECT_EQ(released.areas, (std::vector<std::uint32_t>{4}));
   EXPECT_EQ(released.why_not_all,
             "1 of 2 areas (128 MiB of 256 MiB) is still in use by the guest's OS after 400 ms");
+}
+
+TEST_F(Release, OnlySoManyRequestsToLetAreasGoWaitAtOnce) {
+  ASSERT_EQ(::mkfifo((directory.path() + "/hang").c_str(), 0600), 0);
+  Releaser hanging(*loop, *children, blocks, directory.path() + "/hang",
+                   [this](protocol::FromAgent message) { said.push_back(std::move(message)); });
+  directory.set(32, "online");
+  const auto most = static_cast<std::uint32_t>(Releaser::kMostPending);
+  for (std::uint32_t epoch = 0; epoch < most; ++epoch) hanging.release({1, epoch, {area(3, 32)}, 500});
+  EXPECT_TRUE(said.empty());
+  hanging.release({1, most, {area(3, 32)}, 500});
+  const auto refused = only<from::Released>();
+  EXPECT_EQ(refused.epoch, most);
+  EXPECT_EQ(refused.why_not_all, "too many requests to release memory at once");
+  const Time end = Loop::now() + 20s;
+  while (said.size() < most && Loop::now() < end) loop->run_once(10ms);
+  EXPECT_EQ(said.size(), most);
 }
 
 TEST_F(Release, AnAreaThatIsOnlyPartlyOfflineIsPutBackOnline) {
