@@ -8,6 +8,7 @@
 #include "daemon/clean_up.hpp"
 #include "link/definitions.hpp"
 #include "qemu/accelerator.hpp"
+#include "qemu/host_tsc.hpp"
 #include "qemu/proc.hpp"
 #include "qemu/run_definition.hpp"
 
@@ -231,6 +232,7 @@ Result<void> Daemon::open_hypervisor() {
   accelerator_ = choice->name();
   accelerator_reason_ = choice->reason;
   qemu->accelerator = choice->accelerator;
+  if (choice->accelerator == qemu::Accelerator::tcg) qemu->tsc_khz = qemu::host_tsc_khz();
   settings.qemu = *qemu;
   settings.cgroups = cgroups_.value_or("");
 

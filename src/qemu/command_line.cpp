@@ -43,6 +43,12 @@ constexpr const char* kKernelArguments =
     "tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests 8250.nr_uarts=1 audit=0 i8042.noaux "
     "i8042.nokbd i8042.noprobe";
 
+std::string kernel_arguments(const Qemu& qemu) {
+  // Under KVM a guest is told by KVM's own clock.
+  const bool told = qemu.accelerator == Accelerator::kvm || qemu.tsc_khz == 0;
+  return kKernelArguments + (told ? "" : " tsc_early_khz=" + std::to_string(qemu.tsc_khz));
+}
+
 std::string megabytes(Bytes bytes) {
   return std::to_string(bytes >> 20) + "M";
 }
@@ -112,7 +118,7 @@ std::vector<std::string> command_line(const Qemu& qemu, const GuestPlan& plan, c
   add({"-machine", "q35", "-accel", kvm ? "kvm" : kTcg, "-cpu", kvm ? kKvmCpu : kTcgCpu});
   add({"-smp", vcpus_option(plan), "-m", memory_option(plan)});
   if (!qemu.firmware.empty()) add({"-bios", qemu.firmware.string()});
-  add({"-kernel", image.kernel, "-initrd", image.initramfs, "-append", kKernelArguments});
+  add({"-kernel", image.kernel, "-initrd", image.initramfs, "-append", kernel_arguments(qemu)});
   if (qemu.sandbox) add({"-sandbox", kSandbox});
 
   add({"-chardev", "socket,id=qmp,server=on,wait=off,fd=" + std::to_string(kQmpFd), "-mon",

@@ -24,6 +24,7 @@ struct Qemu {
   Accelerator accelerator = Accelerator::tcg;
   bool sandbox = true;             // seccomp; off where this QEMU was built without it
   std::filesystem::path firmware;  // qboot, which starts a kernel faster than SeaBIOS; empty: QEMU's default
+  std::uint64_t tsc_khz = 0;       // see host_tsc.hpp; 0: not known
   bool own_network = false;        // each has a network of its own, not the host's (qemu/spawn.hpp)
 };
 

@@ -20,6 +20,7 @@ namespace {
 
 using testing::Contains;
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -86,6 +87,16 @@ TEST(CommandLine, TheSharedDiskIsReadOnlyAndItsNameEscaped) {
   GuestPlan without = plan();
   without.image.disk.clear();
   EXPECT_THAT(command_line({}, without, {"/r", "a", 1}), Not(Contains("-blockdev")));
+}
+
+TEST(CommandLine, AGuestUnderTcgIsToldHowFastItsCounterCounts) {
+  Qemu qemu;
+  const auto arguments = [&qemu] { return value_of(command_line(qemu, plan(), {"/r", "a", 1}), "-append"); };
+  EXPECT_THAT(arguments(), Not(HasSubstr("tsc_early_khz")));
+  qemu.tsc_khz = 2'445'424;
+  EXPECT_THAT(arguments(), EndsWith(" tsc_early_khz=2445424"));
+  qemu.accelerator = Accelerator::kvm;
+  EXPECT_THAT(arguments(), Not(HasSubstr("tsc_early_khz"))) << "KVM tells it";
 }
 
 TEST(CommandLine, FollowsTheAcceleratorSandboxAndFirmware) {
