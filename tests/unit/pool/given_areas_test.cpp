@@ -10,6 +10,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 
 namespace understudy::pool {
@@ -133,10 +134,12 @@ TEST_F(GivenAreas, MemoryThatWasGivenBackAndTakenByAnotherIsHadAgain) {
     ASSERT_EQ(as_guest(kGuest, a, punches), 0);
     ASSERT_EQ(as_guest(kOtherGuest, b, takes), 0);
     pool->take_back(a, kGuest);
-    await_repairs(1);
+    // The other is cut, too; whether that is said, and when, is left open here.
+    const std::string again = "0: part of its memory had been given back to the host; put right";
+    while (std::find(repaired.begin(), repaired.end(), again) == repaired.end() && !HasFatalFailure())
+      await_repairs(repaired.size() + 1);
     expect_whole(a);
     expect_whole(b);
-    EXPECT_EQ(repaired[0], "0: part of its memory had been given back to the host; put right");
     pool->take_back(b, kOtherGuest);
     repaired.clear();
   }
