@@ -120,6 +120,7 @@ void handle(Step& step, const event::StopApp& event) {
   Application& app = step.state.app(event.app);
   if (!why_not_stop(step.state, app).empty()) return;
   app.suspicion.reset();
+  if (std::holds_alternative<app_state::Failed>(app.state)) return stopped_by_order(step, app);
   if (const auto* serving = app.serving()) {
     const GuestRun from = serving->on;
     step.out.withdraw.push_back({app.id});

@@ -299,21 +299,25 @@ Move& begin_move(Step& step, Application& app, const std::string& cause, std::op
   return app.moving()->move;
 }
 
+void stopped_by_order(Step& step, Application& app) {
+  const auto* moving = app.moving();
+  const std::string& name = step.state.name(app.id);
+  step.note(Severity::info, "app-stopped",
+            name + " is stopped; `understudy start " + name + "` starts it again",
+            moving != nullptr ? moving->move.from : std::nullopt, app.id);
+  app.wanted = false;
+  app.state = app_state::Failed{std::string(app_state::kStoppedByOrder)};
+}
+
 void enter_choosing(Step& step, Application& app) {
   if (step.state.is_twin(app.id)) return rehearsal_over(step, app);
   Move& move = app.moving()->move;
   close_attempt(step, move);
   if (!move.give_up.empty()) {
     for (const AreaId id : step.state.table.held_by(app.id)) step.state.table.free(id);
-    if (move.give_up == app_state::kStoppedByOrder) {
-      step.note(Severity::info, "app-stopped",
-                step.state.name(app.id) + " is stopped; `understudy start " + step.state.name(app.id) +
-                    "` starts it again",
-                move.from, app.id);
-    } else {
-      step.note(Severity::error, "app-failed", step.state.name(app.id) + " is given up: " + move.give_up,
-                move.from, app.id);
-    }
+    if (move.give_up == app_state::kStoppedByOrder) return stopped_by_order(step, app);
+    step.note(Severity::error, "app-failed", step.state.name(app.id) + " is given up: " + move.give_up,
+              move.from, app.id);
     app.wanted = false;
     app.state = app_state::Failed{move.give_up};
     return;

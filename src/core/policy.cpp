@@ -81,6 +81,7 @@ std::string why_not_stop(const State& state, const Application& app) {
     const Application& app;
     std::string operator()(const app_state::Idle&) const { return "it does not run"; }
     std::string operator()(const app_state::Failed& failed) const {
+      if (app.suspicion) return "";  // it would come back by itself
       return failed.by_order() ? "it is stopped already" : "it was given up, and does not run: " + failed.why;
     }
     std::string operator()(const app_state::Serving& serving) const {

@@ -128,6 +128,7 @@ void handle(Step&, const event::AddressUnreachable&);
 Move& begin_move(Step&, Application&, const std::string& cause, std::optional<GuestId> from, Time since,
                  MoveStep first);
 void enter_choosing(Step&, Application&);
+void stopped_by_order(Step&, Application&);        // nothing of it runs
 void place(Step&, Application&, const Guest& to);  // the choice is made
 // Nothing came of the guest that was chosen. It is tried there again, ever more rarely.
 Application::Avoid& avoid(Step&, Application&, GuestId, const std::string& why);

@@ -161,6 +161,21 @@ TEST(Flapping, AnOrderEndsTheWaiting) {
   }
 }
 
+TEST(Flapping, WhoIsStoppedByOrderWhileGivenUpStaysStopped) {
+  Stage stage(limited(2, 3));
+  stage.up();
+  fails_times(stage, "db", kLimit + 1);
+  ASSERT_EQ(stage.where("queue"), "failed");
+  EXPECT_EQ(why_not_stop(stage.core.state(), application(stage, "queue")), "");
+  stage.forget();
+  stage.give(event::StopApp{stage.app("queue")});
+  EXPECT_TRUE(stage.noted("app-stopped"));
+  EXPECT_EQ(app_state_word(application(stage, "queue")), "stopped");
+  fails_times(stage, "db", 2);
+  stage.pass(50s);
+  EXPECT_EQ(app_state_word(application(stage, "queue")), "stopped");
+}
+
 TEST(Flapping, GoingDownBringsNobodyBack) {
   Stage stage(limited(2, 3));
   stage.up();
