@@ -66,6 +66,7 @@ coverage: deps
 	@tools/coverage
 
 e2e: image
+	@ninja -C $(BUILD) -j$(JOBS) guest_cgroup_test
 	@ctest --test-dir $(BUILD) --output-on-failure -L e2e --no-tests=error
 
 demo: build
